@@ -1,1 +1,63 @@
-//! Actors.
+//! Actors, mailboxes, queues and topics of Callboard; one process.
+//!
+//! Programs use the facade crate `callboard`. This crate is the part that opens no socket and no file:
+//! what an actor is ([`Actor`], [`Handler`]), how it is reached ([`ActorRef`], [`Recipient`]), what every
+//! failure means ([`Verdict`]), and the seams through which supervision and the remote layer take part:
+//! [`Route`] (where a message goes), [`Watch`] (how an end is noticed), [`Place`] (start, stop and status
+//! of a child) and [`Admission`] (what stands before a handler).
+
+// The macros name this crate by its facade's name.
+extern crate self as callboard;
+
+mod actor;
+mod actor_ref;
+mod admission;
+mod boundary;
+mod cell;
+pub mod clock;
+pub mod codec;
+mod context;
+mod counters;
+mod current;
+mod dead_letter;
+mod entropy;
+mod envelope;
+mod error;
+mod executor;
+mod id;
+mod letter;
+mod mailbox;
+mod message;
+mod place;
+mod responder;
+mod route;
+mod run_loop;
+mod send;
+mod spawn;
+mod system;
+pub mod testing;
+mod watch;
+
+pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};
+pub use actor_ref::{ActorRef, Recipient};
+pub use admission::{Admission, Admitted};
+pub use boundary::{Boundary, Verdict};
+pub use callboard_macros::{Message, main, test};
+pub use cell::ActorSnapshot;
+pub use context::{Context, Timer};
+pub use counters::{Counters, DropReason};
+pub use dead_letter::{DEAD_LETTER_CAPACITY, DeadLetter, DeadLetters};
+pub use entropy::Entropy;
+pub use envelope::{Envelope, Meta};
+pub use error::{Failure, FailureKind, SendError};
+pub use executor::Simulation;
+pub use id::{ActorId, Incarnation, Principal, RequestKey};
+pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
+pub use message::{Message, WireMessage};
+pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
+pub use responder::{Outcome, ReplySink, Responder};
+pub use route::{Refused, Route};
+pub use send::{Ask, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Sending, Tell};
+pub use spawn::{Placement, Spawn};
+pub use system::{SHUTDOWN_GRACE, StartError, System, run};
+pub use watch::{ExitReason, OnEnd, Terminated, Watch};

@@ -1,1 +1,53 @@
-//! Macros.
+//! Derive and attribute macros of Callboard. Used through the facade crate `callboard`.
+
+mod entry;
+mod message;
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, ItemFn, parse_macro_input};
+
+/// Makes a type a message.
+///
+/// ```ignore
+/// #[derive(Message)]
+/// #[message(reply = u64)]                                   // without `reply` the answer is `()`
+/// struct Add(u64);
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[message(reply = u64, name = "counter.add", version = 1)] // can cross a process boundary
+/// struct RemoteAdd(u64);
+/// ```
+#[proc_macro_derive(Message, attributes(message))]
+pub fn derive_message(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    message::derive(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Runs an `async fn main` as arbiter 0 of a system with one arbiter per core, and shuts the system down
+/// when it ends.
+///
+/// A parameter, if there is one, is the [`System`](https://docs.rs/callboard).
+#[proc_macro_attribute]
+pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemFn);
+    entry::main(options.into(), &item)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Runs an `async fn` as a test in a system of its own.
+///
+/// Without options it runs on the simulating executor, in virtual time, under several seeds; the
+/// environment variable `CALLBOARD_SEED` chooses one. `#[callboard::test(arbiters)]` runs it once on real
+/// arbiters, `#[callboard::test(both)]` both ways.
+///
+/// A parameter, if there is one, is the [`System`](https://docs.rs/callboard).
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemFn);
+    entry::test(options.into(), &item)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}

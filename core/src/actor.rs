@@ -1,0 +1,160 @@
+//! What an actor is and what it does with a message.
+
+use std::fmt;
+use std::future::Future;
+
+use crate::actor_ref::ActorRef;
+use crate::context::Context;
+use crate::message::Message;
+use crate::responder::Responder;
+use crate::spawn;
+use crate::system::StartError;
+use crate::watch::ExitReason;
+
+/// State with a mailbox. It handles one message at a time, also across `.await` (G1), on one thread, so
+/// that neither the state nor its futures need be `Send`.
+///
+/// ```
+/// use callboard_core::{Actor, Context, Handler, Message, Simulation};
+///
+/// struct Add(u64);
+/// impl Message for Add {
+///     type Reply = u64;
+/// }
+///
+/// struct Counter(u64);
+/// impl Actor for Counter {}
+/// impl Handler<Add> for Counter {
+///     async fn handle(&mut self, Add(n): Add, _ctx: &mut Context<Self>) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// Simulation::new(1).block_on(async {
+///     let counter = Counter(0).start()?;
+///     counter.tell(Add(1)).await?;
+///     assert_eq!(counter.ask(Add(2)).await?, 3);
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })
+/// # .unwrap();
+/// ```
+pub trait Actor: Sized + 'static {
+    /// Runs before the first message. An error, or a panic, is a failed start: the actor ends, and a
+    /// supervisor counts it as a restart (G16).
+    fn starting(
+        &mut self,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = Result<(), StartFailure>> {
+        let _ = ctx;
+        async { Ok(()) }
+    }
+
+    /// Runs after the last message of an orderly end. Not after a panic or a kill: then the state can't
+    /// be trusted, or may not hold things up, and is only dropped.
+    fn stopped(&mut self, reason: &ExitReason) -> impl Future<Output = ()> {
+        let _ = reason;
+        async {}
+    }
+
+    /// Starts the actor on this arbiter, with a mailbox of
+    /// [`DEFAULT_MAILBOX_CAPACITY`](crate::DEFAULT_MAILBOX_CAPACITY).
+    ///
+    /// # Errors
+    /// [`StartError::NotOnArbiter`] outside an arbiter; there, `system.start(actor)` chooses one.
+    fn start(self) -> Result<ActorRef<Self>, StartError> {
+        spawn::start_here(self)
+    }
+}
+
+/// Why an actor could not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFailure(String);
+
+impl StartFailure {
+    /// A failure with a sentence for people.
+    #[must_use]
+    pub fn new(why: impl Into<String>) -> Self {
+        StartFailure(why.into())
+    }
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for StartFailure {
+    fn from(error: E) -> Self {
+        StartFailure(error.to_string())
+    }
+}
+
+/// What an actor does with messages of one type: what it returns is the answer.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle `{M}`",
+    note = "write `impl Handler<{M}> for {Self}`"
+)]
+pub trait Handler<M: Message>: Actor {
+    /// Handles one message. A tell drops the answer.
+    fn handle(&mut self, message: M, ctx: &mut Context<Self>) -> impl Future<Output = M::Reply>;
+}
+
+/// What an actor does with messages whose answer comes later: the responder can be kept, or handed to a
+/// task or another actor, while the actor goes on. Dropping the responder answers with an error (G7).
+pub trait DeferredHandler<M: Message>: Actor {
+    /// Handles one message. For a tell, the responder answers nobody.
+    fn handle_deferred(
+        &mut self,
+        message: M,
+        responder: Responder<M::Reply>,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = ()>;
+}
+
+/// That an actor takes messages of a type, one way or the other. Not implemented by hand: it follows
+/// from [`Handler`] or [`DeferredHandler`], and `How` says from which.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle `{M}`",
+    note = "write `impl Handler<{M}> for {Self}`"
+)]
+pub trait Receives<M: Message, How: 'static>: Actor {
+    /// Handles one message and answers it, now or later.
+    fn receive(
+        &mut self,
+        message: M,
+        responder: Responder<M::Reply>,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = ()>;
+}
+
+/// Marks [`Receives`] that follows from [`Handler`].
+#[derive(Debug)]
+pub enum ByReturn {}
+
+/// Marks [`Receives`] that follows from [`DeferredHandler`].
+#[derive(Debug)]
+pub enum ByResponder {}
+
+impl<A: Handler<M>, M: Message> Receives<M, ByReturn> for A {
+    async fn receive(
+        &mut self,
+        message: M,
+        responder: Responder<M::Reply>,
+        ctx: &mut Context<Self>,
+    ) {
+        responder.send(self.handle(message, ctx).await);
+    }
+}
+
+impl<A: DeferredHandler<M>, M: Message> Receives<M, ByResponder> for A {
+    async fn receive(
+        &mut self,
+        message: M,
+        responder: Responder<M::Reply>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.handle_deferred(message, responder, ctx).await;
+    }
+}

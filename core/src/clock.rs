@@ -1,0 +1,342 @@
+//! The only source of time.
+//!
+//! A [`Clock`] belongs to a system. On arbiters it is the machine's monotonic clock, and one thread per
+//! process-wide clock wakes what is due; on the simulating executor it stands still while anything can
+//! run and jumps to the next timer when nothing can (G38). Code that takes its time from here, and only
+//! such code, can be tested without sleeping.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::ops::Add;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// A point in time of one [`Clock`], in nanoseconds since that clock began.
+///
+/// Points of different clocks can't be compared meaningfully; a process has one machine clock, shared by
+/// all systems on arbiters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// Later than any timer: stands for "no deadline".
+    pub const FAR: Instant = Instant(u64::MAX);
+
+    /// A point that many nanoseconds after the clock's start.
+    #[must_use]
+    pub fn from_nanos(nanos: u64) -> Self {
+        Instant(nanos)
+    }
+
+    /// Nanoseconds since the clock's start.
+    #[must_use]
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this point; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, span: Duration) -> Instant {
+        Instant(
+            self.0
+                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+/// A source of time and of timers. Clones share it.
+#[derive(Clone)]
+pub struct Clock {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kind: Kind,
+    timers: Mutex<Timers>,
+    /// Wakes the timer thread of the machine clock when an earlier timer was set.
+    changed: Condvar,
+}
+
+enum Kind {
+    Machine { epoch: std::time::Instant },
+    Virtual,
+}
+
+#[derive(Default)]
+struct Timers {
+    now: Instant,
+    next_id: u64,
+    waiting: BTreeMap<(Instant, u64), Waker>,
+}
+
+impl Clock {
+    /// The machine's monotonic clock. One per process; its timer thread starts with the first call.
+    #[must_use]
+    pub fn machine() -> Self {
+        static MACHINE: std::sync::OnceLock<Clock> = std::sync::OnceLock::new();
+        MACHINE
+            .get_or_init(|| {
+                // The one place that reads the machine's clock.
+                #[allow(clippy::disallowed_methods)]
+                let epoch = std::time::Instant::now();
+                let clock = Clock::of(Kind::Machine { epoch });
+                let shared = Arc::clone(&clock.shared);
+                crate::executor::thread("callboard-timer", move || shared.run_timer_thread());
+                clock
+            })
+            .clone()
+    }
+
+    /// A clock that stands still until [`advance_to`](Clock::advance_to) moves it.
+    #[must_use]
+    pub fn manual() -> Self {
+        Clock::of(Kind::Virtual)
+    }
+
+    fn of(kind: Kind) -> Self {
+        let shared = Shared {
+            kind,
+            timers: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        Clock {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The current time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        match &self.shared.kind {
+            Kind::Machine { epoch } => Instant::default() + epoch.elapsed(),
+            Kind::Virtual => self.shared.timers.lock().now,
+        }
+    }
+
+    /// Whether time only moves when told to.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        matches!(self.shared.kind, Kind::Virtual)
+    }
+
+    /// Completes after `span`.
+    ///
+    /// # Cancel safety
+    /// Dropping it takes the timer away.
+    #[must_use]
+    pub fn sleep(&self, span: Duration) -> Sleep {
+        self.sleep_until(self.now() + span)
+    }
+
+    /// Completes at `due`; never, if `due` is [`Instant::FAR`]. Works on any runtime, and on none.
+    #[must_use]
+    pub fn sleep_until(&self, due: Instant) -> Sleep {
+        Sleep {
+            clock: self.clone(),
+            due,
+            id: None,
+        }
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.shared
+            .timers
+            .lock()
+            .waiting
+            .keys()
+            .next()
+            .map(|(due, _)| *due)
+    }
+
+    /// Moves a manual clock to `to` (never backwards) and wakes what is due. No effect on the machine's.
+    pub fn advance_to(&self, to: Instant) {
+        if let Kind::Virtual = self.shared.kind {
+            let mut timers = self.shared.timers.lock();
+            timers.now = timers.now.max(to);
+            let due = timers.take_due();
+            drop(timers);
+            due.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn set(&self, due: Instant, id: &mut Option<u64>, waker: &Waker) {
+        let mut timers = self.shared.timers.lock();
+        let first = timers
+            .waiting
+            .keys()
+            .next()
+            .is_none_or(|(earliest, _)| due < *earliest);
+        let number = *id.get_or_insert_with(|| {
+            timers.next_id += 1;
+            timers.next_id
+        });
+        let old = timers.waiting.insert((due, number), waker.clone());
+        drop(timers);
+        drop(old);
+        if first {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    fn cancel(&self, due: Instant, id: u64) {
+        let waker = self.shared.timers.lock().waiting.remove(&(due, id));
+        drop(waker);
+    }
+}
+
+impl Timers {
+    fn take_due(&mut self) -> Vec<Waker> {
+        let later = self.waiting.split_off(&(self.now, u64::MAX));
+        std::mem::replace(&mut self.waiting, later)
+            .into_values()
+            .collect()
+    }
+}
+
+impl Shared {
+    /// The machine clock's timer thread. It lives as long as the process, like the clock.
+    fn run_timer_thread(&self) {
+        let Kind::Machine { epoch } = &self.kind else {
+            return;
+        };
+        let mut timers = self.timers.lock();
+        loop {
+            timers.now = Instant::default() + epoch.elapsed();
+            let due = timers.take_due();
+            if !due.is_empty() {
+                parking_lot::MutexGuard::unlocked(&mut timers, || {
+                    due.into_iter().for_each(Waker::wake);
+                });
+                continue;
+            }
+            match timers.waiting.keys().next() {
+                Some((next, _)) => {
+                    let span = next.since(timers.now);
+                    self.changed.wait_for(&mut timers, span);
+                }
+                None => self.changed.wait(&mut timers),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_manual() {
+            "manual"
+        } else {
+            "machine"
+        };
+        f.debug_struct("Clock")
+            .field("kind", &kind)
+            .field("now", &self.now())
+            .finish()
+    }
+}
+
+/// A future that completes at a point in time. Made by [`Clock::sleep`].
+#[derive(Debug)]
+#[must_use = "a sleep does nothing unless it is awaited"]
+pub struct Sleep {
+    clock: Clock,
+    due: Instant,
+    /// Set while a timer is armed.
+    id: Option<u64>,
+}
+
+impl Sleep {
+    /// When it completes.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.due == Instant::FAR {
+            return Poll::Pending;
+        }
+        if self.clock.now() >= self.due {
+            return Poll::Ready(());
+        }
+        let Sleep { clock, due, id } = &mut *self;
+        clock.set(*due, id, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.clock.cancel(self.due, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told_and_wakes_what_is_due() {
+        let clock = Clock::manual();
+        let flag = Arc::new(Flag::default());
+        let waker = Waker::from(Arc::clone(&flag));
+        let mut cx = Context::from_waker(&waker);
+        let mut sleep = Box::pin(clock.sleep(Duration::from_secs(1)));
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        clock.advance_to(Instant::from_nanos(999_999_999));
+        assert!(!flag.0.load(Ordering::SeqCst));
+        clock.advance_to(Instant::from_nanos(1_000_000_000));
+        assert!(flag.0.load(Ordering::SeqCst));
+        assert!(sleep.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_dropped_sleep_leaves_no_timer() {
+        let clock = Clock::manual();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut sleep = Box::pin(clock.sleep(Duration::from_secs(1)));
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        assert!(clock.next_timer().is_some());
+        drop(sleep);
+        assert_eq!(clock.next_timer(), None);
+    }
+
+    #[test]
+    fn the_machine_clock_wakes_a_sleeper_without_any_runtime() {
+        let clock = Clock::machine();
+        let start = clock.now();
+        crate::executor::block_on(clock.sleep(Duration::from_millis(5)));
+        assert!(clock.now().since(start) >= Duration::from_millis(5));
+    }
+}

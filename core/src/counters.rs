@@ -1,0 +1,82 @@
+//! Counters of one system: nothing disappears without one of them moving (G3, G8).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// Why a message reached no handler, or a reply no asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The actor had stopped, or stopped before the message's turn.
+    Stopped,
+    /// Its deadline passed before the handler began.
+    Expired,
+    /// Its asker gave up before the handler began.
+    Withdrawn,
+    /// The policy of a full mailbox dropped the arriving message.
+    DropNewest,
+    /// The policy of a full mailbox dropped the oldest message.
+    DropOldest,
+    /// A message across a process boundary was lost after `tell` had answered.
+    Undelivered,
+    /// A reply came after its ask had ended.
+    LateReply,
+    /// The ring of dead letters was full; its oldest entry went.
+    DeadLetterOverflow,
+}
+
+impl DropReason {
+    /// All reasons.
+    pub const ALL: [DropReason; 8] = [
+        DropReason::Stopped,
+        DropReason::Expired,
+        DropReason::Withdrawn,
+        DropReason::DropNewest,
+        DropReason::DropOldest,
+        DropReason::Undelivered,
+        DropReason::LateReply,
+        DropReason::DeadLetterOverflow,
+    ];
+}
+
+/// How often each thing has happened since the system started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    drops: [AtomicU64; DropReason::ALL.len()],
+    handled: AtomicU64,
+    panics: AtomicU64,
+}
+
+impl Counters {
+    /// Counts one drop.
+    pub fn count_drop(&self, reason: DropReason) {
+        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were dropped for that reason.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_handled(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages whose handler has ended, panics included.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Panics caught by the fence of an actor (G10).
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}

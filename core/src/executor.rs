@@ -1,0 +1,120 @@
+//! Where actors run.
+//!
+//! Two executors stand behind one seam. [`arbiters`]: actix-rt arbiters, one thread and one
+//! current-thread runtime each. [`simulated`]: several logical arbiters on one thread, under one seeded
+//! clock, where every choice of order comes from the seed and time jumps when nothing can run (G38).
+//!
+//! The rest of the crate spawns only through here.
+
+pub(crate) mod arbiters;
+pub(crate) mod simulated;
+
+use std::cell::RefCell;
+use std::future::Future;
+
+use futures::future::LocalBoxFuture;
+
+use crate::system::System;
+
+pub(crate) use arbiters::Arbiters;
+pub(crate) use simulated::SimulatedArbiters;
+pub use simulated::Simulation;
+
+/// Makes a future on the arbiter where it will run, so that the future needn't be `Send`.
+pub(crate) type MakeTask = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
+
+/// The executor of one system.
+#[derive(Debug)]
+pub(crate) enum Executor {
+    Arbiters(Arbiters),
+    Simulated(SimulatedArbiters),
+}
+
+impl Executor {
+    /// How many arbiters there are; at least one.
+    pub(crate) fn arbiter_count(&self) -> usize {
+        match self {
+            Executor::Arbiters(arbiters) => arbiters.count(),
+            Executor::Simulated(arbiters) => arbiters.count(),
+        }
+    }
+
+    /// Starts a task on an arbiter. `false` if that arbiter has ended: the task will never run.
+    pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
+        match self {
+            Executor::Arbiters(arbiters) => arbiters.spawn_on(arbiter, make),
+            Executor::Simulated(arbiters) => arbiters.spawn_on(arbiter, make),
+        }
+    }
+
+    /// Ends the arbiters; their threads finish the poll at hand and drop what is left.
+    pub(crate) fn stop(&self) {
+        if let Executor::Arbiters(arbiters) = self {
+            arbiters.stop();
+        }
+    }
+}
+
+/// The arbiter that the current code runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct Here {
+    pub(crate) system: System,
+    pub(crate) arbiter: usize,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
+}
+
+/// The arbiter this code runs on, if it runs on one.
+pub(crate) fn here() -> Option<Here> {
+    HERE.with(|here| here.borrow().clone())
+}
+
+/// Sets the arbiter of this thread and returns what it was before.
+pub(crate) fn enter(here: Option<Here>) -> Option<Here> {
+    HERE.with(|cell| cell.replace(here))
+}
+
+/// Starts a task on this arbiter. `false` if this thread is no arbiter.
+pub(crate) fn spawn_here(task: LocalBoxFuture<'static, ()>) -> bool {
+    match here() {
+        None => false,
+        Some(here) => match here.system.executor() {
+            Executor::Arbiters(_) => {
+                // The handle is dropped: the task ends by itself or with its arbiter.
+                drop(actix_rt::spawn(task));
+                true
+            }
+            Executor::Simulated(_) => simulated::spawn_here(here.arbiter, task),
+        },
+    }
+}
+
+/// Starts a named operating-system thread. The only place that does, besides the arbiters.
+///
+/// If the system is out of threads the closure is dropped, and whoever waits for it sees that.
+pub(crate) fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .is_ok()
+}
+
+/// Gives other tasks of this thread a turn.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// Blocks the current thread, which must not be an arbiter, until the future ends.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    futures::executor::block_on(future)
+}

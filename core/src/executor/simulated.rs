@@ -1,0 +1,371 @@
+//! Several logical arbiters on one thread, under one seeded clock (G38).
+//!
+//! Which runnable task goes next is drawn from the seed; time stands still while any task can run and
+//! jumps to the next timer when none can. A run in which nothing can ever run again is reported at once
+//! instead of hanging. Outside the simulation, by name: OS processes, sockets, shared memory, adopted
+//! actix actors, and threads that the test starts itself.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use parking_lot::Mutex;
+
+use super::{Executor, Here, MakeTask, enter};
+use crate::clock::{Clock, Instant};
+use crate::entropy::Entropy;
+use crate::system::System;
+
+/// The id of the future given to [`Simulation::block_on`].
+const MAIN: u64 = 0;
+
+/// A system on the current thread, in virtual time, with every choice drawn from a seed.
+///
+/// ```
+/// use callboard_core::Simulation;
+/// use std::time::Duration;
+///
+/// let mut simulation = Simulation::new(42);
+/// let clock = simulation.system().clock().clone();
+/// simulation.block_on(async move {
+///     clock.sleep(Duration::from_secs(3600)).await; // an hour passes at once
+/// });
+/// assert_eq!(simulation.elapsed(), Duration::from_secs(3600));
+/// ```
+pub struct Simulation {
+    system: System,
+    shared: Arc<Shared>,
+    clock: Clock,
+    entropy: Entropy,
+    tasks: BTreeMap<u64, Task>,
+    next_task: u64,
+    steps: u64,
+}
+
+struct Task {
+    arbiter: usize,
+    future: LocalBoxFuture<'static, ()>,
+    wake: Arc<TaskWake>,
+}
+
+/// What wakers and other threads may touch.
+#[derive(Default)]
+struct Shared {
+    ready: Mutex<Vec<u64>>,
+    injected: Mutex<Vec<(usize, MakeTask)>>,
+}
+
+struct TaskWake {
+    id: u64,
+    queued: AtomicBool,
+    shared: Arc<Shared>,
+}
+
+impl Wake for TaskWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.shared.ready.lock().push(self.id);
+        }
+    }
+}
+
+thread_local! {
+    /// Tasks started during a poll; taken over by the running simulation after it.
+    static STARTED: RefCell<Vec<(usize, LocalBoxFuture<'static, ()>)>> =
+        const { RefCell::new(Vec::new()) };
+}
+
+pub(super) fn spawn_here(arbiter: usize, task: LocalBoxFuture<'static, ()>) -> bool {
+    STARTED.with(|started| started.borrow_mut().push((arbiter, task)));
+    true
+}
+
+/// The simulation as its system sees it.
+#[derive(Clone)]
+pub(crate) struct SimulatedArbiters {
+    count: usize,
+    shared: Arc<Shared>,
+}
+
+impl SimulatedArbiters {
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
+        self.shared.injected.lock().push((arbiter, make));
+        true
+    }
+}
+
+impl fmt::Debug for SimulatedArbiters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedArbiters")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Simulation {
+    /// A simulation of two arbiters.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Simulation::with_arbiters(seed, 2)
+    }
+
+    /// A simulation of `arbiters` arbiters (at least one).
+    #[must_use]
+    pub fn with_arbiters(seed: u64, arbiters: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let clock = Clock::manual();
+        let executor = SimulatedArbiters {
+            count: arbiters.max(1),
+            shared: Arc::clone(&shared),
+        };
+        // The order of tasks and the draws of the program come from separate streams, so that a program
+        // that draws once more doesn't get a different schedule for that reason alone.
+        let entropy = Entropy::seeded(seed);
+        let program = Entropy::seeded(seed ^ 0x5EED_5EED_5EED_5EED);
+        let system = System::assemble(Executor::Simulated(executor), clock.clone(), program);
+        Simulation {
+            system,
+            shared,
+            clock,
+            entropy,
+            tasks: BTreeMap::new(),
+            next_task: MAIN + 1,
+            steps: 0,
+        }
+    }
+
+    /// The system that runs here.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// What every choice is drawn from.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.entropy.seed()
+    }
+
+    /// Virtual time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.clock.now().since(Instant::default())
+    }
+
+    /// How many turns tasks have had. Equal seeds and programs give equal counts.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Runs until `main` ends. Actors go on with the next call.
+    ///
+    /// # Panics
+    /// If `main` has not ended, no task can run and no timer is armed: the program would hang forever.
+    /// The message names the seed.
+    pub fn block_on<F: Future>(&mut self, main: F) -> F::Output {
+        let mut main = pin!(main);
+        let main_wake = self.wake_for(MAIN);
+        main_wake.wake_by_ref();
+        let main_waker = Waker::from(Arc::clone(&main_wake));
+        loop {
+            self.take_injected();
+            let Some(id) = self.choose() else {
+                self.pass_time();
+                continue;
+            };
+            self.steps += 1;
+            if id == MAIN {
+                main_wake.queued.store(false, Ordering::Release);
+                let before = self.enter(0);
+                let polled = main.as_mut().poll(&mut Context::from_waker(&main_waker));
+                enter(before);
+                self.take_started();
+                if let Poll::Ready(output) = polled {
+                    return output;
+                }
+            } else {
+                self.run_task(id);
+            }
+        }
+    }
+
+    fn enter(&self, arbiter: usize) -> Option<Here> {
+        enter(Some(Here {
+            system: self.system.clone(),
+            arbiter,
+        }))
+    }
+
+    fn wake_for(&self, id: u64) -> Arc<TaskWake> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(TaskWake {
+            id,
+            queued: AtomicBool::new(false),
+            shared,
+        })
+    }
+
+    fn choose(&self) -> Option<u64> {
+        let mut ready = self.shared.ready.lock();
+        if ready.is_empty() {
+            return None;
+        }
+        let index = self.entropy.below(ready.len() as u64);
+        Some(ready.swap_remove(usize::try_from(index).unwrap_or(0)))
+    }
+
+    fn pass_time(&self) {
+        if !self.shared.injected.lock().is_empty() {
+            return;
+        }
+        match self.clock.next_timer() {
+            Some(due) => self.clock.advance_to(due),
+            None => panic!(
+                "the simulation can't go on: every task waits and no timer is armed (seed {})",
+                self.seed()
+            ),
+        }
+    }
+
+    fn run_task(&mut self, id: u64) {
+        let Some(mut task) = self.tasks.remove(&id) else {
+            return;
+        };
+        task.wake.queued.store(false, Ordering::Release);
+        let waker = Waker::from(Arc::clone(&task.wake));
+        let before = self.enter(task.arbiter);
+        let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
+        match polled {
+            Poll::Ready(()) => drop(task),
+            Poll::Pending => {
+                self.tasks.insert(id, task);
+            }
+        }
+        enter(before);
+        self.take_started();
+    }
+
+    fn take_started(&mut self) {
+        let started = STARTED.with(|started| std::mem::take(&mut *started.borrow_mut()));
+        for (arbiter, future) in started {
+            self.add(arbiter, future);
+        }
+    }
+
+    fn take_injected(&mut self) {
+        let injected = std::mem::take(&mut *self.shared.injected.lock());
+        for (arbiter, make) in injected {
+            let before = self.enter(arbiter);
+            let future = make();
+            enter(before);
+            self.add(arbiter, future);
+        }
+    }
+
+    fn add(&mut self, arbiter: usize, future: LocalBoxFuture<'static, ()>) {
+        let id = self.next_task;
+        self.next_task += 1;
+        let wake = self.wake_for(id);
+        wake.wake_by_ref();
+        self.tasks.insert(
+            id,
+            Task {
+                arbiter,
+                future,
+                wake,
+            },
+        );
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        // Tasks are dropped on their arbiter, as on real ones, so that what they drop can still spawn.
+        while let Some((_, task)) = self.tasks.pop_first() {
+            let before = self.enter(task.arbiter);
+            drop(task);
+            enter(before);
+            STARTED.with(|started| started.borrow_mut().clear());
+        }
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("seed", &self.seed())
+            .field("elapsed", &self.elapsed())
+            .field("tasks", &self.tasks.len())
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn order_of(seed: u64) -> Vec<usize> {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let mut simulation = Simulation::new(seed);
+        let clock = simulation.system().clock().clone();
+        let seen = Rc::clone(&order);
+        simulation.block_on(async move {
+            for n in 0..10 {
+                let seen = Rc::clone(&seen);
+                super::super::spawn_here(Box::pin(async move { seen.borrow_mut().push(n) }));
+            }
+            clock.sleep(Duration::from_millis(1)).await;
+        });
+        order.take()
+    }
+
+    #[test]
+    fn g38_the_order_of_tasks_is_a_function_of_the_seed() {
+        assert_eq!(order_of(1), order_of(1));
+        assert!((2..20).any(|seed| order_of(seed) != order_of(1)));
+    }
+
+    #[test]
+    fn g38_time_jumps_only_when_nothing_can_run() {
+        let mut simulation = Simulation::new(5);
+        let clock = simulation.system().clock().clone();
+        simulation.block_on(async move {
+            let start = clock.now();
+            for _ in 0..100 {
+                super::super::yield_now().await;
+            }
+            assert_eq!(clock.now(), start);
+            clock.sleep(Duration::from_secs(86_400)).await;
+            assert_eq!(clock.now().since(start), Duration::from_secs(86_400));
+        });
+    }
+
+    #[test]
+    fn a_program_that_would_hang_is_reported_with_its_seed() {
+        let outcome = std::panic::catch_unwind(|| {
+            Simulation::new(77).block_on(std::future::pending::<()>());
+        });
+        let text = *outcome.unwrap_err().downcast::<String>().unwrap();
+        assert!(text.contains("seed 77"), "{text}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Where a child of a supervisor lives: start, stop and status, whatever the child is.
+//!
+//! An actor of this process is one place ([`Spawn::place`](crate::Spawn::place)), a child process another
+//! ([`ProcessPlace`](crate::process::ProcessPlace)). A supervisor knows no more of its children than
+//! this, so that another node can be the place later.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::actor::Actor;
+use crate::cell::Cell;
+use crate::id::Incarnation;
+use crate::mailbox::{Control, MailboxState};
+use crate::run_loop::{self, Ended};
+use crate::watch::ExitReason;
+
+/// What a child tells its owner. Each incarnation sends `Started` at most once and ends with exactly one
+/// of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChildEvent {
+    /// It is up: `starting` has returned, the process runs.
+    Started,
+    /// It never came up.
+    StartFailed(String),
+    /// It was up, and has fully ended.
+    Ended(ExitReason),
+}
+
+/// Called with every event of a child; must not block.
+pub type OnChildEvent = Arc<dyn Fn(Incarnation, ChildEvent) + Send + Sync>;
+
+/// What kind of thing a child is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum ChildKind {
+    /// An actor of this process.
+    Actor,
+    /// An actor that supervises others.
+    Supervisor,
+    /// An operating-system process.
+    Process,
+}
+
+impl fmt::Display for ChildKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChildKind::Actor => "actor",
+            ChildKind::Supervisor => "supervisor",
+            ChildKind::Process => "process",
+        })
+    }
+}
+
+/// How a child is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ChildStatus {
+    /// How often it has been started.
+    pub incarnation: Incarnation,
+    /// Its mailbox, if it has one here.
+    pub mailbox: Option<MailboxState>,
+    /// Its process id, if it is a process that runs.
+    pub pid: Option<u32>,
+}
+
+impl ChildStatus {
+    /// The status of a child without mailbox and process.
+    #[must_use]
+    pub fn new(incarnation: Incarnation) -> Self {
+        ChildStatus {
+            incarnation,
+            mailbox: None,
+            pid: None,
+        }
+    }
+}
+
+/// Where one child lives.
+pub trait Place: Send + Sync {
+    /// Its name for people.
+    fn label(&self) -> String;
+
+    /// What it is.
+    fn kind(&self) -> ChildKind;
+
+    /// Starts the next incarnation. Called only when the one before has sent its last event (G13).
+    fn start(&self, on_event: OnChildEvent);
+
+    /// Asks the running incarnation to end in order.
+    fn stop(&self);
+
+    /// Ends the running incarnation at once.
+    fn kill(&self);
+
+    /// No incarnation will be started any more: what is queued is given up, watchers are told.
+    fn close(&self, reason: ExitReason);
+
+    /// How it is doing.
+    fn status(&self) -> ChildStatus;
+}
+
+/// An actor of this process as a child.
+pub(crate) struct ActorPlace<A: Actor, F> {
+    cell: Arc<Cell<A>>,
+    factory: Arc<F>,
+}
+
+impl<A: Actor, F> ActorPlace<A, F> {
+    pub(crate) fn new(cell: Arc<Cell<A>>, factory: F) -> Self {
+        ActorPlace {
+            cell,
+            factory: Arc::new(factory),
+        }
+    }
+}
+
+impl<A, F> Place for ActorPlace<A, F>
+where
+    A: Actor,
+    F: Fn() -> A + Send + Sync + 'static,
+{
+    fn label(&self) -> String {
+        self.cell.label.to_string()
+    }
+
+    fn kind(&self) -> ChildKind {
+        ChildKind::Actor
+    }
+
+    fn start(&self, on_event: OnChildEvent) {
+        let incarnation = self.cell.begin_incarnation();
+        let mut report = Report {
+            on_event,
+            incarnation,
+            done: false,
+        };
+        let cell = Arc::clone(&self.cell);
+        let factory = Arc::clone(&self.factory);
+        let system = cell.system().clone();
+        let run = move || async move {
+            let started = Arc::clone(&report.on_event);
+            let on_started = || started(incarnation, ChildEvent::Started);
+            let ended = run_loop::run(cell, || factory(), on_started).await;
+            report.end(match ended {
+                Ended::StartFailed(why) => ChildEvent::StartFailed(why),
+                Ended::Ran(reason) => ChildEvent::Ended(reason),
+            });
+        };
+        // If the arbiter is gone, dropping the task reports the end.
+        system
+            .executor()
+            .spawn_on(self.cell.arbiter, Box::new(move || Box::pin(run())));
+    }
+
+    fn stop(&self) {
+        self.cell.mailbox.control(Control::Stop);
+    }
+
+    fn kill(&self) {
+        self.cell.mailbox.control(Control::Kill);
+    }
+
+    fn close(&self, reason: ExitReason) {
+        self.cell.end(reason);
+    }
+
+    fn status(&self) -> ChildStatus {
+        ChildStatus {
+            incarnation: self.cell.incarnation(),
+            mailbox: Some(self.cell.mailbox.state()),
+            pid: None,
+        }
+    }
+}
+
+/// Sends the last event of an incarnation, also if its task is dropped with its arbiter.
+struct Report {
+    on_event: OnChildEvent,
+    incarnation: Incarnation,
+    done: bool,
+}
+
+impl Report {
+    fn end(&mut self, event: ChildEvent) {
+        if !std::mem::replace(&mut self.done, true) {
+            (self.on_event)(self.incarnation, event);
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.end(ChildEvent::Ended(ExitReason::Killed));
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a message goes: the seam between references and what carries them.
+//!
+//! An actor of this process is one route, an exposed name in another process another, a pool or an
+//! adopted actor a third. The reference that a program holds is the same for all; what differs shows in
+//! [`boundary`](Route::boundary) and in the verdicts of errors.
+
+use futures::future::BoxFuture;
+
+use crate::boundary::Boundary;
+use crate::envelope::Envelope;
+use crate::error::{Failure, SendError};
+use crate::id::ActorId;
+use crate::message::Message;
+use crate::system::System;
+use crate::watch::Watch;
+
+/// A message that was not accepted, with the reason (G6).
+#[derive(Debug)]
+pub struct Refused<M: Message> {
+    /// The message, and the responder of its asker, unanswered.
+    pub envelope: Envelope<M>,
+    /// Why.
+    pub failure: Failure,
+    /// Whether room may come, so that waiting makes sense.
+    pub may_wait: bool,
+}
+
+impl<M: Message> Refused<M> {
+    /// A refusal that waiting won't change.
+    #[must_use]
+    pub fn for_good(envelope: Envelope<M>, failure: Failure) -> Self {
+        Refused {
+            envelope,
+            failure,
+            may_wait: false,
+        }
+    }
+
+    /// The error that gives the message back. The asker's slot is told as well, though it no longer looks.
+    pub(crate) fn into_error(self) -> SendError<M> {
+        self.envelope.responder.fail(self.failure.clone());
+        SendError::new(self.failure, Some(self.envelope.message))
+    }
+}
+
+/// Where messages of one type go.
+pub trait Route<M: Message>: Watch + Send + Sync {
+    /// Who receives. Equal for all routes to one receiver.
+    fn id(&self) -> ActorId;
+
+    /// The receiver's name for people.
+    fn label(&self) -> String;
+
+    /// What lies between here and there.
+    fn boundary(&self) -> Boundary;
+
+    /// The system that this route belongs to: its clock, its counters, its dead letters.
+    fn system(&self) -> &System;
+
+    /// Hands a message over without waiting.
+    ///
+    /// # Errors
+    /// Gives the envelope back with the reason.
+    fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>;
+
+    /// Hands a message over, waiting for room if it must, but no longer than its own deadline.
+    ///
+    /// # Errors
+    /// Gives the envelope back with the reason, also when the deadline passed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it ends drops the message; it was not handed over.
+    fn send_waiting(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
+        Box::pin(async move { self.send(envelope) })
+    }
+}

@@ -1,0 +1,286 @@
+//! A system: arbiters, a clock, counters, dead letters. A value, not a global: two can live in one
+//! process, and each test has its own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::actor::Actor;
+use crate::actor_ref::ActorRef;
+use crate::cell::{ActorSnapshot, AnyCell};
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::dead_letter::DeadLetters;
+use crate::entropy::Entropy;
+use crate::executor::{self, Arbiters, Executor, arbiters};
+use crate::id::ActorId;
+use crate::mailbox::Control;
+use crate::spawn::{Placement, Spawn};
+use crate::watch::ExitReason;
+
+/// How long [`System::shutdown`] waits for actors to stop before it kills them.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How long it then waits for the killed to end.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a system or an actor could not be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `actor.start()` was called on a thread that is no arbiter.
+    #[error("this thread is no arbiter: use `system.start(actor)`, which chooses one")]
+    NotOnArbiter,
+    /// `run` was called inside a tokio runtime.
+    #[error(
+        "this thread is inside a tokio runtime: use `System::new()`, which has threads of its own"
+    )]
+    InsideRuntime,
+    /// The operating system gave no thread.
+    #[error("could not start the threads of the arbiters")]
+    NoThread,
+}
+
+/// A running system of actors. Clones are handles to the same one.
+///
+/// It ends with [`shutdown`](System::shutdown); [`run`](crate::run) calls that by itself.
+#[derive(Clone)]
+pub struct System {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    executor: Executor,
+    clock: Clock,
+    entropy: Entropy,
+    counters: Arc<Counters>,
+    dead_letters: DeadLetters,
+    cells: Mutex<BTreeMap<ActorId, Arc<dyn AnyCell>>>,
+    next_arbiter: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl System {
+    /// A system with one arbiter per core, on threads of its own. Works on any thread and inside any
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`StartError::NoThread`].
+    pub fn new() -> Result<Self, StartError> {
+        System::with_arbiters(cores())
+    }
+
+    /// A system with that many arbiters (at least one).
+    ///
+    /// # Errors
+    /// [`StartError::NoThread`].
+    pub fn with_arbiters(count: usize) -> Result<Self, StartError> {
+        let arbiters = Arbiters::start(count.max(1))?;
+        Ok(System::on_arbiters(arbiters))
+    }
+
+    fn on_arbiters(arbiters: Arbiters) -> Self {
+        let executor = Executor::Arbiters(arbiters);
+        let system = System::assemble(executor, Clock::machine(), Entropy::from_os());
+        if let Executor::Arbiters(arbiters) = system.executor() {
+            arbiters.introduce(&system);
+        }
+        system
+    }
+
+    pub(crate) fn assemble(executor: Executor, clock: Clock, entropy: Entropy) -> Self {
+        let counters = Arc::new(Counters::default());
+        let dead_letters = DeadLetters::new(Arc::clone(&counters));
+        System {
+            inner: Arc::new(Inner {
+                executor,
+                clock,
+                entropy,
+                counters,
+                dead_letters,
+                cells: Mutex::default(),
+                next_arbiter: AtomicUsize::new(0),
+                closed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The system that the calling code runs in, if it runs on an arbiter.
+    #[must_use]
+    pub fn current() -> Option<System> {
+        executor::here().map(|here| here.system)
+    }
+
+    /// Starts an actor on the next arbiter in turn, with the defaults.
+    pub fn start<A: Actor + Send>(&self, actor: A) -> ActorRef<A> {
+        self.actor(move || actor).start()
+    }
+
+    /// Prepares a start: label, mailbox, placement, admission. The factory runs on the actor's arbiter,
+    /// so that the actor needn't be `Send`.
+    pub fn actor<F>(&self, factory: F) -> Spawn<F> {
+        Spawn::new(self, factory)
+    }
+
+    /// Runs a future on an arbiter, made there, so that it needn't be `Send`. It ends by itself or with
+    /// the system.
+    ///
+    /// Answers `false` if the system has been shut down: the future never runs.
+    pub fn spawn<F, Fut>(&self, placement: Placement, make: F) -> bool
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let arbiter = self.choose_arbiter(placement);
+        self.executor()
+            .spawn_on(arbiter, Box::new(move || Box::pin(make())))
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Its source of randomness.
+    #[must_use]
+    pub fn entropy(&self) -> &Entropy {
+        &self.inner.entropy
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Its dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.inner.dead_letters
+    }
+
+    /// How many arbiters it has.
+    #[must_use]
+    pub fn arbiter_count(&self) -> usize {
+        self.executor().arbiter_count()
+    }
+
+    /// All actors that live now, in the order they were made.
+    #[must_use]
+    pub fn actors(&self) -> Vec<ActorSnapshot> {
+        let cells: Vec<Arc<dyn AnyCell>> = self.inner.cells.lock().values().cloned().collect();
+        cells.iter().map(|cell| cell.snapshot()).collect()
+    }
+
+    /// Whether it has been shut down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
+    }
+
+    /// Stops every actor that no supervisor owns, the newest first, and waits for all to end; kills what
+    /// has not ended after [`SHUTDOWN_GRACE`]; then ends the arbiters. Answers the labels of those that
+    /// had to be killed.
+    ///
+    /// Must not be awaited by an actor of the same system: it would wait for itself, and be killed.
+    pub async fn shutdown(&self) -> Vec<String> {
+        self.inner.closed.store(true, Ordering::Release);
+        for cell in self.live().iter().rev().filter(|cell| !cell.is_owned()) {
+            cell.signal(Control::Stop);
+        }
+        self.wait_for_end(SHUTDOWN_GRACE).await;
+        let late: Vec<_> = self.live();
+        let labels = late.iter().map(|cell| cell.snapshot().label).collect();
+        late.iter().for_each(|cell| cell.signal(Control::Kill));
+        self.wait_for_end(KILL_GRACE).await;
+        // Code that never yields can't be killed (G11); its watchers are told all the same.
+        self.live()
+            .iter()
+            .for_each(|cell| cell.abandon(ExitReason::Killed));
+        self.executor().stop();
+        labels
+    }
+
+    async fn wait_for_end(&self, grace: Duration) {
+        let (tx, mut rx) = futures::channel::mpsc::channel::<()>(0);
+        for cell in self.live() {
+            let tx = tx.clone();
+            // The sender's end is the signal.
+            cell.watch(Box::new(move |_| drop(tx)));
+        }
+        drop(tx);
+        let mut due = self.clock().sleep(grace);
+        std::future::poll_fn(|cx| {
+            if futures::Stream::poll_next(std::pin::Pin::new(&mut rx), cx).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+            std::pin::Pin::new(&mut due).poll(cx)
+        })
+        .await;
+    }
+
+    fn live(&self) -> Vec<Arc<dyn AnyCell>> {
+        self.inner.cells.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.inner.executor
+    }
+
+    pub(crate) fn counters_arc(&self) -> Arc<Counters> {
+        Arc::clone(&self.inner.counters)
+    }
+
+    pub(crate) fn is(&self, other: &System) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(crate) fn choose_arbiter(&self, placement: Placement) -> usize {
+        let number = match placement {
+            Placement::Spread => self.inner.next_arbiter.fetch_add(1, Ordering::Relaxed),
+            Placement::Pinned(number) => number,
+        };
+        number % self.arbiter_count()
+    }
+
+    pub(crate) fn register(&self, id: ActorId, cell: Arc<dyn AnyCell>) {
+        self.inner.cells.lock().insert(id, cell);
+    }
+
+    pub(crate) fn forget(&self, id: ActorId) {
+        let cell = self.inner.cells.lock().remove(&id);
+        drop(cell);
+    }
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System")
+            .field("arbiters", &self.arbiter_count())
+            .field("actors", &self.inner.cells.lock().len())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `main` on the calling thread as arbiter 0, with one more arbiter per further core, and shuts the
+/// system down when it ends. This is what `#[callboard::main]` expands to.
+///
+/// # Errors
+/// [`StartError::InsideRuntime`] inside a tokio runtime; use [`System::new`] there.
+pub fn run<F, Fut>(main: F) -> Result<Fut::Output, StartError>
+where
+    F: FnOnce(System) -> Fut,
+    Fut: Future,
+{
+    arbiters::run(cores(), System::on_arbiters, main)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
