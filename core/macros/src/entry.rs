@@ -54,7 +54,7 @@ pub(crate) fn test(options: TokenStream, item: &ItemFn) -> Result<TokenStream> {
         #[::core::prelude::v1::test]
         #(#attributes)*
         #visibility fn #name() {
-            async fn body(#system: ::callboard::System) #output #body
+            async fn body(#system) #output #body
             ::callboard::testing::run(::callboard::testing::On::#on, body);
         }
     })
@@ -66,6 +66,7 @@ struct Parts<'a> {
     visibility: &'a syn::Visibility,
     name: &'a syn::Ident,
     output: &'a syn::ReturnType,
+    /// The one parameter, with its type.
     system: TokenStream,
     body: &'a syn::Block,
 }
@@ -78,10 +79,9 @@ impl<'a> Parts<'a> {
             return Err(syn::Error::new_spanned(signature.fn_token, text));
         }
         let system = match signature.inputs.iter().collect::<Vec<_>>()[..] {
-            [] => quote!(_system),
+            [] => quote!(_system: ::callboard::System),
             [FnArg::Typed(argument)] if matches!(*argument.pat, Pat::Ident(_)) => {
-                let pattern = &argument.pat;
-                quote!(#pattern)
+                quote!(#argument)
             }
             _ => {
                 let text = "no parameter is expected, or one: `system: System`";
