@@ -1,5 +1,6 @@
 //! References: to an actor of a known type, and to whoever takes messages of one type.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,13 +14,12 @@ use futures::future::BoxFuture;
 use crate::actor::{Actor, Receives};
 use crate::admission::Admitted;
 use crate::boundary::{Boundary, Verdict};
-use crate::cell::Cell;
+use crate::cell::{Cell, Opens};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind, SendError};
 use crate::id::{ActorId, Incarnation};
-use crate::letter::Letter;
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
 use crate::route::{Refused, Route};
@@ -46,8 +46,8 @@ impl<A: Actor> ActorRef<A> {
 
     /// Its name, or its type's.
     #[must_use]
-    pub fn label(&self) -> &str {
-        &self.cell.label
+    pub fn label(&self) -> Arc<str> {
+        self.cell.label()
     }
 
     /// What lies between the calling code and the actor.
@@ -59,7 +59,7 @@ impl<A: Actor> ActorRef<A> {
     /// The arbiter it lives on.
     #[must_use]
     pub fn arbiter(&self) -> usize {
-        self.cell.arbiter
+        self.cell.home().index()
     }
 
     /// How full its mailbox is.
@@ -81,13 +81,14 @@ impl<A: Actor> ActorRef<A> {
     }
 
     /// Sends a message, waiting for room. See [`Tell`].
-    pub fn tell<M, How>(&self, message: M) -> Tell<M>
+    #[inline]
+    pub fn tell<M, How>(&self, message: M) -> Tell<'_, M, impl Route<M> + Clone + use<'_, A, M, How>>
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
     {
-        self.recipient().tell(message)
+        Tell::new(Direct::<_, A, How>::new(&self.cell), message)
     }
 
     /// Sends a message without waiting.
@@ -100,7 +101,8 @@ impl<A: Actor> ActorRef<A> {
         M: Message,
         How: 'static,
     {
-        self.recipient().try_tell(message)
+        let route = Direct::<_, A, How>::new(&self.cell);
+        route.send(Envelope::tell(message)).map_err(Refused::into_error)
     }
 
     /// Puts a message into room of its own, past the bound: for what was promised room before.
@@ -110,20 +112,32 @@ impl<A: Actor> ActorRef<A> {
         M: Message,
         How: 'static,
     {
-        let letter = Letter::<M, How>::boxed(Envelope::tell(message));
-        if let Err(record) = self.cell.mailbox.push_reserved(letter) {
-            record.discard(DropReason::Stopped, &self.cell);
-        }
+        self.cell.put_reserved::<M, How>(message);
     }
 
-    /// Sends a message and waits for the answer. See [`Ask`].
-    pub fn ask<M, How>(&self, message: M) -> Ask<M>
+    /// Sends a message; if it can't be delivered, there is nobody to give it back to.
+    pub(crate) async fn tell_or_bury<M, How>(&self, message: M)
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
     {
-        self.recipient().ask(message)
+        if let Err(error) = self.tell(message).await
+            && let Some(message) = error.into_message()
+        {
+            self.cell.bury(Envelope::tell(message), DropReason::Stopped);
+        }
+    }
+
+    /// Sends a message and waits for the answer. See [`Ask`].
+    #[inline]
+    pub fn ask<M, How>(&self, message: M) -> Ask<'_, M, impl Route<M> + Clone + use<'_, A, M, How>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        Ask::new(Direct::<_, A, How>::new(&self.cell), message)
     }
 
     /// The same actor as a recipient of one message type.
@@ -135,26 +149,23 @@ impl<A: Actor> ActorRef<A> {
         How: 'static,
     {
         let cell = Arc::clone(&self.cell);
-        Recipient::new(Arc::new(CellRoute::<A, How> {
-            cell,
-            how: PhantomData,
-        }))
+        Recipient::new(Arc::new(Direct::<_, A, How>::new(cell)))
     }
 
     /// Lets the message in hand finish, then ends the actor; what is queued goes to dead letters (G11).
     pub fn stop(&self) {
-        self.cell.mailbox.control(Control::Stop);
+        self.cell.signal(Control::Stop);
     }
 
     /// Refuses new messages from now on, handles what is queued, then ends the actor (G11).
     pub fn drain(&self) {
-        self.cell.mailbox.drain();
+        self.cell.drain();
     }
 
     /// Drops the handler at its next `.await` and ends the actor (G11). Code that never yields can't be
     /// killed: it ends when it yields or returns.
     pub fn kill(&self) {
-        self.cell.mailbox.control(Control::Kill);
+        self.cell.signal(Control::Kill);
     }
 
     /// Waits until the actor has truly ended: its value dropped, its mailbox given up.
@@ -190,7 +201,7 @@ impl<A: Actor> Clone for ActorRef<A> {
 
 impl<A: Actor> fmt::Debug for ActorRef<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ActorRef({}{})", self.cell.label, self.cell.id)
+        write!(f, "ActorRef({}{})", self.cell.label(), self.cell.id)
     }
 }
 
@@ -226,8 +237,8 @@ impl<M: Message> Recipient<M> {
     }
 
     /// Sends a message, waiting for room. See [`Tell`].
-    pub fn tell(&self, message: M) -> Tell<M> {
-        Tell::new(Arc::clone(&self.route), message)
+    pub fn tell(&self, message: M) -> Tell<'_, M, &dyn Route<M>> {
+        Tell::new(&*self.route, message)
     }
 
     /// Sends a message without waiting.
@@ -241,8 +252,8 @@ impl<M: Message> Recipient<M> {
     }
 
     /// Sends a message and waits for the answer. See [`Ask`].
-    pub fn ask(&self, message: M) -> Ask<M> {
-        Ask::new(Arc::clone(&self.route), message)
+    pub fn ask(&self, message: M) -> Ask<'_, M, &dyn Route<M>> {
+        Ask::new(&*self.route, message)
     }
 
     /// The route itself: for layers that add metadata or another way back.
@@ -306,92 +317,126 @@ macro_rules! by_id {
 by_id!(ActorRef, A: Actor);
 by_id!(Recipient, M: Message);
 
-/// The route to an actor of this process.
-struct CellRoute<A: Actor, How> {
-    cell: Arc<Cell<A>>,
-    how: PhantomData<fn() -> How>,
+/// The route to an actor of this process, by any pointer to its cell.
+struct Direct<P, A, How> {
+    cell: P,
+    how: PhantomData<fn() -> (A, How)>,
 }
 
-impl<A: Actor, How: 'static> CellRoute<A, How> {
+impl<P: Clone, A, How> Clone for Direct<P, A, How> {
+    fn clone(&self) -> Self {
+        Direct { cell: self.cell.clone(), how: PhantomData }
+    }
+}
+
+impl<P, A, How> Direct<P, A, How>
+where
+    P: Borrow<Arc<Cell<A>>> + Send + Sync,
+    A: Actor,
+    How: 'static,
+{
+    #[inline]
+    fn new(cell: P) -> Self {
+        Direct { cell, how: PhantomData }
+    }
+
+    #[inline]
+    fn cell(&self) -> &Arc<Cell<A>> {
+        self.cell.borrow()
+    }
+
     /// Waits in line for room, no longer than the message's own deadline.
-    async fn wait_for_room<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
+    async fn line_up<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
     where
         A: Receives<M, How>,
         M: Message,
     {
-        let clock = self.cell.system().clock();
+        let cell = self.cell();
+        let clock = cell.system().clock();
         let mut due = clock.sleep_until(envelope.meta.deadline.unwrap_or(Instant::FAR));
-        let letter = Letter::<M, How>::boxed(envelope);
-        let mut push = self.cell.mailbox.push_waiting(letter);
+        let mut push = cell.put_waiting::<M, How>(envelope);
         let waited = std::future::poll_fn(|cx| match Pin::new(&mut push).poll(cx) {
             Poll::Ready(waited) => Poll::Ready(Some(waited)),
             Poll::Pending => Pin::new(&mut due).poll(cx).map(|()| None),
         })
         .await;
         match waited {
-            Some(waited) => waited.map_err(|rejected| self.cell.refuse::<M, How>(rejected)),
+            Some(Ok(schedule)) => {
+                if schedule {
+                    cell.schedule();
+                }
+                Ok(())
+            }
+            Some(Err(rejected)) => Err(cell.refuse(rejected)),
             None => match push.take_record() {
                 None => Ok(()),
                 Some(record) => {
                     let failure = Failure::new(FailureKind::DeadlineExceeded, Verdict::NotSent)
-                        .with_detail(format!("waiting for room in {}", self.cell.label));
-                    Err(Refused::for_good(Letter::<M, How>::unbox(record), failure))
+                        .with_detail(format!("waiting for room in {}", cell.label()));
+                    Err(Refused::for_good(Opens::<A>::open(record), failure))
                 }
             },
         }
     }
 }
 
-impl<A: Actor, How> Watch for CellRoute<A, How> {
+impl<P, A, How> Watch for Direct<P, A, How>
+where
+    P: Borrow<Arc<Cell<A>>> + Send + Sync,
+    A: Actor,
+    How: 'static,
+{
     fn watch(&self, on_end: OnEnd) {
-        self.cell.watch(on_end);
+        self.cell().watch(on_end);
     }
 }
 
-impl<A, M, How> Route<M> for CellRoute<A, How>
+impl<P, A, M, How> Route<M> for Direct<P, A, How>
 where
+    P: Borrow<Arc<Cell<A>>> + Send + Sync,
     A: Receives<M, How>,
     M: Message,
     How: 'static,
 {
     fn id(&self) -> ActorId {
-        self.cell.id
+        self.cell().id
     }
 
     fn label(&self) -> String {
-        self.cell.label.to_string()
+        self.cell().label().to_string()
     }
 
+    #[inline]
     fn boundary(&self) -> Boundary {
-        self.cell.boundary()
+        self.cell().boundary()
     }
 
+    #[inline]
     fn system(&self) -> &System {
-        self.cell.system()
+        self.cell().system()
     }
 
+    #[inline]
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        match self.cell.admit(envelope) {
-            Admitted::Pass(envelope) => self.cell.put::<M, How>(envelope),
-            Admitted::Taken => Ok(()),
-            Admitted::Refused(envelope, failure) => Err(Refused::for_good(envelope, failure)),
+        let cell = self.cell();
+        let envelope = match cell.admit(envelope) {
+            Admitted::Pass(envelope) => envelope,
+            Admitted::Taken => return Ok(()),
+            Admitted::Refused(envelope, failure) => {
+                return Err(Refused::for_good(envelope, failure));
+            }
+        };
+        if envelope.responder.expects_answer() {
+            match cell.hand_off::<M, How>(envelope) {
+                Ok(()) => Ok(()),
+                Err(envelope) => cell.put::<M, How>(envelope),
+            }
+        } else {
+            cell.put::<M, How>(envelope)
         }
     }
 
-    fn send_waiting(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
-        Box::pin(async move {
-            let envelope = match self.cell.admit(envelope) {
-                Admitted::Pass(envelope) => envelope,
-                Admitted::Taken => return Ok(()),
-                Admitted::Refused(envelope, failure) => {
-                    return Err(Refused::for_good(envelope, failure));
-                }
-            };
-            let refused = match self.cell.put::<M, How>(envelope) {
-                Err(refused) if refused.may_wait => refused,
-                done => return done,
-            };
-            self.wait_for_room(refused.envelope).await
-        })
+    fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
+        Box::pin(self.line_up(envelope))
     }
 }

@@ -1,41 +1,61 @@
-//! What outlives the incarnations of an actor: its id, its mailbox, its watchers.
+//! What outlives the incarnations of an actor: its id, its mailbox, its watchers; and, at home on its
+//! arbiter, its body.
 //!
 //! References point here, so they stay valid over restarts, and what is queued is kept (G13).
+
+mod body;
+mod letter;
+mod turn;
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Wake;
 
 use parking_lot::Mutex;
 
-use crate::actor::Actor;
+use crate::actor::{Actor, Receives};
 use crate::admission::{Admission, Admitted};
 use crate::boundary::{Boundary, Verdict};
 use crate::counters::DropReason;
 use crate::dead_letter::DeadLetter;
-use crate::envelope::{Envelope, Meta};
+use crate::driver::{Arbiter, Parcel};
+use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
-use crate::executor;
 use crate::id::{ActorId, Incarnation};
-use crate::letter::{Letter, Record};
-use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Rejected};
+use crate::mailbox::records::{Record, Records};
+use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected};
 use crate::message::Message;
 use crate::route::Refused;
+use crate::sync::Home;
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
 
+use body::Body;
+pub(crate) use body::Ended;
+use letter::{ActorKind, Full, Lean, Use};
+
 pub(crate) type Admissions = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
 
+/// What a started incarnation reports to: called once at the end of it, at home.
+pub(crate) type OnIncarnationEnd = Box<dyn FnOnce(Ended)>;
+
 pub(crate) struct Cell<A: Actor> {
-    pub(crate) id: ActorId,
-    pub(crate) label: Arc<str>,
-    pub(crate) arbiter: usize,
-    pub(crate) mailbox: Mailbox<Box<dyn Record<A>>>,
+    pub(crate) mailbox: Mailbox<ActorKind<A>>,
+    body: Home<Body<A>>,
+    /// The handler's waker has fired since it was last polled.
+    woken: AtomicBool,
     /// A supervisor owns its incarnations; the system's shutdown leaves it to that supervisor.
-    pub(crate) owned: bool,
+    owned: bool,
+    /// Its place in the list of its arbiter.
+    place: AtomicU32,
+    pub(crate) id: ActorId,
+    home: Arc<Arbiter>,
     system: System,
-    admissions: Admissions,
+    label: Option<Arc<str>>,
+    admissions: Option<Box<Admissions>>,
     life: Mutex<Life>,
 }
 
@@ -46,26 +66,32 @@ struct Life {
     watchers: Vec<OnEnd>,
 }
 
+/// How a cell is made.
+pub(crate) struct CellOptions {
+    pub(crate) label: Option<Arc<str>>,
+    pub(crate) capacity: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) admissions: Option<Box<Admissions>>,
+    pub(crate) owned: bool,
+}
+
 impl<A: Actor> Cell<A> {
-    pub(crate) fn new(
-        system: &System,
-        label: Arc<str>,
-        arbiter: usize,
-        mailbox: Mailbox<Box<dyn Record<A>>>,
-        admissions: Admissions,
-        owned: bool,
-    ) -> Arc<Self> {
+    pub(crate) fn new(system: &System, home: Arc<Arbiter>, options: CellOptions) -> Arc<Self> {
         let cell = Arc::new(Cell {
+            mailbox: Mailbox::new(options.capacity, options.overflow),
+            body: Home::new(home.number(), Body::new()),
+            woken: AtomicBool::new(false),
+            owned: options.owned,
+            place: AtomicU32::new(0),
             id: ActorId::fresh(),
-            label,
-            arbiter,
-            mailbox,
-            owned,
+            home,
             system: system.clone(),
-            admissions,
+            label: options.label,
+            admissions: options.admissions,
             life: Mutex::default(),
         });
-        system.register(cell.id, Arc::clone(&cell) as Arc<dyn AnyCell>);
+        let place = cell.home.enlist(Arc::clone(&cell) as Arc<dyn AnyCell>);
+        cell.place.store(place, Ordering::Relaxed);
         cell
     }
 
@@ -73,13 +99,17 @@ impl<A: Actor> Cell<A> {
         &self.system
     }
 
+    pub(crate) fn home(&self) -> &Arc<Arbiter> {
+        &self.home
+    }
+
+    /// Its name for people: given, or its type's.
+    pub(crate) fn label(&self) -> Arc<str> {
+        self.label.clone().unwrap_or_else(|| short_type_name::<A>().into())
+    }
+
     pub(crate) fn boundary(&self) -> Boundary {
-        match executor::here() {
-            Some(here) if here.arbiter == self.arbiter && here.system.is(&self.system) => {
-                Boundary::SameThread
-            }
-            _ => Boundary::SameProcess,
-        }
+        if self.home.is_here() { Boundary::SameThread } else { Boundary::SameProcess }
     }
 
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
@@ -96,10 +126,28 @@ impl<A: Actor> Cell<A> {
         self.life.lock().exit.clone()
     }
 
+    /// Starts an incarnation at home, now or by a parcel. Should the arbiter have ended, dropping the
+    /// closures is all that happens.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        make: impl FnOnce() -> A + Send + 'static,
+        on_started: impl FnOnce() + Send + 'static,
+        on_end: impl FnOnce(Ended) + Send + 'static,
+    ) -> bool {
+        let cell = Arc::clone(self);
+        let call = move || cell.begin(make, on_started, Box::new(on_end));
+        if self.home.is_here() {
+            call();
+            return true;
+        }
+        self.home.send(Parcel::Call(Box::new(call)))
+    }
+
     /// Runs what stands before the mailbox.
+    #[inline]
     pub(crate) fn admit<M: Message>(&self, envelope: Envelope<M>) -> Admitted<M> {
-        let admission = self
-            .admissions
+        let Some(admissions) = &self.admissions else { return Admitted::Pass(envelope) };
+        let admission = admissions
             .get(&TypeId::of::<M>())
             .and_then(|any| any.downcast_ref::<Arc<dyn Admission<M>>>());
         match admission {
@@ -109,73 +157,124 @@ impl<A: Actor> Cell<A> {
     }
 
     /// Puts an admitted message into the mailbox, or says why not.
-    pub(crate) fn put<M: Message, How: 'static>(
-        &self,
-        envelope: Envelope<M>,
-    ) -> Result<(), Refused<M>>
+    #[inline]
+    pub(crate) fn put<M, How>(self: &Arc<Self>, envelope: Envelope<M>) -> Result<(), Refused<M>>
     where
-        A: crate::actor::Receives<M, How>,
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
     {
-        match self.mailbox.push(Letter::<M, How>::boxed(envelope)) {
-            Ok(Dropped::None) => Ok(()),
-            Ok(Dropped::Newest(record)) => {
-                record.discard(DropReason::DropNewest, self);
-                Ok(())
-            }
-            Ok(Dropped::Oldest(record)) => {
-                record.discard(DropReason::DropOldest, self);
-                Ok(())
-            }
-            Err(rejected) => Err(self.refuse::<M, How>(rejected)),
+        if envelope.is_lean() {
+            self.push(Lean::<M, How>::new(envelope))
+        } else {
+            self.push(Full::<M, How>::new(envelope))
         }
     }
 
-    /// Turns a rejection back into the message it was.
-    pub(crate) fn refuse<M: Message, How: 'static>(
-        &self,
-        rejected: Rejected<Box<dyn Record<A>>>,
-    ) -> Refused<M>
+    #[inline]
+    fn push<R: Opens<A>>(self: &Arc<Self>, record: R) -> Result<(), Refused<R::Message>> {
+        match self.mailbox.push(record) {
+            Ok(pushed) => {
+                if pushed.schedule {
+                    self.schedule();
+                }
+                match pushed.dropped {
+                    Dropped::None => {}
+                    Dropped::Newest(record) => {
+                        self.bury(record.open(), DropReason::DropNewest);
+                    }
+                    Dropped::Oldest(mut records) => {
+                        self.discard_all(&mut records, DropReason::DropOldest);
+                    }
+                }
+                Ok(())
+            }
+            Err(rejected) => Err(self.refuse(rejected)),
+        }
+    }
+
+    /// Puts a message into room of its own, past the bound: for what was promised room before.
+    pub(crate) fn put_reserved<M, How>(self: &Arc<Self>, message: M)
     where
-        A: crate::actor::Receives<M, How>,
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
     {
+        match self.mailbox.push_reserved(Lean::<M, How>::new(Envelope::tell(message))) {
+            Ok(true) => self.schedule(),
+            Ok(false) => {}
+            Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),
+        }
+    }
+
+    /// Waits in line for room.
+    pub(crate) fn put_waiting<M, How>(
+        &self,
+        envelope: Envelope<M>,
+    ) -> PushWaiting<'_, ActorKind<A>, Full<M, How>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        self.mailbox.push_waiting(Full::<M, How>::new(envelope))
+    }
+
+    /// Turns a rejection back into the message it was.
+    #[cold]
+    pub(crate) fn refuse<R: Opens<A>>(&self, rejected: Rejected<R>) -> Refused<R::Message> {
         let (record, kind, may_wait) = match rejected {
             Rejected::MustWait(record) => (record, FailureKind::Full, true),
             Rejected::Full(record) => (record, FailureKind::Full, false),
             Rejected::Closed(record) => (record, FailureKind::Stopped, false),
         };
-        let failure = Failure::new(kind, Verdict::NotExecuted).with_detail(self.label.to_string());
-        let envelope = Letter::<M, How>::unbox(record);
-        Refused {
-            envelope,
-            failure,
-            may_wait,
+        let mut failure = Failure::new(kind, Verdict::NotExecuted);
+        if !may_wait {
+            failure = failure.with_detail(self.label().to_string());
+        }
+        Refused { envelope: record.open(), failure, may_wait }
+    }
+
+    pub(crate) fn schedule(self: &Arc<Self>) {
+        self.home.schedule(Arc::clone(self) as Arc<dyn crate::driver::Run>);
+    }
+
+    pub(crate) fn signal(self: &Arc<Self>, control: Control) {
+        if self.mailbox.control(control) {
+            self.schedule();
+        }
+    }
+
+    pub(crate) fn drain(self: &Arc<Self>) {
+        if self.mailbox.drain() {
+            self.schedule();
         }
     }
 
     /// Gives a message up: its asker is told, and it goes to dead letters.
+    #[cold]
     pub(crate) fn bury<M: Message>(&self, envelope: Envelope<M>, reason: DropReason) {
-        let Envelope {
-            message,
-            meta,
-            responder,
-        } = envelope;
-        let Meta { key, .. } = meta;
+        let Envelope { message, meta, responder } = envelope;
         let kind = match reason {
             DropReason::Expired => FailureKind::DeadlineExceeded,
             DropReason::Withdrawn => FailureKind::Withdrawn,
             DropReason::DropNewest | DropReason::DropOldest => FailureKind::Full,
             _ => FailureKind::Stopped,
         };
-        responder
-            .fail(Failure::new(kind, Verdict::NotExecuted).with_detail(self.label.to_string()));
+        let label = self.label().to_string();
+        responder.fail(Failure::new(kind, Verdict::NotExecuted).with_detail(label.clone()));
         self.system.dead_letters().push(DeadLetter {
             at: self.system.clock().now(),
-            target: self.label.to_string(),
+            target: label,
             message_type: std::any::type_name::<M>(),
             reason,
-            key,
+            key: meta.key(),
             message: Box::new(message),
         });
+    }
+
+    fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
+        while records.consume_first(Use::Discard(self, reason)) {}
     }
 
     /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers
@@ -188,19 +287,37 @@ impl<A: Actor> Cell<A> {
         life.exit = Some(reason.clone());
         let incarnation = life.incarnation;
         drop(life);
-        for record in self.mailbox.close() {
-            record.discard(DropReason::Stopped, self);
-        }
-        self.system.forget(self.id);
-        let notice = Terminated {
-            id: self.id,
-            label: self.label.to_string(),
-            reason,
-            incarnation,
-        };
+        let mut rest = self.mailbox.close();
+        self.discard_all(&mut rest, DropReason::Stopped);
+        self.home.strike(self.place.load(Ordering::Relaxed));
         let watchers = std::mem::take(&mut self.life.lock().watchers);
+        if watchers.is_empty() {
+            return;
+        }
+        let label = self.label().to_string();
+        let notice = Terminated { id: self.id, label, reason, incarnation };
         for watcher in watchers {
             watcher(notice.clone());
+        }
+    }
+}
+
+/// A record that can be turned back into the message it was made from.
+pub(crate) trait Opens<A: Actor>: Record<ActorKind<A>> {
+    type Message: Message;
+
+    fn open(self) -> Envelope<Self::Message>;
+}
+
+impl<A: Actor> Wake for Cell<A> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        if self.mailbox.wake() {
+            self.schedule();
         }
     }
 }
@@ -214,12 +331,7 @@ impl<A: Actor> Watch for Cell<A> {
         };
         let incarnation = life.incarnation;
         drop(life);
-        on_end(Terminated {
-            id: self.id,
-            label: self.label.to_string(),
-            reason,
-            incarnation,
-        });
+        on_end(Terminated { id: self.id, label: self.label().to_string(), reason, incarnation });
     }
 }
 
@@ -227,7 +339,7 @@ impl<A: Actor> fmt::Debug for Cell<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cell")
             .field("id", &self.id)
-            .field("label", &self.label)
+            .field("label", &self.label())
             .field("mailbox", &self.mailbox)
             .finish_non_exhaustive()
     }
@@ -250,18 +362,24 @@ pub struct ActorSnapshot {
 
 /// A cell whose actor type doesn't matter.
 pub(crate) trait AnyCell: Watch + Send + Sync {
+    fn id(&self) -> ActorId;
     fn snapshot(&self) -> ActorSnapshot;
     fn is_owned(&self) -> bool;
-    fn signal(&self, control: Control);
-    fn abandon(&self, reason: ExitReason);
+    fn signal(self: Arc<Self>, control: Control);
+    /// Ends it without its thread's help; at home, its body too.
+    fn abandon(self: Arc<Self>);
 }
 
 impl<A: Actor> AnyCell for Cell<A> {
+    fn id(&self) -> ActorId {
+        self.id
+    }
+
     fn snapshot(&self) -> ActorSnapshot {
         ActorSnapshot {
             id: self.id,
-            label: self.label.to_string(),
-            arbiter: self.arbiter,
+            label: self.label().to_string(),
+            arbiter: self.home.index(),
             incarnation: self.incarnation(),
             mailbox: self.mailbox.state(),
         }
@@ -271,11 +389,33 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.owned
     }
 
-    fn signal(&self, control: Control) {
-        self.mailbox.control(control);
+    fn signal(self: Arc<Self>, control: Control) {
+        Cell::signal(&self, control);
     }
 
-    fn abandon(&self, reason: ExitReason) {
-        self.end(reason);
+    fn abandon(self: Arc<Self>) {
+        self.vacate();
+        self.end(ExitReason::Killed);
+    }
+}
+
+/// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
+fn short_type_name<T>() -> String {
+    let full = std::any::type_name::<T>();
+    let mut short = String::with_capacity(full.len());
+    for part in full.split_inclusive(['<', '>', ',', ' ', '(', ')']) {
+        short.push_str(part.rsplit("::").next().unwrap_or(part));
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_names_are_shortened_inside_generics_too() {
+        let short = short_type_name::<Vec<std::collections::BTreeMap<String, u8>>>();
+        assert_eq!(short, "Vec<BTreeMap<String, u8>>");
     }
 }

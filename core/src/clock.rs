@@ -71,8 +71,23 @@ struct Shared {
 }
 
 enum Kind {
-    Machine { epoch: std::time::Instant },
+    Machine {
+        epoch: std::time::Instant,
+        /// The same moment on the coarse clock, in nanoseconds.
+        coarse_epoch: u64,
+    },
     Virtual,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const COARSE: rustix::time::ClockId = rustix::time::ClockId::MonotonicCoarse;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const COARSE: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+
+fn coarse_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(COARSE);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 #[derive(Default)]
@@ -92,7 +107,7 @@ impl Clock {
                 // The one place that reads the machine's clock.
                 #[allow(clippy::disallowed_methods)]
                 let epoch = std::time::Instant::now();
-                let clock = Clock::of(Kind::Machine { epoch });
+                let clock = Clock::of(Kind::Machine { epoch, coarse_epoch: coarse_nanos() });
                 let shared = Arc::clone(&clock.shared);
                 crate::executor::thread("callboard-timer", move || shared.run_timer_thread());
                 clock
@@ -121,7 +136,20 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Instant {
         match &self.shared.kind {
-            Kind::Machine { epoch } => Instant::default() + epoch.elapsed(),
+            Kind::Machine { epoch, .. } => Instant::default() + epoch.elapsed(),
+            Kind::Virtual => self.shared.timers.lock().now,
+        }
+    }
+
+    /// The time a tick ago at most (the kernel's, 1 to 4 ms): for deadlines, where reading the exact time
+    /// would cost more than handling the message. Exact on a manual clock.
+    #[must_use]
+    #[inline]
+    pub fn coarse_now(&self) -> Instant {
+        match &self.shared.kind {
+            Kind::Machine { coarse_epoch, .. } => {
+                Instant(coarse_nanos().saturating_sub(*coarse_epoch))
+            }
             Kind::Virtual => self.shared.timers.lock().now,
         }
     }
@@ -209,7 +237,7 @@ impl Timers {
 impl Shared {
     /// The machine clock's timer thread. It lives as long as the process, like the clock.
     fn run_timer_thread(&self) {
-        let Kind::Machine { epoch } = &self.kind else {
+        let Kind::Machine { epoch, .. } = &self.kind else {
             return;
         };
         let mut timers = self.timers.lock();

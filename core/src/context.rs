@@ -16,11 +16,9 @@ use crate::actor::{Actor, Handler, Receives};
 use crate::actor_ref::ActorRef;
 use crate::cell::Cell;
 use crate::clock::Sleep;
-use crate::counters::DropReason;
-use crate::envelope::{Envelope, Meta};
+use crate::envelope::Meta;
 use crate::executor;
 use crate::id::{Incarnation, Principal, RequestKey};
-use crate::letter::Letter;
 use crate::message::Message;
 use crate::system::System;
 use crate::watch::{Terminated, Watch};
@@ -29,7 +27,8 @@ use crate::watch::{Terminated, Watch};
 pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
     meta: Meta,
-    tasks: Tasks,
+    /// Made with the first task.
+    tasks: Option<Tasks>,
 }
 
 impl<A: Actor> Context<A> {
@@ -37,7 +36,7 @@ impl<A: Actor> Context<A> {
         Context {
             cell,
             meta: Meta::default(),
-            tasks: Tasks::default(),
+            tasks: None,
         }
     }
 
@@ -68,13 +67,13 @@ impl<A: Actor> Context<A> {
     /// The request key of the message in hand.
     #[must_use]
     pub fn key(&self) -> Option<RequestKey> {
-        self.meta.key
+        self.meta.key()
     }
 
     /// On whose behalf the message in hand came, if a boundary proved it.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
-        self.meta.principal.as_ref()
+        self.meta.principal()
     }
 
     /// The time left for the message in hand; `None` if it has no deadline.
@@ -85,7 +84,7 @@ impl<A: Actor> Context<A> {
 
     /// Ends this actor after the message in hand; what is queued goes to dead letters (G11).
     pub fn stop(&mut self) {
-        self.cell.mailbox.control(crate::mailbox::Control::Stop);
+        self.cell.signal(crate::mailbox::Control::Stop);
     }
 
     /// Completes after `span`, in the system's time.
@@ -103,10 +102,11 @@ impl<A: Actor> Context<A> {
         M: Message,
         How: 'static,
     {
-        let cell = Arc::clone(&self.cell);
+        let me = self.me();
+        let due = self.sleep(span);
         self.spawn(async move {
-            cell.system().clock().sleep(span).await;
-            send_to_self::<A, M, How>(&cell, message).await;
+            due.await;
+            me.tell_or_bury(message).await;
         })
     }
 
@@ -124,13 +124,13 @@ impl<A: Actor> Context<A> {
         M: Message,
         How: 'static,
     {
-        let cell = Arc::clone(&self.cell);
+        let me = self.me();
+        let clock = self.system().clock().clone();
         self.spawn(async move {
-            let clock = cell.system().clock().clone();
             let mut due = clock.now() + period;
             loop {
                 clock.sleep_until(due).await;
-                send_to_self::<A, M, How>(&cell, make()).await;
+                me.tell_or_bury(make()).await;
                 due = (due + period).max(clock.now());
             }
         })
@@ -139,14 +139,14 @@ impl<A: Actor> Context<A> {
     /// Runs a future beside the actor, on its thread, until it ends, is cancelled, or this incarnation
     /// ends. A panic in it ends it alone, and is counted.
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Timer {
-        let (number, handle, registration) = self.tasks.add();
-        let tasks = self.tasks.clone();
+        let tasks = self.tasks.get_or_insert_default().clone();
+        let (number, handle, registration) = tasks.add();
         let cell = Arc::clone(&self.cell);
         let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
         executor::spawn_here(Box::pin(async move {
             if let Ok(Err(_)) = task.await {
                 cell.system().counters().count_panic();
-                tracing::warn!(target: "callboard::actor", actor = %cell.label, "a task panicked");
+                tracing::warn!(target: "callboard::actor", actor = %cell.label(), "a task panicked");
             }
             tasks.remove(number);
         }));
@@ -163,16 +163,15 @@ impl<A: Actor> Context<A> {
         other.watch(Box::new(move |notice| me.tell_reserved(notice)));
     }
 
-    pub(crate) fn cell(&self) -> &Cell<A> {
-        &self.cell
-    }
-
+    #[inline]
     pub(crate) fn set_meta(&mut self, meta: Meta) {
         self.meta = meta;
     }
 
     pub(crate) fn cancel_tasks(&mut self) {
-        self.tasks.cancel_all();
+        if let Some(tasks) = self.tasks.take() {
+            tasks.cancel_all();
+        }
     }
 }
 
@@ -182,21 +181,6 @@ impl<A: Actor> fmt::Debug for Context<A> {
             .field("cell", &self.cell)
             .field("meta", &self.meta)
             .finish()
-    }
-}
-
-async fn send_to_self<A, M, How>(cell: &Cell<A>, message: M)
-where
-    A: Receives<M, How>,
-    M: Message,
-    How: 'static,
-{
-    let letter = Letter::<M, How>::boxed(Envelope::tell(message));
-    if let Err(rejected) = cell.mailbox.push_waiting(letter).await {
-        cell.bury(
-            cell.refuse::<M, How>(rejected).envelope,
-            DropReason::Stopped,
-        );
     }
 }
 

@@ -44,7 +44,6 @@ impl DropReason {
 #[derive(Debug, Default)]
 pub struct Counters {
     drops: [AtomicU64; DropReason::ALL.len()],
-    handled: AtomicU64,
     panics: AtomicU64,
 }
 
@@ -58,16 +57,6 @@ impl Counters {
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn count_handled(&self) {
-        self.handled.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Messages whose handler has ended, panics included.
-    #[must_use]
-    pub fn handled(&self) -> u64 {
-        self.handled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_panic(&self) {

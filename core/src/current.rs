@@ -1,47 +1,33 @@
-//! What the code that runs now works on: the request whose handler is being polled.
+//! What the code that runs now works on: the deadline of its request, and how deep it is in hand-offs.
 
-use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use futures::future::LocalBoxFuture;
+use std::cell::Cell;
 
 use crate::clock::Instant;
 
+/// How many bytes of stack hand-offs may take in a row.
+const STACK: usize = 128 * 1_024;
+/// How many hand-offs in a row before one goes through the run queue, so that a task that asks in a loop
+/// lets others run.
+const STREAK: u32 = 64;
+
 thread_local! {
-    static DEADLINE: RefCell<Option<Instant>> = const { RefCell::new(None) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     static KILLING: Cell<bool> = const { Cell::new(false) };
+    /// The stack address where the first of the hand-offs that are running began; 0 if none is.
+    static BASE: Cell<usize> = const { Cell::new(0) };
+    static IN_A_ROW: Cell<u32> = const { Cell::new(0) };
 }
 
 /// The deadline of the request in hand: what a handler asks in turn inherits it (G9).
+#[inline]
 pub(crate) fn inherited_deadline() -> Option<Instant> {
-    DEADLINE.with(|deadline| *deadline.borrow())
+    DEADLINE.with(Cell::get)
 }
 
-/// Polls a handler with its request's deadline in place.
-pub(crate) struct WithDeadline<'a> {
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) handler: LocalBoxFuture<'a, ()>,
-}
-
-/// Puts back what was there before, also when a handler panics.
-struct Restore(Option<Instant>);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        DEADLINE.with(|deadline| *deadline.borrow_mut() = self.0);
-    }
-}
-
-impl Future for WithDeadline<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let before = DEADLINE.with(|deadline| deadline.replace(self.deadline));
-        let _restore = Restore(before);
-        self.handler.as_mut().poll(cx)
-    }
+/// Sets the deadline of the request in hand, and returns the one before.
+#[inline]
+pub(crate) fn set_deadline(deadline: Option<Instant>) -> Option<Instant> {
+    DEADLINE.with(|current| current.replace(deadline))
 }
 
 /// Runs `drop_it`, which drops a handler because its actor is being killed.
@@ -54,4 +40,41 @@ pub(crate) fn killing(drop_it: impl FnOnce()) {
 /// Whether what is being dropped is dropped because of a kill.
 pub(crate) fn is_killing() -> bool {
     KILLING.with(Cell::get)
+}
+
+/// One level of hand-off on this thread's stack.
+pub(crate) struct HandOff {
+    outermost: bool,
+}
+
+impl HandOff {
+    /// Goes a level deeper, if stack and streak allow.
+    #[inline]
+    pub(crate) fn enter() -> Option<Self> {
+        let in_a_row = IN_A_ROW.with(Cell::get);
+        if in_a_row >= STREAK {
+            IN_A_ROW.with(|streak| streak.set(0));
+            return None;
+        }
+        let marker = 0_u8;
+        let here = std::ptr::from_ref(&marker).addr();
+        let base = BASE.with(Cell::get);
+        if base != 0 && base.abs_diff(here) > STACK {
+            return None;
+        }
+        IN_A_ROW.with(|streak| streak.set(in_a_row + 1));
+        if base == 0 {
+            BASE.with(|base| base.set(here));
+        }
+        Some(HandOff { outermost: base == 0 })
+    }
+}
+
+impl Drop for HandOff {
+    #[inline]
+    fn drop(&mut self) {
+        if self.outermost {
+            BASE.with(|base| base.set(0));
+        }
+    }
 }

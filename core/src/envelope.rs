@@ -9,22 +9,73 @@ use crate::message::Message;
 use crate::responder::Responder;
 
 /// What travels beside a message: present when set, and only then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// When the work is worth nothing any more, on the system's clock (G9).
     pub deadline: Option<Instant>,
-    /// The same over all attempts of one request (G19).
-    pub key: Option<RequestKey>,
-    /// 1 for the first attempt.
-    pub attempt: u32,
-    /// The caller retries; layers below then don't (G18).
-    pub caller_retries: bool,
-    /// On whose behalf, where the boundary proved it.
-    pub principal: Option<Principal>,
+    /// What few messages have.
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rest {
+    key: Option<RequestKey>,
+    attempt: u32,
+    caller_retries: bool,
+    principal: Option<Principal>,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Rest { key: None, attempt: 1, caller_retries: false, principal: None }
+    }
 }
 
 impl Meta {
+    /// The key that stays the same over all attempts of one request (G19).
+    #[must_use]
+    pub fn key(&self) -> Option<RequestKey> {
+        self.rest.as_ref().and_then(|rest| rest.key)
+    }
+
+    /// Which attempt of its request this is: 1 for the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.rest.as_ref().map_or(1, |rest| rest.attempt)
+    }
+
+    /// Whether the caller retries; layers below then don't (G18).
+    #[must_use]
+    pub fn caller_retries(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.caller_retries)
+    }
+
+    /// On whose behalf it comes, where the boundary proved it.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        self.rest.as_ref().and_then(|rest| rest.principal.as_ref())
+    }
+
+    /// Sets the request key.
+    pub fn set_key(&mut self, key: RequestKey) {
+        self.rest.get_or_insert_default().key = Some(key);
+    }
+
+    /// Sets the attempt.
+    pub fn set_attempt(&mut self, attempt: u32) {
+        self.rest.get_or_insert_default().attempt = attempt;
+    }
+
+    /// Says that the caller retries.
+    pub fn set_caller_retries(&mut self) {
+        self.rest.get_or_insert_default().caller_retries = true;
+    }
+
+    /// Sets the principal. For the layer that proved it.
+    pub fn set_principal(&mut self, principal: Principal) {
+        self.rest.get_or_insert_default().principal = Some(principal);
+    }
+
     /// The time left until the deadline; `None` without one, zero if it has passed.
     #[must_use]
     pub fn remaining(&self, clock: &Clock) -> Option<Duration> {
@@ -33,21 +84,13 @@ impl Meta {
 
     /// Whether the deadline has passed.
     #[must_use]
+    #[inline]
     pub fn is_expired(&self, clock: &Clock) -> bool {
-        self.deadline
-            .is_some_and(|deadline| clock.now() >= deadline)
+        self.deadline.is_some_and(|deadline| clock.coarse_now() >= deadline)
     }
-}
 
-impl Default for Meta {
-    fn default() -> Self {
-        Meta {
-            deadline: None,
-            key: None,
-            attempt: 1,
-            caller_retries: false,
-            principal: None,
-        }
+    pub(crate) fn is_plain(&self) -> bool {
+        self.deadline.is_none() && self.rest.is_none()
     }
 }
 
@@ -68,8 +111,14 @@ impl<M: Message> Envelope<M> {
         Envelope {
             message,
             meta: Meta::default(),
-            responder: Responder::nowhere(),
+                        responder: Responder::nowhere(),
         }
+    }
+
+    /// Whether there is nothing but the message.
+    #[inline]
+    pub(crate) fn is_lean(&self) -> bool {
+        self.meta.is_plain() && !self.responder.expects_answer()
     }
 }
 

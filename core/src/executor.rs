@@ -11,9 +11,11 @@ pub(crate) mod simulated;
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
 
+use crate::driver::{self, Arbiter};
 use crate::system::System;
 
 pub(crate) use arbiters::Arbiters;
@@ -31,11 +33,11 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
-    /// How many arbiters there are; at least one.
-    pub(crate) fn arbiter_count(&self) -> usize {
+    /// The arbiters; at least one.
+    pub(crate) fn arbiters(&self) -> &[Arc<Arbiter>] {
         match self {
-            Executor::Arbiters(arbiters) => arbiters.count(),
-            Executor::Simulated(arbiters) => arbiters.count(),
+            Executor::Arbiters(arbiters) => arbiters.all(),
+            Executor::Simulated(arbiters) => arbiters.all(),
         }
     }
 
@@ -59,7 +61,7 @@ impl Executor {
 #[derive(Clone, Debug)]
 pub(crate) struct Here {
     pub(crate) system: System,
-    pub(crate) arbiter: usize,
+    pub(crate) arbiter: Arc<Arbiter>,
 }
 
 thread_local! {
@@ -73,6 +75,7 @@ pub(crate) fn here() -> Option<Here> {
 
 /// Sets the arbiter of this thread and returns what it was before.
 pub(crate) fn enter(here: Option<Here>) -> Option<Here> {
+    driver::enter(here.as_ref().map(|here| Arc::clone(&here.arbiter)));
     HERE.with(|cell| cell.replace(here))
 }
 
@@ -86,7 +89,7 @@ pub(crate) fn spawn_here(task: LocalBoxFuture<'static, ()>) -> bool {
                 drop(actix_rt::spawn(task));
                 true
             }
-            Executor::Simulated(_) => simulated::spawn_here(here.arbiter, task),
+            Executor::Simulated(_) => simulated::spawn_here(here.arbiter.index(), task),
         },
     }
 }
@@ -102,6 +105,7 @@ pub(crate) fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
 }
 
 /// Gives other tasks of this thread a turn.
+#[cfg(test)]
 pub(crate) async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(move |cx| {

@@ -1,20 +1,27 @@
 //! The bounded mailbox of an actor: a control lane and a user lane under one lock (G3, G4).
 //!
-//! The inside is deliberately plain: deques and a mutex. What senders and the loop see of it stays when
-//! the inside is replaced by a faster one.
+//! Senders write records into the inbox; the loop swaps the whole inbox against its empty batch, so that
+//! a batch costs one lock and one wake-up. The bound counts the inbox and what is left of the batch.
+//! Senders that wait are served in the order they came and each wakes alone; they are let in when half of
+//! the room is free, or when the actor comes to rest, so that a fast sender isn't woken for every message.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
+use crate::sync::SpinLock;
+
+pub(crate) mod records;
 #[cfg(test)]
 mod tests;
+
+use records::{Kind, Record, Records};
 
 /// How many messages a mailbox holds unless told otherwise.
 pub const DEFAULT_MAILBOX_CAPACITY: usize = 1_024;
@@ -42,29 +49,35 @@ pub(crate) enum Control {
     Kill,
 }
 
-/// What the loop does next.
-pub(crate) enum Next<T> {
-    Control(Control),
-    Message(T),
-    /// Draining, and nothing is left.
-    Drained,
-}
+/// Bits of the control lane.
+const STOP: u8 = 1;
+const KILL: u8 = 2;
+const DRAIN: u8 = 4;
+const CLOSED: u8 = 8;
 
 /// Why a push did not put the record in. The record comes back.
 pub(crate) enum Rejected<T> {
     /// No room under [`Overflow::Wait`]: the sender may wait.
     MustWait(T),
-    /// No room under [`Overflow::Fail`], or for a sender that doesn't wait.
+    /// No room under [`Overflow::Fail`].
     Full(T),
     /// The mailbox takes nothing any more.
     Closed(T),
 }
 
+/// What a push that was accepted leaves to be done, outside the lock.
+pub(crate) struct Pushed<K: Kind, R> {
+    /// The actor was idle: put it into its run queue.
+    pub(crate) schedule: bool,
+    /// A record that the policy put out.
+    pub(crate) dropped: Dropped<K, R>,
+}
+
 /// A record that a drop policy put out.
-pub(crate) enum Dropped<T> {
+pub(crate) enum Dropped<K: Kind, R> {
     None,
-    Newest(T),
-    Oldest(T),
+    Newest(R),
+    Oldest(Records<K>),
 }
 
 /// How full a mailbox is and has been.
@@ -80,229 +93,354 @@ pub struct MailboxState {
     pub waiting_senders: usize,
 }
 
-pub(crate) struct Mailbox<T> {
-    inner: Mutex<Inner<T>>,
+pub(crate) struct Mailbox<K: Kind> {
+    inner: SpinLock<Inner<K>>,
+    /// The control lane, readable without the lock; changed under it.
+    signals: AtomicU8,
+    /// Whether the inbox is empty and nobody waits; a hint that is exact for what this thread did.
+    quiet: AtomicBool,
+    /// What the loop has not yet handled of its batch: all of it in the upper half, what counts against
+    /// the bound in the lower. Written by the loop alone.
+    batch_left: AtomicU64,
+    /// Whether senders wait. Changed under the lock.
+    waiting: AtomicBool,
 }
 
-struct Inner<T> {
-    user: VecDeque<Entry<T>>,
-    control: VecDeque<Control>,
-    capacity: usize,
-    overflow: Overflow,
-    /// How many entries of `user` count against the bound.
-    counted: usize,
+struct Inner<K: Kind> {
+    inbox: Records<K>,
+    capacity: u32,
+    /// What the batch held when it was taken.
+    batch: u32,
     /// Room handed to waiters that have not used it yet.
-    granted: usize,
+    granted: u32,
+    high_water: u32,
+    overflow: Overflow,
+    /// The actor is in its run queue, or running.
+    scheduled: bool,
+    /// A message alone is no reason to run: a handler waits for something, or there is no incarnation.
+    awaiting: bool,
     waiters: VecDeque<Arc<Waiter>>,
-    receiver: Option<Waker>,
-    draining: bool,
-    closed: bool,
-    high_water: usize,
 }
 
-struct Entry<T> {
-    record: T,
-    /// `false` for a record in room of its own (a watch notice): it doesn't count against the bound.
-    counted: bool,
-}
-
-impl<T> Inner<T> {
-    fn room(&self) -> bool {
-        self.counted + self.granted < self.capacity
-    }
-
-    fn put(&mut self, record: T, counted: bool) -> Option<Waker> {
-        self.counted += usize::from(counted);
-        self.user.push_back(Entry { record, counted });
-        self.high_water = self.high_water.max(self.user.len());
-        self.receiver.take()
-    }
-
-    fn take_oldest_counted(&mut self) -> Option<T> {
-        let oldest = self.user.iter().position(|entry| entry.counted)?;
-        self.counted -= 1;
-        self.user.remove(oldest).map(|entry| entry.record)
-    }
-
-    /// Hands free room to the senders that waited longest.
-    fn grant(&mut self) -> Vec<Waker> {
-        let mut wake = Vec::new();
-        while self.room() {
-            let Some(waiter) = self.waiters.pop_front() else {
-                break;
-            };
-            self.granted += 1;
-            wake.extend(waiter.settle(GRANTED));
-        }
-        wake
-    }
-}
-
-impl<T> Mailbox<T> {
+impl<K: Kind> Mailbox<K> {
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
         Mailbox {
-            inner: Mutex::new(Inner {
-                user: VecDeque::new(),
-                control: VecDeque::new(),
-                capacity: capacity.max(1),
-                overflow,
-                counted: 0,
+            inner: SpinLock::new(Inner {
+                inbox: Records::new(),
+                capacity: u32::try_from(capacity.max(1)).unwrap_or(u32::MAX),
+                batch: 0,
                 granted: 0,
-                waiters: VecDeque::new(),
-                receiver: None,
-                draining: false,
-                closed: false,
                 high_water: 0,
+                overflow,
+                scheduled: false,
+                awaiting: true,
+                waiters: VecDeque::new(),
             }),
+            signals: AtomicU8::new(0),
+            quiet: AtomicBool::new(true),
+            batch_left: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
         }
+    }
+
+    fn is_shut(&self) -> bool {
+        self.signals.load(Ordering::Relaxed) & (DRAIN | CLOSED) != 0
+    }
+
+    /// How much room is free. Under the lock.
+    fn room(&self, inner: &Inner<K>) -> usize {
+        let inbox = inner.inbox.counted() + inner.granted as usize;
+        let capacity = inner.capacity as usize;
+        // The batch as it was taken is an upper bound; what is left of it is looked at only when that
+        // matters, so that a sender doesn't touch the line that the loop writes for each message.
+        match capacity.checked_sub(inbox + inner.batch as usize) {
+            Some(room) if room > 0 => room,
+            _ => capacity.saturating_sub(inbox + counted(self.batch_left.load(Ordering::Acquire))),
+        }
+    }
+
+    /// Puts a record in. Under the lock. Answers whether the actor must be scheduled.
+    #[inline]
+    fn put<R: Record<K>>(&self, inner: &mut Inner<K>, record: R, counted: bool) -> bool {
+        inner.inbox.push(record, counted);
+        let len = u32::try_from(inner.inbox.len()).unwrap_or(u32::MAX).saturating_add(inner.batch);
+        inner.high_water = inner.high_water.max(len);
+        self.quiet.store(false, Ordering::Relaxed);
+        !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true)
     }
 
     /// Puts a record in, or says why not. Never waits.
-    pub(crate) fn push(&self, record: T) -> Result<Dropped<T>, Rejected<T>> {
+    #[inline]
+    pub(crate) fn push<R: Record<K>>(&self, record: R) -> Result<Pushed<K, R>, Rejected<R>> {
         let mut inner = self.inner.lock();
-        if inner.closed || inner.draining {
+        if self.is_shut() {
             return Err(Rejected::Closed(record));
         }
         let mut dropped = Dropped::None;
         // Nobody overtakes those who wait for room.
-        if !inner.room() || !inner.waiters.is_empty() {
+        if self.room(&inner) == 0 || !inner.waiters.is_empty() {
             match inner.overflow {
                 Overflow::Wait => return Err(Rejected::MustWait(record)),
                 Overflow::Fail => return Err(Rejected::Full(record)),
-                Overflow::DropNewest => return Ok(Dropped::Newest(record)),
+                Overflow::DropNewest => {
+                    let dropped = Dropped::Newest(record);
+                    return Ok(Pushed { schedule: false, dropped });
+                }
                 Overflow::DropOldest => {
-                    if let Some(oldest) = inner.take_oldest_counted() {
-                        dropped = Dropped::Oldest(oldest);
-                    }
+                    dropped = Dropped::Oldest(inner.inbox.evict());
                 }
             }
         }
-        let wake = inner.put(record, true);
-        drop(inner);
-        wake.into_iter().for_each(Waker::wake);
-        Ok(dropped)
+        let schedule = self.put(&mut inner, record, true);
+        Ok(Pushed { schedule, dropped })
     }
 
-    /// Puts a record into room that was reserved for it earlier. Fails only when closed.
-    pub(crate) fn push_reserved(&self, record: T) -> Result<(), T> {
+    /// Puts a record into room that was reserved for it earlier. Fails only when closed. Answers whether
+    /// the actor must be scheduled.
+    pub(crate) fn push_reserved<R: Record<K>>(&self, record: R) -> Result<bool, R> {
         let mut inner = self.inner.lock();
-        if inner.closed {
+        if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
             return Err(record);
         }
-        let wake = inner.put(record, false);
-        drop(inner);
-        wake.into_iter().for_each(Waker::wake);
-        Ok(())
+        Ok(self.put(&mut inner, record, false))
     }
 
     /// Waits for room, behind those who wait already, and puts the record in.
     ///
     /// Dropping the future gives the place in the line, or the room it was handed, to the next.
-    pub(crate) fn push_waiting(&self, record: T) -> PushWaiting<'_, T> {
-        PushWaiting {
-            mailbox: self,
-            record: Some(record),
-            waiter: None,
+    pub(crate) fn push_waiting<R: Record<K>>(&self, record: R) -> PushWaiting<'_, K, R> {
+        PushWaiting { mailbox: self, record: Some(record), waiter: None }
+    }
+
+    /// Puts a signal into the control lane. Answers whether the actor must be scheduled.
+    pub(crate) fn control(&self, control: Control) -> bool {
+        let bit = match control {
+            Control::Stop => STOP,
+            Control::Kill => KILL,
+        };
+        let mut inner = self.inner.lock();
+        if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
+            return false;
+        }
+        self.signals.fetch_or(bit, Ordering::Release);
+        !std::mem::replace(&mut inner.scheduled, true)
+    }
+
+    /// Refuses new messages from now on; what is queued stays. Answers whether the actor must be
+    /// scheduled.
+    pub(crate) fn drain(&self) -> bool {
+        let mut inner = self.inner.lock();
+        self.signals.fetch_or(DRAIN, Ordering::Release);
+        let waiters = self.take_waiters(&mut inner);
+        let schedule = !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true);
+        drop(inner);
+        refuse(waiters);
+        schedule
+    }
+
+    /// The handler's waker fired, or an incarnation begins. Answers whether the actor must be scheduled.
+    pub(crate) fn wake(&self) -> bool {
+        let mut inner = self.inner.lock();
+        if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
+            return false;
+        }
+        inner.awaiting = false;
+        !std::mem::replace(&mut inner.scheduled, true)
+    }
+
+    /// The signal to act on now: a kill before a stop.
+    #[inline]
+    pub(crate) fn signal(&self) -> Option<Control> {
+        let signals = self.signals.load(Ordering::Acquire);
+        if signals & KILL != 0 {
+            Some(Control::Kill)
+        } else if signals & STOP != 0 {
+            Some(Control::Stop)
+        } else {
+            None
         }
     }
 
-    pub(crate) fn control(&self, control: Control) {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.signals.load(Ordering::Acquire) & DRAIN != 0
+    }
+
+    /// Takes back the signals that were meant for the incarnation before.
+    pub(crate) fn clear_signals(&self) {
+        let _inner = self.inner.lock();
+        self.signals.fetch_and(!(STOP | KILL), Ordering::AcqRel);
+    }
+
+    /// Whether nothing waits and nothing is signalled: the actor, if it is idle, could handle a message of
+    /// this thread at once without overtaking any.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire)
+            && self.signals.load(Ordering::Acquire) == 0
+            && !self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Swaps the inbox against the loop's batch, which must be empty.
+    pub(crate) fn take_batch(&self, batch: &mut Records<K>) {
+        batch.shrink();
         let mut inner = self.inner.lock();
-        if inner.closed {
+        if inner.overflow == Overflow::DropOldest {
+            // One at a time: what is in the batch can't be evicted any more.
+            inner.inbox.move_first_to(batch);
+        } else {
+            std::mem::swap(&mut inner.inbox, batch);
+        }
+        inner.batch = u32::try_from(batch.counted()).unwrap_or(u32::MAX);
+        self.batch_left.store(left(batch), Ordering::Release);
+        self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
+        let wake = if inner.waiters.is_empty() { Vec::new() } else { self.grant(&mut inner, true) };
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Notes what is left of the batch, and lets senders in when half of the room is free.
+    #[inline]
+    pub(crate) fn handled(&self, batch: &Records<K>) {
+        self.batch_left.store(left(batch), Ordering::Release);
+        if self.waiting.load(Ordering::Relaxed) {
+            self.let_in(true);
+        }
+    }
+
+    /// Lets waiting senders in: all that fit, or only when half of the room is free.
+    #[cold]
+    fn let_in(&self, half: bool) {
+        let mut inner = self.inner.lock();
+        let wake = self.grant(&mut inner, half);
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// The loop has nothing to do: comes to rest, unless something has come meanwhile. `awaiting` if a
+    /// handler waits, so that a message alone is no reason to run.
+    pub(crate) fn rest(&self, awaiting: bool, woken: impl FnOnce() -> bool) -> bool {
+        let mut inner = self.inner.lock();
+        let wake = if inner.waiters.is_empty() { Vec::new() } else { self.grant(&mut inner, false) };
+        let signals = self.signals.load(Ordering::Relaxed);
+        let busy = if awaiting {
+            signals & KILL != 0 || woken()
+        } else {
+            signals & (STOP | KILL) != 0 || !inner.inbox.is_empty()
+        };
+        if !busy {
+            inner.scheduled = false;
+            inner.awaiting = awaiting;
+        }
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+        !busy
+    }
+
+    /// A handler that ran on its asker's stack has to wait: a message alone is no reason to run until it
+    /// has ended. Answers whether the actor must be scheduled, because its waker has fired already.
+    pub(crate) fn await_handler(&self, woken: impl FnOnce() -> bool) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.scheduled {
+            return false;
+        }
+        let signals = self.signals.load(Ordering::Relaxed);
+        inner.scheduled = signals & KILL != 0 || woken();
+        inner.awaiting = !inner.scheduled;
+        inner.scheduled
+    }
+
+    pub(crate) fn is_inbox_empty(&self) -> bool {
+        self.quiet.load(Ordering::Acquire)
+    }
+
+    /// Puts what is left of a batch in front of the inbox. If the mailbox is closed, it stays in the batch.
+    pub(crate) fn put_back(&self, batch: &mut Records<K>) {
+        let mut inner = self.inner.lock();
+        if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
             return;
         }
-        match control {
-            Control::Kill => inner.control.push_front(control),
-            Control::Stop => inner.control.push_back(control),
-        }
-        let wake = inner.receiver.take();
-        drop(inner);
-        wake.into_iter().for_each(Waker::wake);
+        while inner.inbox.move_first_to(batch) {}
+        std::mem::swap(&mut inner.inbox, batch);
+        inner.batch = 0;
+        self.batch_left.store(0, Ordering::Release);
+        self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
     }
 
-    /// Refuses new messages from now on; what is queued stays.
-    pub(crate) fn drain(&self) {
+    /// There is no incarnation now: messages queue up until one begins.
+    pub(crate) fn vacate(&self) {
         let mut inner = self.inner.lock();
-        inner.draining = true;
-        let waiters = std::mem::take(&mut inner.waiters);
-        let wake = inner.receiver.take();
-        drop(inner);
-        wake.into_iter().for_each(Waker::wake);
-        refuse(waiters);
-    }
-
-    /// What to do next: control before messages.
-    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Next<T>> {
-        let mut inner = self.inner.lock();
-        if let Some(control) = inner.control.pop_front() {
-            return Poll::Ready(Next::Control(control));
-        }
-        if let Some(entry) = inner.user.pop_front() {
-            inner.counted -= usize::from(entry.counted);
-            let wake = inner.grant();
-            drop(inner);
-            wake.into_iter().for_each(Waker::wake);
-            return Poll::Ready(Next::Message(entry.record));
-        }
-        if inner.draining {
-            return Poll::Ready(Next::Drained);
-        }
-        inner.receiver = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Whether a kill waits in the control lane. Leaves a waker to be told of one.
-    pub(crate) fn poll_kill(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.lock();
-        if inner.control.front() == Some(&Control::Kill) {
-            inner.control.pop_front();
-            return Poll::Ready(());
-        }
-        inner.receiver = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Takes control signals that came while there was no incarnation.
-    pub(crate) fn take_control(&self) -> Option<Control> {
-        self.inner.lock().control.pop_front()
+        inner.scheduled = false;
+        inner.awaiting = true;
     }
 
     /// Takes nothing any more, and hands over what was waiting.
-    pub(crate) fn close(&self) -> Vec<T> {
+    pub(crate) fn close(&self) -> Records<K> {
         let mut inner = self.inner.lock();
-        inner.closed = true;
-        inner.control.clear();
-        inner.receiver = None;
-        let rest = std::mem::take(&mut inner.user);
-        inner.counted = 0;
-        let waiters = std::mem::take(&mut inner.waiters);
+        self.signals.store(CLOSED, Ordering::Release);
+        let rest = std::mem::replace(&mut inner.inbox, Records::new());
+        let waiters = self.take_waiters(&mut inner);
         drop(inner);
         refuse(waiters);
-        rest.into_iter().map(|entry| entry.record).collect()
+        rest
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.closed || inner.draining
+        self.is_shut()
     }
 
     pub(crate) fn state(&self) -> MailboxState {
         let inner = self.inner.lock();
         MailboxState {
-            len: inner.user.len(),
-            capacity: inner.capacity,
-            high_water: inner.high_water,
-            waiting_senders: inner.waiters.len() + inner.granted,
+            len: inner.inbox.len() + all(self.batch_left.load(Ordering::Acquire)),
+            capacity: inner.capacity as usize,
+            high_water: inner.high_water as usize,
+            waiting_senders: inner.waiters.len() + inner.granted as usize,
         }
+    }
+
+    /// Hands free room to the senders that waited longest. Under the lock; wake them outside it.
+    fn grant(&self, inner: &mut Inner<K>, half: bool) -> Vec<Waker> {
+        let mut room = self.room(inner);
+        if half && room < (inner.capacity as usize).div_ceil(2) {
+            return Vec::new();
+        }
+        let mut wake = Vec::new();
+        while room > 0 {
+            let Some(waiter) = inner.waiters.pop_front() else { break };
+            inner.granted += 1;
+            room -= 1;
+            wake.extend(waiter.settle(GRANTED));
+        }
+        self.waiting.store(!inner.waiters.is_empty(), Ordering::Release);
+        wake
+    }
+
+    fn take_waiters(&self, inner: &mut Inner<K>) -> VecDeque<Arc<Waiter>> {
+        self.waiting.store(false, Ordering::Release);
+        std::mem::take(&mut inner.waiters)
     }
 }
 
-impl<T> fmt::Debug for Mailbox<T> {
+impl<K: Kind> fmt::Debug for Mailbox<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailbox")
-            .field("state", &self.state())
-            .finish_non_exhaustive()
+        f.debug_struct("Mailbox").field("state", &self.state()).finish_non_exhaustive()
     }
+}
+
+/// What is left of a batch, as one number.
+#[inline]
+fn left<K: Kind>(batch: &Records<K>) -> u64 {
+    (batch.len() as u64) << 32 | batch.counted() as u64
+}
+
+#[inline]
+fn counted(left: u64) -> usize {
+    usize::try_from(left & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+}
+
+#[inline]
+fn all(left: u64) -> usize {
+    usize::try_from(left >> 32).unwrap_or(usize::MAX)
 }
 
 fn refuse(waiters: VecDeque<Arc<Waiter>>) {
@@ -329,44 +467,49 @@ impl Waiter {
     }
 }
 
-/// The future of [`Mailbox::push_waiting`].
-pub(crate) struct PushWaiting<'a, T> {
-    mailbox: &'a Mailbox<T>,
-    record: Option<T>,
+/// The future of [`Mailbox::push_waiting`]. Answers whether the actor must be scheduled.
+pub(crate) struct PushWaiting<'a, K: Kind, R: Record<K>> {
+    mailbox: &'a Mailbox<K>,
+    record: Option<R>,
     waiter: Option<Arc<Waiter>>,
 }
 
-impl<T> PushWaiting<'_, T> {
+impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
     /// Takes the record back and gives up the place in the line. `None` once it is in the mailbox.
-    pub(crate) fn take_record(&mut self) -> Option<T> {
+    pub(crate) fn take_record(&mut self) -> Option<R> {
         self.leave();
         self.record.take()
     }
 
     fn leave(&mut self) {
-        let Some(waiter) = self.waiter.take() else {
-            return;
-        };
+        let Some(waiter) = self.waiter.take() else { return };
         let mut inner = self.mailbox.inner.lock();
         let mut wake = Vec::new();
         match waiter.state.load(Ordering::Acquire) {
             GRANTED => {
                 inner.granted -= 1;
-                wake = inner.grant();
+                wake = self.mailbox.grant(&mut inner, false);
             }
-            _ => inner.waiters.retain(|other| !Arc::ptr_eq(other, &waiter)),
+            _ => {
+                inner.waiters.retain(|other| !Arc::ptr_eq(other, &waiter));
+                self.mailbox.waiting.store(!inner.waiters.is_empty(), Ordering::Release);
+            }
         }
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
     }
 }
 
-impl<T: Unpin> Future for PushWaiting<'_, T> {
-    type Output = Result<(), Rejected<T>>;
+// Nothing in it is pinned: the record is moved out whole.
+impl<K: Kind, R: Record<K>> Unpin for PushWaiting<'_, K, R> {}
+
+impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
+    type Output = Result<bool, Rejected<R>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let mut inner = this.mailbox.inner.lock();
+        let mailbox = this.mailbox;
+        let mut inner = mailbox.inner.lock();
         if let Some(waiter) = &this.waiter {
             match waiter.state.load(Ordering::Acquire) {
                 GRANTED => {
@@ -379,12 +522,13 @@ impl<T: Unpin> Future for PushWaiting<'_, T> {
                     return Poll::Pending;
                 }
             }
-        } else if !inner.closed && !inner.draining && (!inner.room() || !inner.waiters.is_empty()) {
+        } else if !mailbox.is_shut() && (mailbox.room(&inner) == 0 || !inner.waiters.is_empty()) {
             let waiter = Arc::new(Waiter {
                 state: AtomicU8::new(WAITING),
                 waker: Mutex::new(Some(cx.waker().clone())),
             });
             inner.waiters.push_back(Arc::clone(&waiter));
+            mailbox.waiting.store(true, Ordering::Release);
             this.waiter = Some(waiter);
             return Poll::Pending;
         }
@@ -392,17 +536,14 @@ impl<T: Unpin> Future for PushWaiting<'_, T> {
             // Polled again after it ended; there is nothing left to say.
             return Poll::Pending;
         };
-        if inner.closed || inner.draining {
+        if mailbox.is_shut() {
             return Poll::Ready(Err(Rejected::Closed(record)));
         }
-        let wake = inner.put(record, true);
-        drop(inner);
-        wake.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(mailbox.put(&mut inner, record, true)))
     }
 }
 
-impl<T> Drop for PushWaiting<'_, T> {
+impl<K: Kind, R: Record<K>> Drop for PushWaiting<'_, K, R> {
     fn drop(&mut self) {
         self.leave();
     }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::actor::Actor;
-use crate::cell::Cell;
+use crate::cell::{Cell, Ended};
 use crate::id::Incarnation;
 use crate::mailbox::{Control, MailboxState};
-use crate::run_loop::{self, Ended};
 use crate::watch::ExitReason;
 
 /// What a child tells its owner. Each incarnation sends `Started` at most once and ends with exactly one
@@ -123,7 +122,7 @@ where
     F: Fn() -> A + Send + Sync + 'static,
 {
     fn label(&self) -> String {
-        self.cell.label.to_string()
+        self.cell.label().to_string()
     }
 
     fn kind(&self) -> ChildKind {
@@ -132,37 +131,29 @@ where
 
     fn start(&self, on_event: OnChildEvent) {
         // Signals that are still there were meant for the incarnation before.
-        while self.cell.mailbox.take_control().is_some() {}
+        self.cell.mailbox.clear_signals();
         let incarnation = self.cell.begin_incarnation();
-        let mut report = Report {
-            on_event,
-            incarnation,
-            done: false,
-        };
-        let cell = Arc::clone(&self.cell);
+        let mut report = Report { on_event: Arc::clone(&on_event), incarnation, done: false };
         let factory = Arc::clone(&self.factory);
-        let system = cell.system().clone();
-        let run = move || async move {
-            let started = Arc::clone(&report.on_event);
-            let on_started = || started(incarnation, ChildEvent::Started);
-            let ended = run_loop::run(cell, || factory(), on_started).await;
-            report.end(match ended {
-                Ended::StartFailed(why) => ChildEvent::StartFailed(why),
-                Ended::Ran(reason) => ChildEvent::Ended(reason),
-            });
-        };
-        // If the arbiter is gone, dropping the task reports the end.
-        system
-            .executor()
-            .spawn_on(self.cell.arbiter, Box::new(move || Box::pin(run())));
+        // If the arbiter is gone, dropping the report says so.
+        self.cell.start(
+            move || factory(),
+            move || on_event(incarnation, ChildEvent::Started),
+            move |ended| {
+                report.end(match ended {
+                    Ended::StartFailed(why) => ChildEvent::StartFailed(why),
+                    Ended::Ran(reason) => ChildEvent::Ended(reason),
+                });
+            },
+        );
     }
 
     fn stop(&self) {
-        self.cell.mailbox.control(Control::Stop);
+        self.cell.signal(Control::Stop);
     }
 
     fn kill(&self) {
-        self.cell.mailbox.control(Control::Kill);
+        self.cell.signal(Control::Kill);
     }
 
     fn close(&self, reason: ExitReason) {

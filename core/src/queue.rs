@@ -29,9 +29,10 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use crate::actor_ref::ActorRef;
 use crate::error::{Failure, FailureKind};
-use crate::send::Sending;
 use crate::system::System;
 
 use actor::{Permit, PollItem, Put, QueueActor, Reserve, State};
@@ -255,10 +256,10 @@ async fn reserve<T: Send + 'static>(
 
 impl<T: Send + 'static> IntoFuture for Offer<T> {
     type Output = Result<Sequence, OfferError<T>>;
-    type IntoFuture = Sending<Self::Output>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Sending::new(self.send())
+        Box::pin(self.send())
     }
 }
 
@@ -301,9 +302,9 @@ impl<T: Send + 'static> Poll<T> {
 
 impl<T: Send + 'static> IntoFuture for Poll<T> {
     type Output = Result<Option<T>, Failure>;
-    type IntoFuture = Sending<Self::Output>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Sending::new(self.send())
+        Box::pin(self.send())
     }
 }

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
-
 use crate::boundary::Verdict;
 use crate::counters::{Counters, DropReason};
+use crate::driver::{self, Arbiter, Parcel};
 use crate::error::{Failure, FailureKind};
+use crate::sync::{Half, SpinLock};
 
 #[cfg(test)]
 mod tests;
@@ -42,72 +42,85 @@ pub trait ReplySink<R>: Send {
 /// Dropping it answers with an error: `NoAnswer`, or `Panicked` while a panic unwinds, and
 /// `NotExecuted` if the handler never began.
 pub struct Responder<R> {
-    sink: Option<Box<dyn ReplySink<R>>>,
+    way: Way<R>,
     reached: Verdict,
+}
+
+/// Where the answer goes.
+enum Way<R> {
+    Nowhere,
+    /// To an asker in this process.
+    Slot(Half<SpinLock<State<R>>>),
+    Sink(Box<dyn ReplySink<R>>),
 }
 
 impl<R: Send + 'static> Responder<R> {
     /// A responder that ends in the given sink.
     #[must_use]
     pub fn new(sink: Box<dyn ReplySink<R>>) -> Self {
-        Responder {
-            sink: Some(sink),
-            reached: Verdict::NotExecuted,
-        }
+        Responder { way: Way::Sink(sink), reached: Verdict::NotExecuted }
     }
 
     /// A responder whose answer goes nowhere: for a tell.
     #[must_use]
+    #[inline]
     pub fn nowhere() -> Self {
-        Responder {
-            sink: None,
-            reached: Verdict::NotExecuted,
-        }
+        Responder { way: Way::Nowhere, reached: Verdict::NotExecuted }
     }
 
     /// A responder and the slot where its one outcome appears.
-    pub(crate) fn slot(counters: Arc<Counters>) -> (Self, ReplySlot<R>) {
-        let state = State {
+    #[inline]
+    pub(crate) fn slot() -> (Self, ReplySlot<R>) {
+        let (answerer, asker) = Half::pair(SpinLock::new(State {
             reached: Verdict::NotExecuted,
             outcome: None,
             asker: None,
             on_withdraw: None,
+            late: None,
             ended: false,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            counters,
-        });
-        let sink = Box::new(SlotSink(Arc::clone(&shared)));
-        (
-            Responder::new(sink),
-            ReplySlot {
-                shared,
-                taken: false,
-            },
-        )
+        }));
+        let responder = Responder { way: Way::Slot(answerer), reached: Verdict::NotExecuted };
+        (responder, ReplySlot { shared: asker, taken: false })
     }
 
     /// Whether somebody waits for an answer (a tell has nobody).
     #[must_use]
+    #[inline]
     pub fn expects_answer(&self) -> bool {
-        self.sink.is_some()
+        !matches!(self.way, Way::Nowhere)
     }
 
     /// Marks how far the request has come; see [`ReplySink::progress`]. Always `true` for a tell.
+    #[inline]
     pub fn progress(&mut self, verdict: Verdict) -> bool {
         self.reached = verdict;
-        self.sink.as_mut().is_none_or(|sink| sink.progress(verdict))
+        match &mut self.way {
+            Way::Nowhere => true,
+            Way::Slot(slot) => {
+                let mut state = slot.lock();
+                state.reached = verdict;
+                !state.ended
+            }
+            Way::Sink(sink) => sink.progress(verdict),
+        }
     }
 
     /// Calls `withdraw` once when the asker gives up before the end.
     pub fn on_withdraw(&mut self, withdraw: impl FnOnce() + Send + 'static) {
-        if let Some(sink) = &mut self.sink {
-            sink.on_withdraw(Box::new(withdraw));
+        match &mut self.way {
+            Way::Nowhere => {}
+            Way::Slot(slot) => {
+                let mut state = slot.lock();
+                if !state.ended {
+                    state.on_withdraw = Some(Box::new(withdraw));
+                }
+            }
+            Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
         }
     }
 
     /// Answers.
+    #[inline]
     pub fn send(mut self, reply: R) {
         self.end(Ok(reply));
     }
@@ -117,122 +130,167 @@ impl<R: Send + 'static> Responder<R> {
         self.end(Err(failure));
     }
 
-    /// Takes the sink out, for code that puts another in its place (admission). Nobody is answered by
-    /// this responder any more.
+    /// Takes the way back out, for code that puts another in its place (admission). Nobody is answered by
+    /// this responder any more. `None` for a tell.
     #[must_use]
     pub fn into_sink(mut self) -> Option<Box<dyn ReplySink<R>>> {
-        self.sink.take()
+        match std::mem::replace(&mut self.way, Way::Nowhere) {
+            Way::Nowhere => None,
+            Way::Slot(slot) => {
+                let way = Way::Slot(slot);
+                Some(Box::new(Responder { way, reached: self.reached }))
+            }
+            Way::Sink(sink) => Some(sink),
+        }
+    }
+}
+
+impl<R: Send + 'static> ReplySink<R> for Responder<R> {
+    fn progress(&mut self, verdict: Verdict) -> bool {
+        Responder::progress(self, verdict)
+    }
+
+    fn finish(mut self: Box<Self>, outcome: Outcome<R>) {
+        self.end(outcome);
+    }
+
+    fn on_withdraw(&mut self, withdraw: Box<dyn FnOnce() + Send>) {
+        Responder::on_withdraw(self, withdraw);
     }
 }
 
 impl<R> Responder<R> {
+    #[inline]
     fn end(&mut self, outcome: Outcome<R>) {
-        if let Some(sink) = self.sink.take() {
-            sink.finish(outcome);
+        match std::mem::replace(&mut self.way, Way::Nowhere) {
+            Way::Nowhere => {}
+            Way::Slot(slot) => finish(&slot, outcome),
+            Way::Sink(sink) => sink.finish(outcome),
         }
+    }
+
+    #[cold]
+    fn end_unanswered(&mut self) {
+        let kind = if self.reached != Verdict::Executed {
+            FailureKind::Stopped
+        } else if crate::current::is_killing() {
+            FailureKind::Killed
+        } else if std::thread::panicking() {
+            FailureKind::Panicked
+        } else {
+            FailureKind::NoAnswer
+        };
+        self.end(Err(Failure::new(kind, self.reached)));
     }
 }
 
 impl<R> Drop for Responder<R> {
+    #[inline]
     fn drop(&mut self) {
-        if self.sink.is_none() {
-            return;
+        if !matches!(self.way, Way::Nowhere) {
+            self.end_unanswered();
         }
-        let failure = if self.reached != Verdict::Executed {
-            Failure::new(FailureKind::Stopped, self.reached)
-        } else if crate::current::is_killing() {
-            Failure::new(FailureKind::Killed, Verdict::Executed)
-        } else if std::thread::panicking() {
-            Failure::new(FailureKind::Panicked, Verdict::Executed)
-        } else {
-            Failure::new(FailureKind::NoAnswer, Verdict::Executed)
-        };
-        self.end(Err(failure));
     }
 }
 
 impl<R> fmt::Debug for Responder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder")
-            .field("reached", &self.reached)
-            .finish_non_exhaustive()
+        f.debug_struct("Responder").field("reached", &self.reached).finish_non_exhaustive()
     }
-}
-
-struct Shared<R> {
-    state: Mutex<State<R>>,
-    counters: Arc<Counters>,
 }
 
 struct State<R> {
     reached: Verdict,
     outcome: Option<Outcome<R>>,
-    asker: Option<Waker>,
+    asker: Option<Asker>,
     on_withdraw: Option<Box<dyn FnOnce() + Send>>,
+    /// Where a reply that comes after the withdrawal is counted.
+    late: Option<Arc<Counters>>,
     /// The asker is gone, or the outcome is here.
     ended: bool,
 }
 
-struct SlotSink<R>(Arc<Shared<R>>);
+/// Who waits, and on which arbiter: a reply from another arbiter reaches it together with all others of
+/// the same turn.
+struct Asker {
+    waker: Waker,
+    home: Option<Arc<Arbiter>>,
+}
 
-impl<R: Send + 'static> ReplySink<R> for SlotSink<R> {
-    fn progress(&mut self, verdict: Verdict) -> bool {
-        let mut state = self.0.state.lock();
-        state.reached = verdict;
-        !state.ended
-    }
-
-    fn finish(self: Box<Self>, outcome: Outcome<R>) {
-        let mut state = self.0.state.lock();
-        if state.ended {
-            drop(state);
-            // G8: it reaches nobody; an unanswered withdrawal is no reply.
-            if outcome.is_ok() {
-                self.0.counters.count_drop(DropReason::LateReply);
+impl Asker {
+    fn wake(self) {
+        match self.home {
+            Some(home) if !home.is_here() => {
+                home.send(Parcel::Wake(self.waker));
             }
-            return;
+            _ => self.waker.wake(),
         }
-        state.ended = true;
-        state.outcome = Some(outcome);
-        let asker = state.asker.take();
-        let hook = state.on_withdraw.take();
-        drop(state);
-        drop(hook);
-        asker.into_iter().for_each(Waker::wake);
     }
+}
 
-    fn on_withdraw(&mut self, withdraw: Box<dyn FnOnce() + Send>) {
-        let mut state = self.0.state.lock();
-        if !state.ended {
-            state.on_withdraw = Some(withdraw);
+#[inline]
+fn finish<R>(slot: &SpinLock<State<R>>, outcome: Outcome<R>) {
+    let mut state = slot.lock();
+    if state.ended {
+        // G8: it reaches nobody and is counted; an unanswered withdrawal is no reply.
+        let counters = state.late.take();
+        drop(state);
+        if let (Some(counters), Ok(_)) = (counters, &outcome) {
+            counters.count_drop(DropReason::LateReply);
         }
+        return;
+    }
+    state.ended = true;
+    state.outcome = Some(outcome);
+    let asker = state.asker.take();
+    let hook = state.on_withdraw.take();
+    drop(state);
+    drop(hook);
+    if let Some(asker) = asker {
+        asker.wake();
     }
 }
 
 /// Where the outcome of an ask appears. Dropping it withdraws the ask.
 pub(crate) struct ReplySlot<R> {
-    shared: Arc<Shared<R>>,
+    shared: Half<SpinLock<State<R>>>,
     taken: bool,
 }
 
 impl<R> ReplySlot<R> {
-    /// Gives up waiting. The outcome if it is already here, else what is known about the request now:
-    /// inside a process a request that was withdrawn before its handler began will never run (G9).
-    pub(crate) fn withdraw(mut self) -> Result<Outcome<R>, Verdict> {
-        self.taken = true;
-        self.end()
+    /// The outcome, if it is here already.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Outcome<R>> {
+        let outcome = self.shared.lock().outcome.take();
+        self.taken |= outcome.is_some();
+        outcome
     }
 
-    fn end(&mut self) -> Result<Outcome<R>, Verdict> {
-        let mut state = self.shared.state.lock();
+    /// Whether the outcome was taken, or the ask withdrawn.
+    pub(crate) fn is_over(&self) -> bool {
+        self.taken
+    }
+
+    /// Gives up waiting. The outcome if it is already here, else what is known about the request now:
+    /// inside a process a request that was withdrawn before its handler began will never run (G9).
+    /// A reply that comes later is counted there.
+    pub(crate) fn withdraw(&mut self, late: Arc<Counters>) -> Result<Outcome<R>, Verdict> {
+        self.end(Some(late))
+    }
+
+    fn end(&mut self, late: Option<Arc<Counters>>) -> Result<Outcome<R>, Verdict> {
+        self.taken = true;
+        let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
             return Ok(outcome);
         }
         state.ended = true;
-        state.asker = None;
+        state.late = late;
+        let asker = state.asker.take();
         let reached = state.reached;
         let hook = state.on_withdraw.take();
         drop(state);
+        drop(asker);
         if let Some(hook) = hook {
             hook();
         }
@@ -240,25 +298,32 @@ impl<R> ReplySlot<R> {
     }
 }
 
+// The outcome in it is moved out whole.
+impl<R> Unpin for ReplySlot<R> {}
+
 impl<R> Future for ReplySlot<R> {
     type Output = Outcome<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         if let Some(outcome) = state.outcome.take() {
             drop(state);
             self.taken = true;
             return Poll::Ready(outcome);
         }
-        state.asker = Some(cx.waker().clone());
+        let same = state.asker.as_ref().is_some_and(|asker| asker.waker.will_wake(cx.waker()));
+        if !same {
+            state.asker = Some(Asker { waker: cx.waker().clone(), home: driver::here() });
+        }
         Poll::Pending
     }
 }
 
 impl<R> Drop for ReplySlot<R> {
+    #[inline]
     fn drop(&mut self) {
         if !self.taken {
-            drop(self.end());
+            drop(self.end(None));
         }
     }
 }

@@ -63,14 +63,50 @@ pub trait Route<M: Message>: Watch + Send + Sync {
     /// Gives the envelope back with the reason.
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>;
 
-    /// Hands a message over, waiting for room if it must, but no longer than its own deadline.
+    /// Waits for room, but no longer than the message's own deadline, and hands it over. Called with an
+    /// envelope that [`send`](Route::send) gave back with [`may_wait`](Refused::may_wait).
     ///
     /// # Errors
     /// Gives the envelope back with the reason, also when the deadline passed.
     ///
     /// # Cancel safety
     /// Dropping the future before it ends drops the message; it was not handed over.
-    fn send_waiting(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
+    fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(async move { self.send(envelope) })
     }
 }
+
+macro_rules! route_through_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<M: Message, T: Route<M> + ?Sized> Route<M> for $pointer {
+            fn id(&self) -> ActorId {
+                (**self).id()
+            }
+
+            fn label(&self) -> String {
+                (**self).label()
+            }
+
+            fn boundary(&self) -> Boundary {
+                (**self).boundary()
+            }
+
+            fn system(&self) -> &System {
+                (**self).system()
+            }
+
+            fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+                (**self).send(envelope)
+            }
+
+            fn wait_for_room(
+                &self,
+                envelope: Envelope<M>,
+            ) -> BoxFuture<'_, Result<(), Refused<M>>> {
+                (**self).wait_for_room(envelope)
+            }
+        }
+    )*};
+}
+
+route_through_pointer!(&T, std::sync::Arc<T>);

@@ -15,22 +15,22 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::boundary::{Boundary, Verdict};
-use crate::clock::{Clock, Instant};
+use crate::boundary::Boundary;
+use crate::clock::{Clock, Instant, Sleep};
 use crate::current;
 use crate::envelope::{Envelope, Meta};
 use crate::error::{Failure, FailureKind, SendError};
 use crate::executor;
 use crate::id::RequestKey;
 use crate::message::Message;
-use crate::responder::Responder;
+use crate::responder::{Outcome, ReplySlot, Responder};
 use crate::route::{Refused, Route};
 
 /// How long an ask inside a process waits unless told otherwise (G9).
@@ -48,9 +48,11 @@ enum Limit {
 
 impl Limit {
     /// The point in time, also bounded by the request that is being handled (G9).
+    #[inline]
     fn resolve(self, clock: &Clock, default: Option<Duration>) -> Option<Instant> {
         let own = match self {
-            Limit::Default => default.map(|span| clock.now() + span),
+            // A default is a round number: a tick more or less doesn't matter.
+            Limit::Default => default.map(|span| clock.coarse_now() + span),
             Limit::Within(span) => Some(clock.now() + span),
             Limit::Never => return None,
         };
@@ -73,21 +75,18 @@ impl Limit {
 /// # Cancel safety
 /// Dropping it before it ends drops the message, unsent.
 #[must_use = "nothing is sent until it is awaited"]
-pub struct Tell<M: Message> {
-    route: Arc<dyn Route<M>>,
+pub struct Tell<'r, M: Message, R: Route<M> + 'r> {
+    route: R,
+    lives: PhantomData<&'r ()>,
     message: M,
     meta: Meta,
     limit: Limit,
 }
 
-impl<M: Message> Tell<M> {
-    pub(crate) fn new(route: Arc<dyn Route<M>>, message: M) -> Self {
-        Tell {
-            route,
-            message,
-            meta: Meta::default(),
-            limit: Limit::Default,
-        }
+impl<'r, M: Message, R: Route<M> + 'r> Tell<'r, M, R> {
+    #[inline]
+    pub(crate) fn new(route: R, message: M) -> Self {
+        Tell { route, lives: PhantomData, message, meta: Meta::default(), limit: Limit::Default }
     }
 
     /// Gives up waiting for room after `span`, and lets the message expire if its turn comes later.
@@ -98,27 +97,8 @@ impl<M: Message> Tell<M> {
 
     /// Marks it as one attempt of the request with that key (G19).
     pub fn key(mut self, key: RequestKey) -> Self {
-        self.meta.key = Some(key);
+        self.meta.set_key(key);
         self
-    }
-
-    async fn send(self) -> Result<(), SendError<M>> {
-        let Tell {
-            route,
-            message,
-            mut meta,
-            limit,
-        } = self;
-        meta.deadline = limit.resolve(route.system().clock(), None);
-        let envelope = Envelope {
-            message,
-            meta,
-            responder: Responder::nowhere(),
-        };
-        route
-            .send_waiting(envelope)
-            .await
-            .map_err(Refused::into_error)
     }
 
     /// Sends from a thread without a runtime, blocking it.
@@ -130,13 +110,70 @@ impl<M: Message> Tell<M> {
     }
 }
 
-impl<M: Message> IntoFuture for Tell<M> {
+impl<'r, M: Message, R: Route<M> + 'r> IntoFuture for Tell<'r, M, R> {
     type Output = Result<(), SendError<M>>;
-    type IntoFuture = Sending<Self::Output>;
+    type IntoFuture = Telling<'r, M, R>;
 
+    #[inline]
     fn into_future(self) -> Self::IntoFuture {
-        Sending::new(self.send())
+        let Tell { route, message, mut meta, limit, .. } = self;
+        if limit != Limit::Default {
+            meta.deadline = limit.resolve(route.system().clock(), None);
+        }
+        let envelope = Envelope { message, meta, responder: Responder::nowhere() };
+        Telling { step: TellStep::Send(route, envelope) }
     }
+}
+
+/// The future of a [`Tell`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Telling<'r, M: Message, R: Route<M>> {
+    step: TellStep<'r, M, R>,
+}
+
+enum TellStep<'r, M: Message, R: Route<M>> {
+    Send(R, Envelope<M>),
+    /// There was no room at once.
+    Wait(BoxFuture<'r, Result<(), Refused<M>>>),
+    Over,
+}
+
+// Nothing in it is pinned: what must not move is in a box.
+impl<M: Message, R: Route<M>> Unpin for Telling<'_, M, R> {}
+
+impl<'r, M: Message, R: Route<M> + 'r> Future for Telling<'r, M, R> {
+    type Output = Result<(), SendError<M>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match std::mem::replace(&mut self.step, TellStep::Over) {
+            TellStep::Send(route, envelope) => match route.send(envelope) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(refused) if refused.may_wait => {
+                    self.step = TellStep::Wait(wait_for_room(route, refused.envelope));
+                    self.poll(cx)
+                }
+                Err(refused) => Poll::Ready(Err(refused.into_error())),
+            },
+            TellStep::Wait(mut waiting) => match waiting.as_mut().poll(cx) {
+                Poll::Ready(waited) => Poll::Ready(waited.map_err(Refused::into_error)),
+                Poll::Pending => {
+                    self.step = TellStep::Wait(waiting);
+                    Poll::Pending
+                }
+            },
+            // Polled again after it ended.
+            TellStep::Over => Poll::Pending,
+        }
+    }
+}
+
+#[cold]
+fn wait_for_room<'r, M: Message, R: Route<M> + 'r>(
+    route: R,
+    envelope: Envelope<M>,
+) -> BoxFuture<'r, Result<(), Refused<M>>> {
+    Box::pin(async move { route.wait_for_room(envelope).await })
 }
 
 /// A message to be answered. Await it.
@@ -150,18 +187,21 @@ impl<M: Message> IntoFuture for Tell<M> {
 /// # Cancel safety
 /// Dropping it withdraws the request: if its handler has not begun, it never will (inside the process).
 #[must_use = "nothing is sent until it is awaited"]
-pub struct Ask<M: Message> {
-    route: Arc<dyn Route<M>>,
+pub struct Ask<'r, M: Message, R: Route<M> + 'r> {
+    route: R,
+    lives: PhantomData<&'r ()>,
     message: M,
     meta: Meta,
     limit: Limit,
     kept: Option<M>,
 }
 
-impl<M: Message> Ask<M> {
-    pub(crate) fn new(route: Arc<dyn Route<M>>, message: M) -> Self {
+impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
+    #[inline]
+    pub(crate) fn new(route: R, message: M) -> Self {
         Ask {
             route,
+            lives: PhantomData,
             message,
             meta: Meta::default(),
             limit: Limit::Default,
@@ -183,19 +223,19 @@ impl<M: Message> Ask<M> {
 
     /// Marks it as one attempt of the request with that key (G19).
     pub fn key(mut self, key: RequestKey) -> Self {
-        self.meta.key = Some(key);
+        self.meta.set_key(key);
         self
     }
 
     /// Says which attempt of its request this is, 1 for the first. Retry policies set it.
     pub fn attempt(mut self, attempt: u32) -> Self {
-        self.meta.attempt = attempt;
+        self.meta.set_attempt(attempt);
         self
     }
 
     /// Says that the caller retries, so that layers below don't (G18). Retry policies set it.
     pub fn caller_retries(mut self) -> Self {
-        self.meta.caller_retries = true;
+        self.meta.set_caller_retries();
         self
     }
 
@@ -208,86 +248,148 @@ impl<M: Message> Ask<M> {
         self
     }
 
-    async fn send(self) -> Result<M::Reply, SendError<M>> {
-        let Ask {
-            route,
-            message,
-            mut meta,
-            limit,
-            kept,
-        } = self;
-        let clock = route.system().clock().clone();
-        let default = match route.boundary() {
-            Boundary::SameThread | Boundary::SameProcess => DEFAULT_LOCAL_DEADLINE,
-            Boundary::SameHost | Boundary::Network => DEFAULT_REMOTE_DEADLINE,
-        };
-        meta.deadline = limit.resolve(&clock, Some(default));
-        let deadline = meta.deadline;
-        let (responder, mut slot) = Responder::slot(route.system().counters_arc());
-        let envelope = Envelope {
-            message,
-            meta,
-            responder,
-        };
-        if let Err(refused) = route.send_waiting(envelope).await {
-            return Err(refused.into_error());
-        }
-        let mut due = clock.sleep_until(deadline.unwrap_or(Instant::FAR));
-        let answered = std::future::poll_fn(|cx| match Pin::new(&mut slot).poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending => Pin::new(&mut due).poll(cx).map(|()| None),
-        })
-        .await;
-        let outcome = answered.unwrap_or_else(|| match slot.withdraw() {
-            Ok(outcome) => outcome,
-            Err(reached) => Err(timed_out(reached, &route.label())),
-        });
-        outcome.map_err(|failure| SendError::new(failure, kept))
-    }
-
     /// Asks from a thread without a runtime, blocking it.
     ///
     /// # Errors
     /// As when awaited.
-    pub fn blocking(self) -> Result<M::Reply, SendError<M>> {
+    pub fn blocking(self) -> Result<M::Reply, SendError<M>>
+    where
+        R: Clone,
+    {
         executor::block_on(self.into_future())
     }
 }
 
-fn timed_out(reached: Verdict, label: &str) -> Failure {
-    Failure::new(FailureKind::DeadlineExceeded, reached).with_detail(label)
-}
-
-impl<M: Message> IntoFuture for Ask<M> {
+impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Ask<'r, M, R> {
     type Output = Result<M::Reply, SendError<M>>;
-    type IntoFuture = Sending<Self::Output>;
+    type IntoFuture = Asking<'r, M, R>;
 
+    #[inline]
     fn into_future(self) -> Self::IntoFuture {
-        Sending::new(self.send())
+        Asking { step: AskStep::Begin(self), slot: None }
     }
 }
 
-/// The future of a [`Tell`] or an [`Ask`].
+/// The future of an [`Ask`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Sending<T>(BoxFuture<'static, T>);
+pub struct Asking<'r, M: Message, R: Route<M> + 'r> {
+    step: AskStep<'r, M, R>,
+    slot: Option<ReplySlot<M::Reply>>,
+}
 
-impl<T> Sending<T> {
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Sending(Box::pin(future))
+enum AskStep<'r, M: Message, R: Route<M> + 'r> {
+    Begin(Ask<'r, M, R>),
+    /// There was no room at once.
+    WaitForRoom(R, BoxFuture<'r, Result<(), Refused<M>>>, Option<Instant>, Option<M>),
+    WaitForReply(R, Sleep, Option<M>),
+    Over,
+}
+
+// Nothing in it is pinned: what must not move is in a box.
+impl<M: Message, R: Route<M>> Unpin for Asking<'_, M, R> {}
+
+impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
+    /// Sends, and takes the reply if it is there at once.
+    #[inline]
+    fn begin(&mut self, ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
+        let Ask { route, message, mut meta, limit, kept, .. } = ask;
+        let default = match route.boundary() {
+            Boundary::SameThread | Boundary::SameProcess => DEFAULT_LOCAL_DEADLINE,
+            Boundary::SameHost | Boundary::Network => DEFAULT_REMOTE_DEADLINE,
+        };
+        let deadline = limit.resolve(route.system().clock(), Some(default));
+        meta.deadline = deadline;
+        let (responder, mut slot) = Responder::slot();
+        match route.send(Envelope { message, meta, responder }) {
+            Ok(()) => {
+                if let Some(outcome) = slot.take() {
+                    return Poll::Ready(end(outcome, kept));
+                }
+                let due = deadline.unwrap_or(Instant::FAR);
+                let due = route.system().clock().sleep_until(due);
+                self.step = AskStep::WaitForReply(route, due, kept);
+                self.slot = Some(slot);
+                Poll::Pending
+            }
+            Err(refused) if refused.may_wait => {
+                let waiting = wait_for_room(route.clone(), refused.envelope);
+                self.step = AskStep::WaitForRoom(route, waiting, deadline, kept);
+                self.slot = Some(slot);
+                Poll::Pending
+            }
+            Err(refused) => Poll::Ready(Err(refused.into_error())),
+        }
     }
 }
 
-impl<T> Future for Sending<T> {
-    type Output = T;
+#[inline]
+fn end<M: Message>(
+    outcome: Outcome<M::Reply>,
+    kept: Option<M>,
+) -> Result<M::Reply, SendError<M>> {
+    outcome.map_err(|failure| SendError::new(failure, kept))
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        self.0.as_mut().poll(cx)
+impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
+    type Output = Result<M::Reply, SendError<M>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let AskStep::Begin(_) = this.step
+            && let AskStep::Begin(ask) = std::mem::replace(&mut this.step, AskStep::Over)
+            && let Poll::Ready(done) = this.begin(ask)
+        {
+            return Poll::Ready(done);
+        }
+        if let AskStep::WaitForRoom(route, waiting, deadline, kept) = &mut this.step {
+            match waiting.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(refused)) => {
+                    this.step = AskStep::Over;
+                    this.slot = None;
+                    return Poll::Ready(Err(refused.into_error()));
+                }
+                Poll::Ready(Ok(())) => {
+                    let due = deadline.unwrap_or(Instant::FAR);
+                    let due = route.system().clock().sleep_until(due);
+                    this.step = AskStep::WaitForReply(route.clone(), due, kept.take());
+                }
+            }
+        }
+        let (AskStep::WaitForReply(route, due, kept), Some(slot)) = (&mut this.step, &mut this.slot)
+        else {
+            // Polled again after it ended.
+            return Poll::Pending;
+        };
+        if let Poll::Ready(outcome) = Pin::new(&mut *slot).poll(cx) {
+            return Poll::Ready(end(outcome, kept.take()));
+        }
+        if Pin::new(due).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let outcome = slot.withdraw(route.system().counters_arc()).unwrap_or_else(|reached| {
+            Err(Failure::new(FailureKind::DeadlineExceeded, reached).with_detail(route.label()))
+        });
+        Poll::Ready(end(outcome, kept.take()))
+    }
+}
+
+impl<M: Message, R: Route<M>> Drop for Asking<'_, M, R> {
+    #[inline]
+    fn drop(&mut self) {
+        // An ask that is given up: a reply that comes all the same is counted (G8).
+        if let (AskStep::WaitForReply(route, ..), Some(slot)) = (&self.step, &mut self.slot)
+            && !slot.is_over()
+        {
+            drop(slot.withdraw(route.system().counters_arc()));
+        }
     }
 }
 
 macro_rules! debug_by_label {
     ($($name:ident),*) => {$(
-        impl<M: Message> fmt::Debug for $name<M> {
+        impl<M: Message, R: Route<M>> fmt::Debug for $name<'_, M, R> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($name))
                     .field("to", &self.route.label())
@@ -301,8 +403,14 @@ macro_rules! debug_by_label {
 
 debug_by_label!(Tell, Ask);
 
-impl<T> fmt::Debug for Sending<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").finish_non_exhaustive()
-    }
+macro_rules! debug_by_name {
+    ($($name:ident),*) => {$(
+        impl<M: Message, R: Route<M>> fmt::Debug for $name<'_, M, R> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )*};
 }
+
+debug_by_name!(Telling, Asking);

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::admission::Admission;
-use crate::cell::{Admissions, Cell};
+use crate::cell::{Admissions, Cell, CellOptions};
 use crate::executor;
-use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Mailbox, Overflow};
+use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Overflow};
 use crate::message::Message;
 use crate::place::{ActorPlace, Place};
-use crate::run_loop;
 use crate::system::{StartError, System};
 use crate::watch::ExitReason;
 
@@ -36,7 +35,7 @@ pub struct Spawn<F> {
     capacity: usize,
     overflow: Overflow,
     placement: Placement,
-    admissions: Admissions,
+    admissions: Option<Box<Admissions>>,
 }
 
 impl<F> Spawn<F> {
@@ -48,7 +47,7 @@ impl<F> Spawn<F> {
             capacity: DEFAULT_MAILBOX_CAPACITY,
             overflow: Overflow::default(),
             placement: Placement::default(),
-            admissions: Admissions::new(),
+            admissions: None,
         }
     }
 
@@ -80,24 +79,20 @@ impl<F> Spawn<F> {
     /// Puts something before the handler of messages of type `M`; a second one for `M` replaces it.
     pub fn admission<M: Message>(mut self, admission: impl Admission<M>) -> Self {
         let admission: Arc<dyn Admission<M>> = Arc::new(admission);
-        self.admissions
-            .insert(TypeId::of::<M>(), Box::new(admission));
+                self.admissions.get_or_insert_default().insert(TypeId::of::<M>(), Box::new(admission));
         self
     }
 
     fn into_cell<A: Actor>(self, owned: bool) -> (Arc<Cell<A>>, F) {
-        let arbiter = self.system.choose_arbiter(self.placement);
-        let label = self.label.unwrap_or_else(|| short_type_name::<A>().into());
-        let mailbox = Mailbox::new(self.capacity, self.overflow);
-        let cell = Cell::new(
-            &self.system,
-            label,
-            arbiter,
-            mailbox,
-            self.admissions,
+                let home = self.system.choose_arbiter(self.placement);
+        let options = CellOptions {
+            label: self.label,
+            capacity: self.capacity,
+            overflow: self.overflow,
+            admissions: self.admissions,
             owned,
-        );
-        (cell, self.factory)
+        };
+        (Cell::new(&self.system, home, options), self.factory)
     }
 
     /// Starts the actor. If the system is shut down the reference is of an actor that has ended.
@@ -107,15 +102,8 @@ impl<F> Spawn<F> {
         F: FnOnce() -> A + Send + 'static,
     {
         let (cell, factory) = self.into_cell::<A>(false);
-        let reference = ActorRef::new(Arc::clone(&cell));
-        let fallback = Arc::clone(&cell);
-        let system = cell.system().clone();
-        let arbiter = cell.arbiter;
-        let run = Box::new(move || Box::pin(run_once(cell, factory)) as _);
-        if system.is_closed() || !system.executor().spawn_on(arbiter, run) {
-            fallback.end(ExitReason::Killed);
-        }
-        reference
+        start_once(&cell, factory);
+        ActorRef::new(cell)
     }
 
     /// Makes an actor that is started, and started again, by somebody else: its supervisor.
@@ -144,49 +132,35 @@ impl<F> fmt::Debug for Spawn<F> {
 /// Starts an actor on the arbiter of the calling code.
 pub(crate) fn start_here<A: Actor>(actor: A) -> Result<ActorRef<A>, StartError> {
     let here = executor::here().ok_or(StartError::NotOnArbiter)?;
-    let spawn = Spawn::new(&here.system, ()).placement(Placement::Pinned(here.arbiter));
+    let spawn = Spawn::new(&here.system, ()).placement(Placement::Pinned(here.arbiter.index()));
     let (cell, ()) = spawn.into_cell::<A>(false);
-    let reference = ActorRef::new(Arc::clone(&cell));
-    executor::spawn_here(Box::pin(run_once(cell, move || actor)));
-    Ok(reference)
+    cell.begin_incarnation();
+    let ending = EndOnDrop(Arc::clone(&cell));
+    Arc::clone(&cell).begin(
+        move || actor,
+        || {},
+        Box::new(move |ended| ending.0.end(ended.into_reason())),
+    );
+    Ok(ActorRef::new(cell))
 }
 
-/// The one and only incarnation of an actor that nobody supervises.
-async fn run_once<A: Actor>(cell: Arc<Cell<A>>, make: impl FnOnce() -> A) {
-    let guard = EndGuard(cell);
-    guard.0.begin_incarnation();
-    let ended = run_loop::run(Arc::clone(&guard.0), make, || {}).await;
-    guard.0.end(ended.into_reason());
+/// Starts the one and only incarnation of an actor that nobody supervises.
+fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send + 'static) {
+    if cell.system().is_closed() {
+        cell.end(ExitReason::Killed);
+        return;
+    }
+    cell.begin_incarnation();
+    let ending = EndOnDrop(Arc::clone(cell));
+    cell.start(factory, || {}, move |ended| ending.0.end(ended.into_reason()));
 }
 
-/// Ends the actor also if its task is dropped with its arbiter. Without effect after a proper end.
-struct EndGuard<A: Actor>(Arc<Cell<A>>);
+/// Ends the actor also if its start, or its end, is dropped with its arbiter. Without effect after a
+/// proper end.
+struct EndOnDrop<A: Actor>(Arc<Cell<A>>);
 
-impl<A: Actor> Drop for EndGuard<A> {
+impl<A: Actor> Drop for EndOnDrop<A> {
     fn drop(&mut self) {
         self.0.end(ExitReason::Killed);
-    }
-}
-
-/// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
-fn short_type_name<T>() -> String {
-    let full = std::any::type_name::<T>();
-    let mut short = String::with_capacity(full.len());
-    for part in full.split_inclusive(['<', '>', ',', ' ', '(', ')']) {
-        short.push_str(part.rsplit("::").next().unwrap_or(part));
-    }
-    short
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn type_names_are_shortened_inside_generics_too() {
-        assert_eq!(
-            short_type_name::<Vec<std::collections::BTreeMap<String, u8>>>(),
-            "Vec<BTreeMap<String, u8>>"
-        );
     }
 }

@@ -1,14 +1,11 @@
 //! A system: arbiters, a clock, counters, dead letters. A value, not a global: two can live in one
 //! process, and each test has its own.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
@@ -16,12 +13,11 @@ use crate::cell::{ActorSnapshot, AnyCell};
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::dead_letter::DeadLetters;
+use crate::driver::{Arbiter, ArbiterLoad};
 use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, arbiters};
-use crate::id::ActorId;
 use crate::mailbox::Control;
 use crate::spawn::{Placement, Spawn};
-use crate::watch::ExitReason;
 
 /// How long [`System::shutdown`] waits for actors to stop before it kills them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -59,7 +55,7 @@ struct Inner {
     entropy: Entropy,
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
-    cells: Mutex<BTreeMap<ActorId, Arc<dyn AnyCell>>>,
+    hand_off: AtomicBool,
     next_arbiter: AtomicUsize,
     closed: AtomicBool,
 }
@@ -102,7 +98,7 @@ impl System {
                 entropy,
                 counters,
                 dead_letters,
-                cells: Mutex::default(),
+                hand_off: AtomicBool::new(true),
                 next_arbiter: AtomicUsize::new(0),
                 closed: AtomicBool::new(false),
             }),
@@ -137,7 +133,7 @@ impl System {
     {
         let arbiter = self.choose_arbiter(placement);
         self.executor()
-            .spawn_on(arbiter, Box::new(move || Box::pin(make())))
+            .spawn_on(arbiter.index(), Box::new(move || Box::pin(make())))
     }
 
     /// Its clock.
@@ -167,14 +163,26 @@ impl System {
     /// How many arbiters it has.
     #[must_use]
     pub fn arbiter_count(&self) -> usize {
-        self.executor().arbiter_count()
+        self.executor().arbiters().len()
+    }
+
+    /// How much each arbiter has done, so that nobody fills one core by accident.
+    #[must_use]
+    pub fn load(&self) -> Vec<ArbiterLoad> {
+        self.executor().arbiters().iter().map(|arbiter| arbiter.load()).collect()
+    }
+
+    /// Whether an ask of an idle actor of the same thread may run its handler on the asker's stack, in
+    /// place of a hop through the run queue. On by default; what is observable is the same either way,
+    /// but for the order of unrelated work.
+    pub fn hand_off(&self, on: bool) {
+        self.inner.hand_off.store(on, Ordering::Relaxed);
     }
 
     /// All actors that live now, in the order they were made.
     #[must_use]
     pub fn actors(&self) -> Vec<ActorSnapshot> {
-        let cells: Vec<Arc<dyn AnyCell>> = self.inner.cells.lock().values().cloned().collect();
-        cells.iter().map(|cell| cell.snapshot()).collect()
+        self.live().iter().map(|cell| cell.snapshot()).collect()
     }
 
     /// Whether it has been shut down.
@@ -191,17 +199,18 @@ impl System {
     pub async fn shutdown(&self) -> Vec<String> {
         self.inner.closed.store(true, Ordering::Release);
         for cell in self.live().iter().rev().filter(|cell| !cell.is_owned()) {
-            cell.signal(Control::Stop);
+            Arc::clone(cell).signal(Control::Stop);
         }
         self.wait_for_end(SHUTDOWN_GRACE).await;
         let late: Vec<_> = self.live();
         let labels = late.iter().map(|cell| cell.snapshot().label).collect();
-        late.iter().for_each(|cell| cell.signal(Control::Kill));
+        late.iter().for_each(|cell| Arc::clone(cell).signal(Control::Kill));
         self.wait_for_end(KILL_GRACE).await;
         // Code that never yields can't be killed (G11); its watchers are told all the same.
         self.live()
             .iter()
-            .for_each(|cell| cell.abandon(ExitReason::Killed));
+            .into_iter()
+            .for_each(|cell| Arc::clone(cell).abandon());
         self.executor().stop();
         labels
     }
@@ -225,7 +234,10 @@ impl System {
     }
 
     fn live(&self) -> Vec<Arc<dyn AnyCell>> {
-        self.inner.cells.lock().values().cloned().collect()
+        let arbiters = self.executor().arbiters().iter();
+        let mut cells: Vec<_> = arbiters.flat_map(|arbiter| arbiter.cells()).collect();
+        cells.sort_by_key(|cell| cell.id());
+        cells
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -236,25 +248,18 @@ impl System {
         Arc::clone(&self.inner.counters)
     }
 
-    pub(crate) fn is(&self, other: &System) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
-    }
-
-    pub(crate) fn choose_arbiter(&self, placement: Placement) -> usize {
+    pub(crate) fn choose_arbiter(&self, placement: Placement) -> Arc<Arbiter> {
         let number = match placement {
             Placement::Spread => self.inner.next_arbiter.fetch_add(1, Ordering::Relaxed),
             Placement::Pinned(number) => number,
         };
-        number % self.arbiter_count()
+        let arbiters = self.executor().arbiters();
+        Arc::clone(&arbiters[number % arbiters.len()])
     }
 
-    pub(crate) fn register(&self, id: ActorId, cell: Arc<dyn AnyCell>) {
-        self.inner.cells.lock().insert(id, cell);
-    }
-
-    pub(crate) fn forget(&self, id: ActorId) {
-        let cell = self.inner.cells.lock().remove(&id);
-        drop(cell);
+    #[inline]
+    pub(crate) fn hands_off(&self) -> bool {
+        self.inner.hand_off.load(Ordering::Relaxed)
     }
 }
 
@@ -262,7 +267,7 @@ impl fmt::Debug for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System")
             .field("arbiters", &self.arbiter_count())
-            .field("actors", &self.inner.cells.lock().len())
+            .field("actors", &self.live().len())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }

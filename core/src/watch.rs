@@ -66,6 +66,18 @@ pub trait Watch {
     fn watch(&self, on_end: OnEnd);
 }
 
+impl<T: Watch + ?Sized> Watch for &T {
+    fn watch(&self, on_end: OnEnd) {
+        (**self).watch(on_end);
+    }
+}
+
+impl<T: Watch + ?Sized> Watch for std::sync::Arc<T> {
+    fn watch(&self, on_end: OnEnd) {
+        (**self).watch(on_end);
+    }
+}
+
 impl From<ExitReason> for Failure {
     fn from(reason: ExitReason) -> Failure {
         use crate::boundary::Verdict;

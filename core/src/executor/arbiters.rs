@@ -5,16 +5,19 @@
 //! [`run`], which checks.
 
 use std::future::Future;
+use std::sync::Arc;
 
-use actix_rt::{Arbiter, ArbiterHandle};
+use actix_rt::ArbiterHandle;
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
 use super::{Here, MakeTask, enter, thread};
+use crate::driver::{Arbiter, Driver};
 use crate::system::{StartError, System};
 
 pub(crate) struct Arbiters {
     handles: Vec<ArbiterHandle>,
+    arbiters: Vec<Arc<Arbiter>>,
     /// Ends the bootstrap thread, which ends and joins the arbiters.
     end: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -26,27 +29,29 @@ impl Arbiters {
         let (end_tx, end_rx) = oneshot::channel::<()>();
         let started = thread("callboard-bootstrap", move || {
             actix_rt::System::new().block_on(async move {
-                let arbiters: Vec<Arbiter> = (0..count).map(|_| Arbiter::new()).collect();
-                let handles = arbiters.iter().map(Arbiter::handle).collect::<Vec<_>>();
+                let threads: Vec<_> = (0..count).map(|_| actix_rt::Arbiter::new()).collect();
+                let handles = threads.iter().map(actix_rt::Arbiter::handle).collect::<Vec<_>>();
                 if ready_tx.send(handles).is_ok() {
                     // An error means that the system was dropped: the same thing.
                     let _ = end_rx.await;
                 }
-                end_all(arbiters);
+                end_all(threads);
             });
         });
         if !started {
             return Err(StartError::NoThread);
         }
         let handles = ready_rx.recv().map_err(|_| StartError::NoThread)?;
-        Ok(Arbiters {
-            handles,
-            end: Mutex::new(Some(end_tx)),
-        })
+        Ok(Arbiters::over(handles, Some(end_tx)))
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.handles.len()
+    fn over(handles: Vec<ArbiterHandle>, end: Option<oneshot::Sender<()>>) -> Self {
+        let arbiters = (0..handles.len()).map(Arbiter::new).collect();
+        Arbiters { handles, arbiters, end: Mutex::new(end) }
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
+        &self.arbiters
     }
 
     pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
@@ -57,15 +62,15 @@ impl Arbiters {
         })
     }
 
-    /// Tells every arbiter which system it belongs to.
+        /// Tells every arbiter which system it belongs to, and starts its driver.
     pub(crate) fn introduce(&self, system: &System) {
-        for (arbiter, handle) in self.handles.iter().enumerate() {
-            let here = Here {
-                system: system.clone(),
-                arbiter,
-            };
+        for (arbiter, handle) in self.arbiters.iter().zip(&self.handles) {
+            let here = Here { system: system.clone(), arbiter: Arc::clone(arbiter) };
+            let driver = Driver::new(Arc::clone(arbiter), None);
             handle.spawn_fn(move || {
                 enter(Some(here));
+                // Actors have budgets of their own; tokio's would only make their sockets stutter.
+                drop(actix_rt::spawn(tokio::task::coop::unconstrained(driver)));
             });
         }
     }
@@ -80,7 +85,7 @@ impl Arbiters {
 impl std::fmt::Debug for Arbiters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Arbiters")
-            .field("count", &self.count())
+            .field("count", &self.handles.len())
             .finish_non_exhaustive()
     }
 }
@@ -102,18 +107,13 @@ where
     }
     let runner = actix_rt::System::new();
     Ok(runner.block_on(async move {
-        let others: Vec<Arbiter> = (1..count.max(1)).map(|_| Arbiter::new()).collect();
+        let others: Vec<_> = (1..count.max(1)).map(|_| actix_rt::Arbiter::new()).collect();
         let mut handles = vec![actix_rt::System::current().arbiter().clone()];
-        handles.extend(others.iter().map(Arbiter::handle));
-        let arbiters = Arbiters {
-            handles,
-            end: Mutex::new(None),
-        };
+        handles.extend(others.iter().map(actix_rt::Arbiter::handle));
+        let arbiters = Arbiters::over(handles, None);
+        let first = Arc::clone(&arbiters.arbiters[0]);
         let system = make(arbiters);
-        let before = enter(Some(Here {
-            system: system.clone(),
-            arbiter: 0,
-        }));
+        let before = enter(Some(Here { system: system.clone(), arbiter: first }));
         let output = main(system.clone()).await;
         system.shutdown().await;
         enter(before);
@@ -122,7 +122,7 @@ where
     }))
 }
 
-fn end_all(arbiters: Vec<Arbiter>) {
+fn end_all(arbiters: Vec<actix_rt::Arbiter>) {
     for arbiter in &arbiters {
         arbiter.stop();
     }

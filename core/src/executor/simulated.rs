@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use super::{Executor, Here, MakeTask, enter};
 use crate::clock::{Clock, Instant};
+use crate::driver::{Arbiter, Driver};
 use crate::entropy::Entropy;
 use crate::system::System;
 
@@ -41,6 +42,7 @@ const MAIN: u64 = 0;
 /// ```
 pub struct Simulation {
     system: System,
+    arbiters: Arc<[Arc<Arbiter>]>,
     shared: Arc<Shared>,
     clock: Clock,
     entropy: Entropy,
@@ -94,13 +96,13 @@ pub(super) fn spawn_here(arbiter: usize, task: LocalBoxFuture<'static, ()>) -> b
 /// The simulation as its system sees it.
 #[derive(Clone)]
 pub(crate) struct SimulatedArbiters {
-    count: usize,
+    arbiters: Arc<[Arc<Arbiter>]>,
     shared: Arc<Shared>,
 }
 
 impl SimulatedArbiters {
-    pub(crate) fn count(&self) -> usize {
-        self.count
+    pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
+        &self.arbiters
     }
 
     pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
@@ -112,7 +114,7 @@ impl SimulatedArbiters {
 impl fmt::Debug for SimulatedArbiters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedArbiters")
-            .field("count", &self.count)
+            .field("count", &self.arbiters.len())
             .finish_non_exhaustive()
     }
 }
@@ -129,17 +131,21 @@ impl Simulation {
     pub fn with_arbiters(seed: u64, arbiters: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let clock = Clock::manual();
-        let executor = SimulatedArbiters {
-            count: arbiters.max(1),
-            shared: Arc::clone(&shared),
-        };
+        let arbiters: Arc<[_]> = (0..arbiters.max(1)).map(Arbiter::new).collect();
+        let executor =
+            SimulatedArbiters { arbiters: Arc::clone(&arbiters), shared: Arc::clone(&shared) };
         // The order of tasks and the draws of the program come from separate streams, so that a program
         // that draws once more doesn't get a different schedule for that reason alone.
         let entropy = Entropy::seeded(seed);
         let program = Entropy::seeded(seed ^ 0x5EED_5EED_5EED_5EED);
+        for arbiter in &*arbiters {
+            let driver = Driver::new(Arc::clone(arbiter), Some(entropy.clone()));
+            executor.spawn_on(arbiter.index(), Box::new(move || Box::pin(driver)));
+        }
         let system = System::assemble(Executor::Simulated(executor), clock.clone(), program);
         Simulation {
             system,
+            arbiters,
             shared,
             clock,
             entropy,
@@ -206,10 +212,8 @@ impl Simulation {
     }
 
     fn enter(&self, arbiter: usize) -> Option<Here> {
-        enter(Some(Here {
-            system: self.system.clone(),
-            arbiter,
-        }))
+        let arbiter = Arc::clone(&self.arbiters[arbiter % self.arbiters.len()]);
+        enter(Some(Here { system: self.system.clone(), arbiter }))
     }
 
     fn wake_for(&self, id: u64) -> Arc<TaskWake> {

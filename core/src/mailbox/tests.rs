@@ -8,11 +8,50 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn next(mailbox: &Mailbox<u32>) -> Option<u32> {
-    match mailbox.poll_next(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Next::Message(message)) => Some(message),
-        _ => None,
+/// Records that are plain numbers.
+struct Numbers;
+
+impl Kind for Numbers {
+    type Use<'a> = &'a std::cell::RefCell<Vec<u32>>;
+}
+
+impl Record<Numbers> for u32 {
+    fn consume(self, seen: &std::cell::RefCell<Vec<u32>>) {
+        seen.borrow_mut().push(self);
     }
+}
+
+/// A mailbox with the loop's side of it: the batch.
+struct Looped {
+    mailbox: Mailbox<Numbers>,
+    batch: std::cell::RefCell<Records<Numbers>>,
+}
+
+fn looped(capacity: usize, overflow: Overflow) -> Looped {
+    Looped { mailbox: Mailbox::new(capacity, overflow), batch: Default::default() }
+}
+
+impl Looped {
+    /// What the loop does for one message, coming to rest when there is none.
+    fn next(&self) -> Option<u32> {
+        let mut batch = self.batch.borrow_mut();
+        if batch.is_empty() {
+            self.mailbox.take_batch(&mut batch);
+        }
+        let seen = std::cell::RefCell::default();
+        if batch.consume_first(&seen) {
+            self.mailbox.handled(&batch);
+        } else {
+            self.mailbox.rest(false, || false);
+        }
+        seen.take().pop()
+    }
+}
+
+fn take(records: &mut Records<Numbers>) -> Vec<u32> {
+    let seen = std::cell::RefCell::default();
+    while records.consume_first(&seen) {}
+    seen.take()
 }
 
 #[derive(Debug, Clone)]
@@ -42,10 +81,11 @@ proptest! {
     /// who wait get room in the order in which they came.
     #[test]
     fn g03_the_mailbox_behaves_like_its_model(capacity in 1..5_usize, steps in steps()) {
-        let mailbox = Mailbox::new(capacity, Overflow::Wait);
+        let looped = looped(capacity, Overflow::Wait);
+        let mailbox = &looped.mailbox;
         let mut cx = Context::from_waker(Waker::noop());
         let mut queued: VecDeque<(u32, bool)> = VecDeque::new();
-        let mut waiters: Vec<(u32, Pin<Box<PushWaiting<'_, u32>>>)> = Vec::new();
+        let mut waiters: Vec<(u32, Pin<Box<PushWaiting<'_, Numbers, u32>>>)> = Vec::new();
         let mut number = 0;
         for step in steps {
             number += 1;
@@ -61,12 +101,12 @@ proptest! {
                 }
                 Step::Take => {
                     let expected = queued.pop_front().map(|(message, _)| message);
-                    prop_assert_eq!(next(&mailbox), expected);
+                    prop_assert_eq!(looped.next(), expected);
                 }
                 Step::Wait => {
                     let mut waiting = Box::pin(mailbox.push_waiting(number));
                     match waiting.as_mut().poll(&mut cx) {
-                        Poll::Ready(Ok(())) => queued.push_back((number, true)),
+                        Poll::Ready(Ok(_)) => queued.push_back((number, true)),
                         Poll::Ready(Err(_)) => prop_assert!(false, "open"),
                         Poll::Pending => waiters.push((number, waiting)),
                     }
@@ -87,7 +127,7 @@ proptest! {
         // With room again, everyone who still waits gets in, the first first.
         let mut left: Vec<u32> = Vec::new();
         while !waiters.is_empty() || !queued.is_empty() {
-            while let Some(message) = next(&mailbox) {
+            while let Some(message) = looped.next() {
                 prop_assert_eq!(queued.pop_front().map(|(message, _)| message), Some(message));
             }
             if waiters.is_empty() {
@@ -104,46 +144,75 @@ proptest! {
 
 #[test]
 fn g04_control_comes_before_messages_and_a_kill_before_a_stop() {
-    let mailbox = Mailbox::new(4, Overflow::Wait);
-    assert!(mailbox.push(1).is_ok());
-    mailbox.control(Control::Stop);
-    mailbox.control(Control::Kill);
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut seen = Vec::new();
-    while let Poll::Ready(next) = mailbox.poll_next(&mut cx) {
-        seen.push(match next {
-            Next::Control(control) => format!("{control:?}"),
-            Next::Message(message) => message.to_string(),
-            Next::Drained => "drained".to_owned(),
-        });
-    }
-    assert_eq!(seen, ["Kill", "Stop", "1"]);
+    let looped = looped(4, Overflow::Wait);
+    assert!(looped.mailbox.push(1_u32).is_ok());
+    looped.mailbox.control(Control::Stop);
+    assert_eq!(looped.mailbox.signal(), Some(Control::Stop));
+    looped.mailbox.control(Control::Kill);
+    assert_eq!(looped.mailbox.signal(), Some(Control::Kill));
+    assert!(!looped.mailbox.is_quiet());
+    looped.mailbox.clear_signals();
+    assert_eq!(looped.mailbox.signal(), None);
+    assert_eq!(looped.next(), Some(1));
 }
 
 #[test]
 fn g03_drop_oldest_never_drops_what_has_room_of_its_own() {
-    let mailbox = Mailbox::new(1, Overflow::DropOldest);
-    assert!(mailbox.push_reserved(1).is_ok());
-    assert!(mailbox.push(2).is_ok());
-    assert!(matches!(mailbox.push(3), Ok(Dropped::Oldest(2))));
-    assert_eq!(
-        [next(&mailbox), next(&mailbox), next(&mailbox)],
-        [Some(1), Some(3), None]
-    );
+    let looped = looped(1, Overflow::DropOldest);
+    assert!(looped.mailbox.push_reserved(1_u32).is_ok());
+    assert!(looped.mailbox.push(2_u32).is_ok());
+    match looped.mailbox.push(3_u32) {
+        Ok(Pushed { dropped: Dropped::Oldest(mut oldest), .. }) => assert_eq!(take(&mut oldest), [2]),
+        _ => panic!("2 makes room for 3"),
+    }
+    assert_eq!([looped.next(), looped.next(), looped.next()], [Some(1), Some(3), None]);
 }
 
 #[test]
 fn g06_a_closed_mailbox_gives_everything_back() {
-    let mailbox = Mailbox::new(1, Overflow::Wait);
-    assert!(mailbox.push(1).is_ok());
-    let mut waiting = Box::pin(mailbox.push_waiting(2));
+    let mailbox = Mailbox::<Numbers>::new(1, Overflow::Wait);
+    assert!(mailbox.push(1_u32).is_ok());
+    let mut waiting = Box::pin(mailbox.push_waiting(2_u32));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
-    assert_eq!(mailbox.close(), [1]);
-    assert!(matches!(
-        waiting.as_mut().poll(&mut cx),
-        Poll::Ready(Err(Rejected::Closed(2)))
-    ));
-    assert!(matches!(mailbox.push(3), Err(Rejected::Closed(3))));
-    assert_eq!(mailbox.push_reserved(4), Err(4));
+    assert_eq!(take(&mut mailbox.close()), [1]);
+    assert!(matches!(waiting.as_mut().poll(&mut cx), Poll::Ready(Err(Rejected::Closed(2)))));
+    assert!(matches!(mailbox.push(3_u32), Err(Rejected::Closed(3))));
+    assert_eq!(mailbox.push_reserved(4_u32), Err(4));
+}
+
+#[test]
+fn g03_the_bound_counts_what_is_left_of_the_batch() {
+    let looped = looped(2, Overflow::Fail);
+    assert!(looped.mailbox.push(1_u32).is_ok());
+    assert!(looped.mailbox.push(2_u32).is_ok());
+    // The loop takes both as its batch and handles one: one is left.
+    assert_eq!(looped.next(), Some(1));
+    assert!(looped.mailbox.push(3_u32).is_ok());
+    assert!(matches!(looped.mailbox.push(4_u32), Err(Rejected::Full(4))));
+    assert_eq!(looped.mailbox.state().len, 2);
+}
+
+#[test]
+fn an_actor_is_scheduled_once_a_batch() {
+    let looped = looped(10, Overflow::Wait);
+    assert!(looped.mailbox.wake(), "an incarnation begins");
+    assert_eq!(looped.next(), None);
+    let schedules = |number: u32| matches!(looped.mailbox.push(number), Ok(pushed) if pushed.schedule);
+    assert!(schedules(1));
+    assert!(!schedules(2));
+    assert_eq!([looped.next(), looped.next(), looped.next()], [Some(1), Some(2), None]);
+    assert!(schedules(3));
+}
+
+#[test]
+fn a_message_alone_does_not_run_an_actor_whose_handler_waits() {
+    let looped = looped(10, Overflow::Wait);
+    assert!(looped.mailbox.wake());
+    assert!(looped.mailbox.rest(true, || false));
+    assert!(matches!(looped.mailbox.push(1_u32), Ok(pushed) if !pushed.schedule));
+    assert!(looped.mailbox.control(Control::Kill), "a kill does");
+    looped.mailbox.clear_signals();
+    // A waker that fired while the loop was coming to rest keeps it going.
+    assert!(!looped.mailbox.rest(true, || true));
 }

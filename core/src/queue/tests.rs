@@ -160,7 +160,10 @@ fn g24_a_queue_is_first_in_first_out_like_its_model() {
                     }
                     _ => {
                         let mut poll = Box::pin(queue.poll().into_future());
-                        let _ = poll.as_mut().now_or_never();
+                        if let Some(got) = poll.as_mut().now_or_never() {
+                            assert_eq!(got.unwrap(), model.pop_front(), "seed {seed}");
+                            continue;
+                        }
                         if choice.below(2) == 0 {
                             queue.state().await.unwrap();
                         }

@@ -1,12 +1,13 @@
 //! A slot gets one outcome, whoever ends it first (G7, G8).
 
 use futures::FutureExt;
+use parking_lot::Mutex;
 
 use super::*;
 
 fn slot() -> (Responder<u32>, ReplySlot<u32>, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let (responder, slot) = Responder::slot(Arc::clone(&counters));
+    let (responder, slot) = Responder::slot();
     (responder, slot, counters)
 }
 
@@ -57,17 +58,17 @@ fn g07_a_responder_dropped_by_a_panic_says_panicked() {
 
 #[test]
 fn g08_a_reply_after_the_withdrawal_is_counted_and_reaches_nobody() {
-    let (mut responder, slot, counters) = slot();
+    let (mut responder, mut slot, counters) = slot();
     assert!(responder.progress(Verdict::Executed));
-    assert_eq!(slot.withdraw().unwrap_err(), Verdict::Executed);
+    assert_eq!(slot.withdraw(counters.clone()).unwrap_err(), Verdict::Executed);
     responder.send(7);
     assert_eq!(counters.drops(DropReason::LateReply), 1);
 }
 
 #[test]
 fn g09_a_withdrawn_request_is_not_begun() {
-    let (mut responder, slot, counters) = slot();
-    assert_eq!(slot.withdraw().unwrap_err(), Verdict::NotExecuted);
+    let (mut responder, mut slot, counters) = slot();
+    assert_eq!(slot.withdraw(counters.clone()).unwrap_err(), Verdict::NotExecuted);
     assert!(!responder.progress(Verdict::Executed));
     drop(responder);
     assert_eq!(counters.drops(DropReason::LateReply), 0);
@@ -75,9 +76,9 @@ fn g09_a_withdrawn_request_is_not_begun() {
 
 #[test]
 fn a_withdrawal_that_comes_too_late_gets_the_outcome() {
-    let (responder, slot, _) = slot();
+    let (responder, mut slot, counters) = slot();
     responder.send(7);
-    assert_eq!(slot.withdraw(), Ok(Ok(7)));
+    assert_eq!(slot.withdraw(counters.clone()), Ok(Ok(7)));
 }
 
 #[test]

@@ -1,0 +1,408 @@
+//! A run of messages of any types, packed one behind the other: what a mailbox holds.
+//!
+//! Each record is a pointer to the table of its type, then the message itself, padded to eight bytes. So
+//! a tell writes a few words and allocates nothing, and the loop takes all that has come by swapping two
+//! of these. A message that is over-aligned or large sits in a box.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Bytes of a word; records begin on one.
+const WORD: usize = 8;
+/// A message above this size is boxed, so that a buffer of a few of them doesn't grow huge.
+const INLINE: usize = 512;
+/// Words of the first buffer.
+const FIRST: usize = 32;
+/// Words of the largest buffer that is kept when it is empty.
+const KEPT: usize = 16 * 1_024;
+
+/// What records of one kind are consumed with.
+pub(crate) trait Kind: 'static {
+    /// What a record is handed when its turn has come.
+    type Use<'a>;
+}
+
+/// What is put into [`Records`].
+pub(crate) trait Record<K: Kind>: Send + 'static {
+    /// Consumes the record. Must not touch the `Records` it came from.
+    fn consume(self, with: K::Use<'_>);
+}
+
+struct Vtable<K: Kind> {
+    /// Words of the payload.
+    words: usize,
+    consume: unsafe fn(NonNull<u64>, K::Use<'_>),
+    drop: unsafe fn(NonNull<u64>),
+}
+
+unsafe fn consume_as<R: Record<K>, K: Kind>(payload: NonNull<u64>, with: K::Use<'_>) {
+    // SAFETY: the caller vouches that an `R` is there and won't be used again.
+    let record = unsafe { payload.cast::<R>().as_ptr().read() };
+    record.consume(with);
+}
+
+unsafe fn drop_as<R>(payload: NonNull<u64>) {
+    // SAFETY: as above.
+    unsafe { payload.cast::<R>().as_ptr().drop_in_place() };
+}
+
+struct TableOf<R, K>(PhantomData<(R, K)>);
+
+impl<R: Record<K>, K: Kind> TableOf<R, K> {
+    const TABLE: &'static Vtable<K> = &Vtable {
+        words: size_of::<R>().div_ceil(WORD),
+        consume: consume_as::<R, K>,
+        drop: drop_as::<R>,
+    };
+}
+
+/// A record in a box counts as one pointer.
+struct Boxed<R>(Box<R>);
+
+impl<R: Record<K>, K: Kind> Record<K> for Boxed<R> {
+    fn consume(self, with: K::Use<'_>) {
+        (*self.0).consume(with);
+    }
+}
+
+pub(crate) struct Records<K: Kind> {
+    memory: Option<NonNull<u64>>,
+    /// Words allocated.
+    capacity: usize,
+    /// Where the first record begins, in words.
+    head: usize,
+    /// Where the next one will begin.
+    tail: usize,
+    count: usize,
+    /// How many of them count against a bound.
+    counted: usize,
+    kind: PhantomData<K>,
+}
+
+/// A record's first word: the table of its type; the lowest bit says that it does not count against the
+/// bound. (Tables are aligned to a word, so that bit is free.)
+struct Header<K: Kind>(*const Vtable<K>);
+
+impl<K: Kind> Header<K> {
+    fn new(table: &'static Vtable<K>, counted: bool) -> Self {
+        Header(std::ptr::from_ref(table).map_addr(|address| address | usize::from(!counted)))
+    }
+
+    fn is_counted(&self) -> bool {
+        self.0.addr() & 1 == 0
+    }
+
+    fn table(&self) -> &'static Vtable<K> {
+        // SAFETY: without the lowest bit it is the reference that `new` was given.
+        unsafe { &*self.0.map_addr(|address| address & !1) }
+    }
+}
+
+impl<K: Kind> Clone for Header<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K: Kind> Copy for Header<K> {}
+
+// SAFETY: a record is `Send`, and `Records` owns what it holds.
+unsafe impl<K: Kind> Send for Records<K> {}
+
+impl<K: Kind> Records<K> {
+    pub(crate) const fn new() -> Self {
+        Records { memory: None, capacity: 0, head: 0, tail: 0, count: 0, counted: 0, kind: PhantomData }
+    }
+
+    /// How many records are in it.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many records count against a bound.
+    #[inline]
+    pub(crate) fn counted(&self) -> usize {
+        self.counted
+    }
+
+    /// Puts a record behind the others.
+    #[inline]
+    pub(crate) fn push<R: Record<K>>(&mut self, record: R, counted: bool) {
+        if align_of::<R>() > WORD || size_of::<R>() > INLINE {
+            self.put(Boxed(Box::new(record)), counted);
+        } else {
+            self.put(record, counted);
+        }
+    }
+
+    #[inline]
+    fn put<R: Record<K>>(&mut self, record: R, counted: bool) {
+        let table = TableOf::<R, K>::TABLE;
+        let needed = 1 + table.words;
+        if self.tail + needed > self.capacity {
+            self.make_room(needed);
+        }
+        let Some(memory) = self.memory else { unreachable!("bug: no memory after making room") };
+        // SAFETY: `make_room` left `needed` free words at `tail`. The table's pointer takes one word, and
+        // an `R` needs no more alignment than a word has.
+        unsafe {
+            let place = memory.add(self.tail);
+            place.cast::<Header<K>>().as_ptr().write(Header::new(table, counted));
+            place.add(1).cast::<R>().as_ptr().write(record);
+        }
+        self.tail += needed;
+        self.count += 1;
+        self.counted += usize::from(counted);
+    }
+
+    /// Moves everything to the front, into a larger buffer if it must be.
+    #[cold]
+    fn make_room(&mut self, needed: usize) {
+        let used = self.tail - self.head;
+        // Words that were consumed are used again only when they are at least half of the buffer, so that
+        // moving stays cheap against pushing.
+        let larger = used + needed > self.capacity / 2;
+        let capacity = if larger {
+            (self.capacity * 2).max(FIRST).max((used + needed).next_power_of_two())
+        } else {
+            self.capacity
+        };
+        let layout = words(capacity);
+        // SAFETY: the layout isn't empty.
+        let memory = unsafe { alloc(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let memory = memory.cast::<u64>();
+        if let Some(old) = self.memory {
+            // SAFETY: the records lie in `head..tail` of the old memory; moving their bytes moves them,
+            // and the old ones are not used again.
+            unsafe { memory.copy_from_nonoverlapping(old.add(self.head), used) };
+            self.release();
+        }
+        self.memory = Some(memory);
+        self.capacity = capacity;
+        self.head = 0;
+        self.tail = used;
+    }
+
+    /// Takes the first record out and has it consumed. `false` if there is none.
+    #[inline]
+    pub(crate) fn consume_first(&mut self, with: K::Use<'_>) -> bool {
+        let Some((header, payload)) = self.advance() else { return false };
+        // SAFETY: the record was put there with this table, and `advance` has marked it gone.
+        unsafe { (header.table().consume)(payload, with) };
+        true
+    }
+
+    /// Takes the oldest record out that counts against the bound; those that don't keep their places.
+    pub(crate) fn evict(&mut self) -> Records<K> {
+        let (mut evicted, mut kept) = (Records::new(), Records::new());
+        while self.counted > 0 && evicted.count == 0 {
+            let Some((header, payload)) = self.advance() else { break };
+            let other = if header.is_counted() { &mut evicted } else { &mut kept };
+            // SAFETY: the record was just marked gone here, and its bytes are still in place.
+            unsafe { other.adopt(header, payload) };
+        }
+        if kept.count > 0 {
+            while let Some((header, payload)) = self.advance() {
+                // SAFETY: as above.
+                unsafe { kept.adopt(header, payload) };
+            }
+            std::mem::swap(self, &mut kept);
+        }
+        evicted
+    }
+
+    /// Moves the first record to the end of another run. `false` if there is none.
+    pub(crate) fn move_first_to(&mut self, other: &mut Records<K>) -> bool {
+        let Some((header, payload)) = self.advance() else { return false };
+        // SAFETY: the record was just marked gone here, and its bytes are still in place.
+        unsafe { other.adopt(header, payload) };
+        true
+    }
+
+    /// Takes over a record's bytes.
+    ///
+    /// # Safety
+    /// A record with that header is at `payload`, in no run any more, and not in this one's memory.
+    unsafe fn adopt(&mut self, header: Header<K>, payload: NonNull<u64>) {
+        let words = header.table().words;
+        if self.tail + 1 + words > self.capacity {
+            self.make_room(1 + words);
+        }
+        let Some(memory) = self.memory else { unreachable!("bug: no memory after making room") };
+        // SAFETY: there is room at `tail`; moving the bytes moves the record.
+        unsafe {
+            let place = memory.add(self.tail);
+            place.cast::<Header<K>>().as_ptr().write(header);
+            place.add(1).copy_from_nonoverlapping(payload, words);
+        }
+        self.tail += 1 + words;
+        self.count += 1;
+        self.counted += usize::from(header.is_counted());
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Option<(Header<K>, NonNull<u64>)> {
+        if self.count == 0 {
+            return None;
+        }
+        let memory = self.memory?;
+        // SAFETY: there is a record at `head`: its header, then its payload.
+        let (header, payload) = unsafe {
+            let place = memory.add(self.head);
+            (*place.cast::<Header<K>>().as_ref(), place.add(1))
+        };
+        self.head += 1 + header.table().words;
+        self.count -= 1;
+        self.counted -= usize::from(header.is_counted());
+        if self.count == 0 {
+            self.head = 0;
+            self.tail = 0;
+        }
+        Some((header, payload))
+    }
+
+    /// Gives back the memory of a burst.
+    pub(crate) fn shrink(&mut self) {
+        if self.count == 0 && self.capacity > KEPT {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            // SAFETY: it was allocated with this layout.
+            unsafe { dealloc(memory.as_ptr().cast(), words(self.capacity)) };
+            self.capacity = 0;
+        }
+    }
+}
+
+fn words(count: usize) -> Layout {
+    Layout::array::<u64>(count).unwrap_or_else(|_| panic!("bug: a buffer of {count} words"))
+}
+
+impl<K: Kind> Default for Records<K> {
+    fn default() -> Self {
+        Records::new()
+    }
+}
+
+impl<K: Kind> Drop for Records<K> {
+    fn drop(&mut self) {
+        while let Some((header, payload)) = self.advance() {
+            // SAFETY: as in `consume_first`.
+            unsafe { (header.table().drop)(payload) };
+        }
+        self.release();
+    }
+}
+
+impl<K: Kind> fmt::Debug for Records<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("len", &self.count).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Logged;
+
+    impl Kind for Logged {
+        type Use<'a> = &'a RefCell<Vec<u64>>;
+    }
+
+    /// A record of `N` bytes that knows its number and counts its life.
+    struct Sized<const N: usize>(u64, [u8; N], Arc<()>);
+
+    impl<const N: usize> Record<Logged> for Sized<N> {
+        fn consume(self, log: &RefCell<Vec<u64>>) {
+            assert!(self.1.iter().all(|byte| u64::from(*byte) == self.0 % 251));
+            log.borrow_mut().push(self.0);
+        }
+    }
+
+    #[repr(align(64))]
+    struct Wide(u64, Arc<()>);
+
+    impl Record<Logged> for Wide {
+        fn consume(self, log: &RefCell<Vec<u64>>) {
+            assert_eq!(std::ptr::from_ref(&self).addr() % 64, 0);
+            log.borrow_mut().push(self.0);
+        }
+    }
+
+    fn push(records: &mut Records<Logged>, shape: u8, number: u64, alive: &Arc<()>) {
+        let byte = u8::try_from(number % 251).unwrap_or(0);
+        let alive = Arc::clone(alive);
+        match shape % 6 {
+            0 => records.push(Sized(number, [byte; 0], alive), true),
+            1 => records.push(Sized(number, [byte; 1], alive), true),
+            2 => records.push(Sized(number, [byte; 40], alive), true),
+            3 => records.push(Sized(number, [byte; 490], alive), true),
+            4 => records.push(Sized(number, [byte; 5_000], alive), true),
+            _ => records.push(Wide(number, alive), true),
+        }
+    }
+
+    proptest! {
+        /// First in, first out, each consumed or dropped exactly once, whatever their sizes.
+        #[test]
+        fn records_behave_like_a_list(steps in proptest::collection::vec(any::<Option<u8>>(), 0..400)) {
+            let alive = Arc::new(());
+            let mut records = Records::<Logged>::new();
+            let mut model = VecDeque::new();
+            let log = RefCell::new(Vec::new());
+            let mut expected = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Some(shape) => {
+                        push(&mut records, shape, number as u64, &alive);
+                        model.push_back(number as u64);
+                    }
+                    None => {
+                        prop_assert_eq!(records.consume_first(&log), !model.is_empty());
+                        expected.extend(model.pop_front());
+                    }
+                }
+                prop_assert_eq!(records.len(), model.len());
+                prop_assert_eq!(Arc::strong_count(&alive), 1 + model.len());
+            }
+            prop_assert_eq!(&*log.borrow(), &expected);
+            drop(records);
+            prop_assert_eq!(Arc::strong_count(&alive), 1);
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_is_given_back() {
+        let alive = Arc::new(());
+        let log = RefCell::new(Vec::new());
+        let mut records = Records::<Logged>::new();
+        for number in 0..100_000 {
+            push(&mut records, 0, number, &alive);
+        }
+        while records.consume_first(&log) {}
+        records.shrink();
+        assert_eq!(records.capacity, 0);
+        push(&mut records, 0, 1, &alive);
+        assert!(records.consume_first(&log));
+    }
+}

@@ -1,0 +1,140 @@
+//! Small blocks of memory that a thread uses again.
+//!
+//! An ask needs a place for its reply for a few hundred nanoseconds; taking it from a list of the thread's
+//! own costs a fraction of an allocation. Under `--cfg callboard_plain_alloc` every block is a plain
+//! allocation, so that AddressSanitizer sees each use after its end.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+/// The size of a pooled block; a cache line or two.
+const BLOCK: usize = 128;
+/// How many blocks a thread keeps.
+const KEPT: usize = 4_096;
+
+const BLOCK_LAYOUT: Layout = match Layout::from_size_align(BLOCK, 16) {
+    Ok(layout) => layout,
+    Err(_) => panic!("the layout of a block is valid"),
+};
+
+struct Pool {
+    free: Vec<NonNull<u8>>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for block in self.free.drain(..) {
+            // SAFETY: every block in the list was allocated with this layout and is in nobody's use.
+            unsafe { dealloc(block.as_ptr(), BLOCK_LAYOUT) };
+        }
+    }
+}
+
+thread_local! {
+    static POOL: UnsafeCell<Pool> = const { UnsafeCell::new(Pool { free: Vec::new() }) };
+}
+
+fn is_pooled(layout: Layout) -> bool {
+    layout.size() <= BLOCK && layout.align() <= 16 && !cfg!(callboard_plain_alloc) && !cfg!(loom)
+}
+
+fn take_block() -> NonNull<u8> {
+    let kept = POOL.try_with(|pool| {
+        // SAFETY: the list is this thread's own, and nothing in between runs other code.
+        unsafe { (*pool.get()).free.pop() }
+    });
+    match kept {
+        Ok(Some(block)) => block,
+        _ => allocate(BLOCK_LAYOUT),
+    }
+}
+
+fn give_block(block: NonNull<u8>) {
+    let kept = POOL.try_with(|pool| {
+        // SAFETY: as in `take_block`.
+        let free = unsafe { &mut (*pool.get()).free };
+        let room = free.len() < KEPT;
+        if room {
+            free.push(block);
+        }
+        room
+    });
+    if kept != Ok(true) {
+        // SAFETY: the block was allocated with this layout, and its user has just given it up.
+        unsafe { dealloc(block.as_ptr(), BLOCK_LAYOUT) };
+    }
+}
+
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: the layout isn't empty: a block has 128 bytes, and a larger value has more.
+    let memory = unsafe { alloc(layout) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// A value in a pooled block if it fits, else in an allocation of its own. Freed by name, once: this is
+/// the raw material of shared pointers.
+pub(crate) struct PoolBox<T> {
+    memory: NonNull<T>,
+    owns: PhantomData<T>,
+}
+
+impl<T> PoolBox<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let layout = Layout::new::<T>();
+        let memory = if is_pooled(layout) {
+            take_block()
+        } else {
+            debug_assert!(layout.size() > 0);
+            allocate(layout)
+        };
+        let memory = memory.cast::<T>();
+        // SAFETY: the memory is large enough, aligned, and ours alone.
+        unsafe { memory.as_ptr().write(value) };
+        PoolBox { memory, owns: PhantomData }
+    }
+
+    /// A second pointer to the same value.
+    ///
+    /// # Safety
+    /// Of all copies exactly one may be freed, after the last use of the others.
+    pub(crate) unsafe fn alias(&self) -> Self {
+        PoolBox { memory: self.memory, owns: PhantomData }
+    }
+
+    /// Drops the value and gives the memory back.
+    ///
+    /// # Safety
+    /// No copy may be used after this.
+    pub(crate) unsafe fn free(&mut self) {
+        // SAFETY: the value is there (only `free` takes it out, and that happens once).
+        unsafe { self.memory.as_ptr().drop_in_place() };
+        let layout = Layout::new::<T>();
+        if is_pooled(layout) {
+            give_block(self.memory.cast());
+        } else {
+            // SAFETY: it was allocated with this layout.
+            unsafe { dealloc(self.memory.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+impl<T> Deref for PoolBox<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the value lives until `free`, after which nobody may look.
+        unsafe { self.memory.as_ref() }
+    }
+}
+
+impl<T> fmt::Debug for PoolBox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBox").finish_non_exhaustive()
+    }
+}
