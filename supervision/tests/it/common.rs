@@ -114,7 +114,7 @@ pub(crate) struct Hold {
 
 impl Handler<Hold> for Worker {
     async fn handle(&mut self, hold: Hold, _: &mut Context<Self>) {
-        hold.begun.send(()).unwrap();
+        hold.begun.send(()).expect("the test waits");
         hold.gate.await.expect("told to crash in the middle");
     }
 }
