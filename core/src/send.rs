@@ -291,6 +291,17 @@ pub struct AskParts<M: Message> {
 }
 
 impl<M: Message> AskParts<M> {
+    /// Parts of a new ask, without a kept copy.
+    #[must_use]
+    pub fn new(route: Arc<dyn Route<M>>, message: M, meta: Meta) -> Self {
+        AskParts {
+            route,
+            message,
+            meta,
+            kept: None,
+        }
+    }
+
     /// The ask again.
     pub fn into_ask(self) -> Ask<M> {
         Ask {
