@@ -34,6 +34,8 @@ pub(crate) enum LedgerError {
     File(PathBuf, io::Error),
     #[error("the ledger {}: line {line} is no charge", .path.display())]
     Line { path: PathBuf, line: usize },
+    #[error("the ledger is closed")]
+    Closed,
 }
 
 impl Ledger {

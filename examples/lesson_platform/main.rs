@@ -1,14 +1,4 @@
 //! x
 #![allow(dead_code)]
-mod args;
-mod calls;
-mod index;
-mod ledger;
-mod lessons;
-mod markdown;
-mod metadata;
-mod pages;
-mod report;
-mod thumbnail;
-mod words;
+mod actors; mod args; mod calls; mod client; mod drill; mod index; mod ledger; mod lessons; mod markdown; mod messages; mod metadata; mod pages; mod platform; mod report; mod services; mod thumbnail; mod web; mod words;
 fn main() {}

@@ -4,7 +4,7 @@ mod system;
 
 use std::fmt::{self, Write};
 
-pub(crate) use system::system;
+pub(crate) use system::{Figure, MailboxRow, Node, SystemReport, system};
 
 use crate::calls::Part;
 use crate::index::{Hit, terms};

@@ -44,6 +44,8 @@ impl Kind {
 /// Why there is no thumbnail. A part of the protocol between the platform and its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum ThumbnailError {
+    #[error("is shown in no lesson")]
+    Unknown,
     #[error("is missing or can't be read: {0}")]
     Unreadable(String),
     #[error("is neither a PNG nor a JPEG")]
