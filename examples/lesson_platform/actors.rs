@@ -146,10 +146,15 @@ impl Handler<Enrol> for Enrolment {
         };
         let ledger = self.ledger.clone();
         let written = off_the_arbiter(move || match ledger {
-            Some(ledger) => ledger.lock().unwrap_or_else(|e| e.into_inner()).append(&charge),
+            Some(ledger) => ledger
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .append(&charge),
             None => Err(LedgerError::Closed),
         });
-        let number = written.await.map_err(|error| EnrolError::Ledger(error.to_string()))?;
+        let number = written
+            .await
+            .map_err(|error| EnrolError::Ledger(error.to_string()))?;
         Ok(Receipt {
             number,
             lesson,

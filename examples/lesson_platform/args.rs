@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub(crate) const HELP: &str = "\
@@ -65,11 +64,8 @@ impl Role {
     pub(crate) fn to_args(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--role".into(), self.name().into()];
         match self {
-            Role::Thumbnails { lessons } => args.push(lessons.into()),
+            Role::Thumbnails { lessons } | Role::Metadata { lessons } => args.push(lessons.into()),
             Role::Views { socket, topic } => args.extend([socket.into(), topic.into()]),
-            Role::Metadata { lessons, listen } => {
-                args.extend([lessons.into(), listen.to_string().into()]);
-            }
         }
         args
     }
@@ -143,10 +139,6 @@ fn parse_role(mut args: impl Iterator<Item = OsString>) -> Result<Role, String> 
         },
         Some("metadata") => Role::Metadata {
             lessons: next()?.into(),
-            listen: next()?
-                .to_str()
-                .and_then(|text| text.parse().ok())
-                .ok_or("the metadata service listens on an address like 127.0.0.1:0")?,
         },
         _ => return Err(format!("unknown role `{}`", role.display())),
     })
@@ -213,7 +205,6 @@ mod tests {
             },
             Role::Metadata {
                 lessons: "l".into(),
-                listen: ([127, 0, 0, 1], 0).into(),
             },
         ] {
             assert_eq!(parse(role.to_args()), Ok(Command::Role(role)));

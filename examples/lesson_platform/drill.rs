@@ -7,7 +7,6 @@ mod judge;
 mod traffic;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -28,7 +27,6 @@ const CLIENTS: usize = 24;
 pub(crate) struct Drill {
     platform: Arc<Platform>,
     server: SocketAddr,
-    ledger: PathBuf,
     clock: Clock,
     started: Instant,
     progress: Mutex<Progress>,
@@ -57,12 +55,11 @@ struct Fault {
 }
 
 /// Runs the drill against a platform that serves on `server`. Answers whether it kept its promises.
-pub(crate) async fn run(platform: &Arc<Platform>, server: SocketAddr, ledger: PathBuf) -> bool {
+pub(crate) async fn run(platform: &Arc<Platform>, server: SocketAddr) -> bool {
     let clock = platform.system.clock().clone();
     let drill = Drill {
         platform: Arc::clone(platform),
         server,
-        ledger,
         started: clock.now(),
         progress: Mutex::new(Progress::new(&clock, PAGES)),
         clock,
@@ -70,7 +67,9 @@ pub(crate) async fn run(platform: &Arc<Platform>, server: SocketAddr, ledger: Pa
         faults: Mutex::default(),
         enrolments: Mutex::default(),
     };
-    drill.say(&format!("{PAGES} pages are asked for, by {CLIENTS} clients at once"));
+    drill.say(&format!(
+        "{PAGES} pages are asked for, by {CLIENTS} clients at once"
+    ));
     tokio::join!(
         drill.visit_pages(),
         drill.make_faults(),
@@ -82,7 +81,8 @@ pub(crate) async fn run(platform: &Arc<Platform>, server: SocketAddr, ledger: Pa
 impl Drill {
     /// Completes at that time of the drill.
     fn at(&self, seconds: f64) -> Sleep {
-        self.clock.sleep_until(self.started + Duration::from_secs_f64(seconds))
+        self.clock
+            .sleep_until(self.started + Duration::from_secs_f64(seconds))
     }
 
     fn say(&self, what: &str) {
@@ -92,5 +92,7 @@ impl Drill {
 
 /// A panic elsewhere is no reason to stop counting.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

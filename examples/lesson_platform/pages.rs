@@ -298,7 +298,7 @@ fn notices(missing: &[Missing]) -> String {
         put(
             &mut out,
             format_args!(
-                "<p class=\"notice degraded\">Without {}: the {part} service didn't answer in time <code>{}</code></p>\n",
+                "<p class=\"notice degraded\">Without {}: the {part} service didn't answer <code>{}</code></p>\n",
                 part.for_people(),
                 escape(why)
             ),

@@ -1,37 +1,276 @@
-//! The platform: its supervision tree, and how the parts are asked.
+//! The platform: what it consists of, and how its parts are asked.
+
+mod announced;
+mod report;
+mod tree;
+mod workdir;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::clock::Instant;
 use callboard::prelude::*;
-use callboard::Failure;
+use callboard::queue::Queue;
+use callboard::remote::Node;
+use callboard::supervision::TreeSnapshot;
+use callboard::topic::Topic;
+use callboard::{Failure, SendError};
 
-use crate::calls::Part;
+use crate::calls::{Calls, Part};
 use crate::lessons::Library;
-use crate::messages::*;
+use crate::messages::{
+    Enrol, EnrolError, Found, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob,
+    LESSON_VIEWED, Receipt, Render, Search, Size, Viewed,
+};
 use crate::metadata::Metadata;
-use crate::pages::{Missing, SystemReport};
+use crate::pages::Missing;
 use crate::thumbnail::{Thumbnail, ThumbnailError};
 
+use tree::Tree;
+use workdir::WorkDir;
+
+/// How long a page waits for one of its parts, repetitions included. A page that is whole is better than
+/// one that isn't, and one that comes is better than both.
+const PART_DEADLINE: Duration = Duration::from_millis(300);
+/// An enrolment may take longer: somebody pays.
+const ENROL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long all parts have to answer for the first time.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How many views wait for the index workers; the oldest go first.
+const JOBS: usize = 1_024;
+
+/// A running platform.
 pub(crate) struct Platform {
     pub(crate) system: System,
     pub(crate) library: Arc<Library>,
     pub(crate) folder: PathBuf,
+    started: Instant,
+    tree: Tree,
+    jobs: Queue<IndexJob>,
+    viewed: Topic<Viewed>,
+    calls: Calls,
+    /// Exposes the topic; ends with the platform.
+    node: Node,
+    workdir: WorkDir,
 }
 
 impl Platform {
-    pub(crate) async fn render(&self, slug: &str) -> Result<String, Missing> { todo!() }
-    pub(crate) async fn sizes(&self, images: Vec<String>) -> Result<BTreeMap<String, Size>, Missing> { todo!() }
-    pub(crate) async fn views(&self, slugs: Vec<String>) -> Result<BTreeMap<String, u64>, Missing> { todo!() }
-    pub(crate) async fn metadata(&self, slugs: Vec<String>) -> Result<BTreeMap<String, Metadata>, Missing> { todo!() }
-    pub(crate) async fn viewed(&self, slug: &str) { todo!() }
-    pub(crate) async fn search(&self, query: &str) -> Result<Found, Missing> { todo!() }
-    pub(crate) async fn thumbnail(&self, image: &str) -> Result<Result<Thumbnail, ThumbnailError>, Missing> { todo!() }
-    pub(crate) async fn enrol(&self, key: RequestKey, enrol: Enrol) -> Result<Result<Receipt, EnrolError>, Failure> { todo!() }
-    pub(crate) async fn report(&self) -> SystemReport { todo!() }
-    pub(crate) fn pid(&self, part: Part) -> Option<u32> { todo!() }
-    pub(crate) async fn probe(&self, part: Part) -> bool { todo!() }
-    pub(crate) async fn index_is_idle(&self, span: Duration) -> bool { todo!() }
-    pub(crate) async fn views_published(&self) -> u64 { todo!() }
+    /// Starts everything, and waits until every part has answered once.
+    pub(crate) async fn start(
+        system: &System,
+        folder: PathBuf,
+        library: Library,
+    ) -> callboard::Result<Arc<Self>> {
+        let library = Arc::new(library);
+        let workdir = WorkDir::create()?;
+        let jobs = Queue::circular(system, "index jobs", JOBS);
+
+        // ANCHOR: topic
+        let viewed = Topic::start(system, LESSON_VIEWED);
+        let node = Node::new(system, "academy")?;
+        node.expose_topic(LESSON_VIEWED, &viewed)?;
+        node.listen_unix(workdir.topic()).await?;
+        // ANCHOR_END: topic
+
+        let tree = Tree::plant(system, &folder, &library, &jobs, &workdir)?;
+        let platform = Arc::new(Platform {
+            system: system.clone(),
+            library,
+            folder,
+            started: system.clock().now(),
+            tree,
+            jobs,
+            viewed,
+            calls: Calls::default(),
+            node,
+            workdir,
+        });
+        match platform.wait_until_up().await {
+            Ok(()) => Ok(platform),
+            Err(why) => {
+                platform.stop().await;
+                Err(why.into())
+            }
+        }
+    }
+
+    /// Stops everything in order: the tree from its last child to its first, then what it stood on.
+    pub(crate) async fn stop(&self) {
+        self.tree.supervisor.stop();
+        self.tree.supervisor.wait().await;
+        self.node.close();
+    }
+
+    async fn wait_until_up(&self) -> Result<(), String> {
+        let due = self.system.clock().now() + START_DEADLINE;
+        for part in [Part::Thumbnails, Part::Views, Part::Metadata] {
+            while !self.probe(part).await {
+                if self.system.clock().now() >= due
+                    || self.tree.supervisor.actor().exit_reason().is_some()
+                {
+                    return Err(format!(
+                        "the {part} process did not come up\n{}",
+                        self.tree()
+                    ));
+                }
+                self.system.clock().sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn render(&self, slug: &str) -> Result<String, Missing> {
+        let render = Render {
+            slug: slug.to_owned(),
+        };
+        self.ask(Part::Renderer, &self.tree.renderer, render).await
+    }
+
+    pub(crate) async fn search(&self, query: &str) -> Result<Found, Missing> {
+        let search = Search {
+            query: query.to_owned(),
+        };
+        self.ask(Part::Search, &self.tree.index, search).await
+    }
+
+    /// The sizes of thumbnails, without those that can't be made.
+    pub(crate) async fn sizes(
+        &self,
+        images: Vec<String>,
+    ) -> Result<BTreeMap<String, Size>, Missing> {
+        let sizes = self
+            .ask(Part::Thumbnails, &self.tree.sizes, GetSizes { images })
+            .await?;
+        let made =
+            |(image, size): (String, Result<Size, ThumbnailError>)| Some((image, size.ok()?));
+        Ok(sizes.into_iter().filter_map(made).collect())
+    }
+
+    pub(crate) async fn thumbnail(
+        &self,
+        image: &str,
+    ) -> Result<Result<Thumbnail, ThumbnailError>, Missing> {
+        let get = GetThumbnail {
+            image: image.to_owned(),
+        };
+        self.ask(Part::Thumbnails, &self.tree.thumbnails, get).await
+    }
+
+    pub(crate) async fn views(&self, slugs: Vec<String>) -> Result<BTreeMap<String, u64>, Missing> {
+        self.ask(Part::Views, &self.tree.views, GetViews { slugs })
+            .await
+    }
+
+    pub(crate) async fn metadata(
+        &self,
+        slugs: Vec<String>,
+    ) -> Result<BTreeMap<String, Metadata>, Missing> {
+        self.ask(Part::Metadata, &self.tree.metadata, GetMetadata { slugs })
+            .await
+    }
+
+    // ANCHOR: viewed
+    /// A lesson was shown: news for whoever subscribes, and work for one of the workers. Neither holds the
+    /// page up.
+    pub(crate) async fn viewed(&self, slug: &str) {
+        let slug = slug.to_owned();
+        // An error means that the platform is being stopped; the page is answered all the same.
+        let _ = self
+            .viewed
+            .publish(LESSON_VIEWED, Viewed { slug: slug.clone() })
+            .await;
+        let _ = self.jobs.offer(IndexJob { slug }).await;
+    }
+    // ANCHOR_END: viewed
+
+    pub(crate) async fn enrol(
+        &self,
+        key: RequestKey,
+        enrol: Enrol,
+    ) -> Result<Result<Receipt, EnrolError>, Failure> {
+        let from = self.system.clock().now();
+        let enrolled = self
+            .tree
+            .enrolment
+            .ask(enrol)
+            .key(key)
+            .deadline(ENROL_DEADLINE)
+            .await;
+        self.record(Part::Enrolment, from, &enrolled);
+        Ok(enrolled?)
+    }
+
+    async fn ask<M: Message + Clone>(
+        &self,
+        part: Part,
+        recipient: &Recipient<M>,
+        message: M,
+    ) -> Result<M::Reply, Missing> {
+        let from = self.system.clock().now();
+        let answered = recipient.ask(message).deadline(PART_DEADLINE).await;
+        self.record(part, from, &answered);
+        answered.map_err(|error| Missing {
+            part,
+            why: error.to_string(),
+        })
+    }
+
+    fn record<T, M>(&self, part: Part, from: Instant, answered: &Result<T, SendError<M>>) {
+        let took = self.system.clock().now().since(from);
+        let failed = answered.as_ref().err().map(SendError::verdict);
+        self.calls.record(part, took, failed);
+    }
+
+    /// Whether a part behind a process boundary answers now. Not retried and not counted.
+    pub(crate) async fn probe(&self, part: Part) -> bool {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        match part {
+            Part::Thumbnails => {
+                let get = GetSizes { images: Vec::new() };
+                self.tree.sizes.ask(get).deadline(PATIENCE).await.is_ok()
+            }
+            Part::Views => {
+                let get = GetViews { slugs: Vec::new() };
+                self.tree.views.ask(get).deadline(PATIENCE).await.is_ok()
+            }
+            Part::Metadata => {
+                let get = GetMetadata { slugs: Vec::new() };
+                self.tree.metadata.ask(get).deadline(PATIENCE).await.is_ok()
+            }
+            Part::Renderer | Part::Search | Part::Enrolment => true,
+        }
+    }
+
+    /// The process that a part runs in, if it is one of its own and up.
+    pub(crate) fn pid(&self, part: Part) -> Option<u32> {
+        self.tree().find(&part.to_string())?.pid
+    }
+
+    pub(crate) fn tree(&self) -> TreeSnapshot {
+        self.tree.supervisor.observe()
+    }
+
+    /// Where charges are written.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.workdir.ledger()
+    }
+
+    /// Whether the workers have done all that was offered, waiting for it a while.
+    pub(crate) async fn index_is_idle(&self, patience: Duration) -> bool {
+        let due = self.system.clock().now() + patience;
+        while self.system.clock().now() < due {
+            let state = self.jobs.state().await.unwrap_or_default();
+            if state.len == 0 && state.waiting_pollers == tree::WORKERS {
+                return true;
+            }
+            self.system.clock().sleep(Duration::from_millis(5)).await;
+        }
+        false
+    }
+
+    pub(crate) async fn views_published(&self) -> u64 {
+        self.viewed.state().await.map_or(0, |state| state.published)
+    }
 }

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use callboard::{FailureKind, RequestKey, Verdict};
 use serde::Deserialize;
+use tokio::net::TcpListener;
 
 use crate::lessons::{self, Lesson};
 use crate::messages::{Enrol, Size};
@@ -30,7 +31,18 @@ const LONGEST_QUERY: usize = 200;
 
 type Shared = State<Arc<Platform>>;
 
-pub(crate) fn router(platform: Arc<Platform>) -> Router {
+/// Serves until `end` completes; requests in hand are answered first.
+pub(crate) async fn serve(
+    platform: Arc<Platform>,
+    listener: TcpListener,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(platform))
+        .with_graceful_shutdown(end)
+        .await
+}
+
+fn router(platform: Arc<Platform>) -> Router {
     Router::new()
         .route("/", get(list))
         .route("/lessons/{slug}", get(lesson))
@@ -49,7 +61,9 @@ pub(crate) fn router(platform: Arc<Platform>) -> Router {
 async fn list(State(platform): Shared) -> Response {
     let lessons: Vec<&Lesson> = platform.library.lessons().collect();
     let slugs: Vec<String> = lessons.iter().map(|lesson| lesson.slug.clone()).collect();
-    let covers = lessons.iter().filter_map(|lesson| lesson.images.first().cloned());
+    let covers = lessons
+        .iter()
+        .filter_map(|lesson| lesson.images.first().cloned());
     let (sizes, views, metadata) = tokio::join!(
         platform.sizes(covers.collect()),
         platform.views(slugs.clone()),
@@ -78,10 +92,10 @@ async fn lesson(State(platform): Shared, Path(slug): Path<String>) -> Response {
         return no_lesson(&platform, &slug);
     };
     let (text, sizes, views, metadata) = tokio::join!(
-        platform.render(&slug),                  // this process
-        platform.sizes(lesson.images.clone()),   // a child, through its pipe
-        platform.views(vec![slug.clone()]),      // a process of this host, through a Unix socket
-        platform.metadata(vec![slug.clone()]),   // a service, through TCP
+        platform.render(&slug),                // this process
+        platform.sizes(lesson.images.clone()), // a child, through its pipe
+        platform.views(vec![slug.clone()]),    // a process of this host, through a Unix socket
+        platform.metadata(vec![slug.clone()]), // a service, through TCP
     );
     platform.viewed(&slug).await;
     let text = match text {
@@ -101,7 +115,11 @@ async fn lesson(State(platform): Shared, Path(slug): Path<String>) -> Response {
         missing: &missing,
         key: RequestKey::new().to_string(),
     };
-    html(StatusCode::OK, pages::lesson(lesson, &text, &extras), &missing)
+    html(
+        StatusCode::OK,
+        pages::lesson(lesson, &text, &extras),
+        &missing,
+    )
 }
 // ANCHOR_END: lesson
 
@@ -112,7 +130,10 @@ fn no_lesson(platform: &Platform, slug: &str) -> Response {
     }
 }
 
-async fn search(State(platform): Shared, Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn search(
+    State(platform): Shared,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
     let query = query.get("q").map(String::as_str).unwrap_or_default();
     if query.chars().count() > LONGEST_QUERY {
         return bad_request(&format!("A search has at most {LONGEST_QUERY} characters."));
@@ -170,7 +191,9 @@ async fn enrol(
 ) -> Response {
     let form = match form {
         Ok(Form(form)) => form,
-        Err(rejection) => return bad_request(&format!("This is no form: {}.", rejection.body_text())),
+        Err(rejection) => {
+            return bad_request(&format!("This is no form: {}.", rejection.body_text()));
+        }
     };
     let (key, enrol) = match check(&platform, &headers, form) {
         Ok(checked) => checked,
@@ -180,7 +203,11 @@ async fn enrol(
         Ok(Ok(receipt)) => {
             let text = format!(
                 "Receipt {}: {} is enrolled in \"{}\" for {}.{:02}. This key has been charged once.",
-                receipt.number, receipt.learner, receipt.lesson, receipt.cents / 100, receipt.cents % 100
+                receipt.number,
+                receipt.learner,
+                receipt.lesson,
+                receipt.cents / 100,
+                receipt.cents % 100
             );
             let mut response = html(StatusCode::OK, pages::notice("Enrolled", &text, false), &[]);
             let headers = response.headers_mut();
@@ -225,7 +252,10 @@ fn check(
             return Err("The Idempotency-Key header and the field `key` differ.".to_owned());
         }
         (None, None) => {
-            return Err("An enrolment needs a key: the Idempotency-Key header or the field `key`.".to_owned());
+            return Err(
+                "An enrolment needs a key: the Idempotency-Key header or the field `key`."
+                    .to_owned(),
+            );
         }
         (Some(key), _) | (None, Some(key)) => key,
     };
@@ -237,7 +267,9 @@ fn check(
         return Err("Who is to be enrolled? The field `learner` is empty.".to_owned());
     }
     if learner.chars().count() > LONGEST_NAME || learner.contains(char::is_control) {
-        return Err(format!("A name has at most {LONGEST_NAME} characters, on one line."));
+        return Err(format!(
+            "A name has at most {LONGEST_NAME} characters, on one line."
+        ));
     }
     let lesson = form.lesson.unwrap_or_default();
     if platform.library.lesson(&lesson).is_none() {
@@ -276,7 +308,11 @@ fn not_found() -> Response {
 }
 
 fn bad_request(why: &str) -> Response {
-    html(StatusCode::BAD_REQUEST, pages::notice("Not understood", why, true), &[])
+    html(
+        StatusCode::BAD_REQUEST,
+        pages::notice("Not understood", why, true),
+        &[],
+    )
 }
 
 fn unavailable(why: &str) -> Response {
@@ -308,7 +344,10 @@ fn html(status: StatusCode, page: String, missing: &[Missing]) -> Response {
     ];
     let mut response = (status, headers, Body::from(page)).into_response();
     if !missing.is_empty() {
-        let names: Vec<String> = missing.iter().map(|missing| missing.part.to_string()).collect();
+        let names: Vec<String> = missing
+            .iter()
+            .map(|missing| missing.part.to_string())
+            .collect();
         if let Ok(names) = HeaderValue::from_str(&names.join(",")) {
             response.headers_mut().insert(MISSING, names);
         }

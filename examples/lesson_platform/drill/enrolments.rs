@@ -32,10 +32,18 @@ pub(super) struct Outcome {
 
 impl Drill {
     pub(super) async fn enrol_learners(&self) {
-        let slugs: Vec<&str> = self.platform.library.lessons().map(|lesson| &*lesson.slug).collect();
+        let slugs: Vec<&str> = self
+            .platform
+            .library
+            .lessons()
+            .map(|lesson| &*lesson.slug)
+            .collect();
         for number in 0..LEARNERS {
             self.at(1.0 + 1.5 * number as f64).await;
-            let form = format!("learner=Learner+{number}&lesson={}", slugs[number % slugs.len()]);
+            let form = format!(
+                "learner=Learner+{number}&lesson={}",
+                slugs[number % slugs.len()]
+            );
             let key = RequestKey::new();
             lock(&self.enrolments).keys.push(key);
             // ANCHOR: repeats
@@ -53,7 +61,9 @@ impl Drill {
             receipts.dedup();
             match &receipts[..] {
                 [Ok(_)] => {}
-                _ => self.wrong(format!("learner {number} got different answers: {receipts:?}")),
+                _ => self.wrong(format!(
+                    "learner {number} got different answers: {receipts:?}"
+                )),
             }
             if number == 0 {
                 self.say("enrolments begin; each is repeated 6 times or more with the same key");
@@ -91,14 +101,22 @@ impl Drill {
         let fresh = RequestKey::new().to_string();
         let other = form.replace("Learner", "Impostor");
         for (what, key, form, expected) in [
-            ("a key used for another enrolment", &*key.to_string(), &*other, 409),
+            (
+                "a key used for another enrolment",
+                &*key.to_string(),
+                &*other,
+                409,
+            ),
             ("a key that is no UUID", "twelve", form, 400),
             ("no learner", &*fresh, "lesson=x", 400),
             ("an unknown lesson", &*fresh, "learner=Mira&lesson=x", 400),
         ] {
             match self.post(key, form).await {
                 Ok(response) if response.status == expected => {}
-                Ok(response) => self.wrong(format!("{what}: status {}, not {expected}", response.status)),
+                Ok(response) => self.wrong(format!(
+                    "{what}: status {}, not {expected}",
+                    response.status
+                )),
                 Err(error) => self.wrong(format!("{what}: {error}")),
             }
         }
@@ -106,7 +124,10 @@ impl Drill {
 
     async fn post(&self, key: &str, form: &str) -> Result<Response, String> {
         let mut client = Client::new(self.server);
-        client.post("/enrol", key, form).await.map_err(|error| error.to_string())
+        client
+            .post("/enrol", key, form)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     fn wrong(&self, what: String) {

@@ -67,14 +67,22 @@ impl Drill {
         }
     }
 
-    async fn wait_until_back(&self, fault: usize, part: Part, is_new: impl Fn(Option<u32>) -> bool) {
+    async fn wait_until_back(
+        &self,
+        fault: usize,
+        part: Part,
+        is_new: impl Fn(Option<u32>) -> bool,
+    ) {
         let from = self.clock.now();
         while self.clock.now().since(from) < GIVE_UP {
             if is_new(self.platform.pid(part)) && self.platform.probe(part).await {
                 let now = self.clock.now();
                 lock(&self.faults)[fault].to = Some(now);
                 let away = now.since(lock(&self.faults)[fault].from);
-                self.say(&format!("{part} answers again, {:.2} s after the fault", away.as_secs_f64()));
+                self.say(&format!(
+                    "{part} answers again, {:.2} s after the fault",
+                    away.as_secs_f64()
+                ));
                 return;
             }
             self.clock.sleep(PROBE_EVERY).await;

@@ -46,9 +46,18 @@ impl Drill {
             println!("BROKEN  {what}");
         }
         if broken.is_empty() {
-            println!("PASS    no page failed, pages were degraded only while a part was away, nobody paid twice");
+            println!(
+                "PASS    no page failed, pages were degraded only while a part was away, nobody paid twice"
+            );
         } else {
-            println!("FAIL    {}", count(broken.len() as u64, "promise was broken", "promises were broken"));
+            println!(
+                "FAIL    {}",
+                count(
+                    broken.len() as u64,
+                    "promise was broken",
+                    "promises were broken"
+                )
+            );
         }
         broken.is_empty()
     }
@@ -64,7 +73,9 @@ impl Drill {
         for fault in faults.iter() {
             let at = fault.from.since(self.started).as_secs_f64();
             let away = fault.to.map(|to| to.since(fault.from).as_secs_f64());
-            let degraded = seen.iter().filter(|seen| seen.is_degraded() && seen.explained_by(fault));
+            let degraded = seen
+                .iter()
+                .filter(|seen| seen.is_degraded() && seen.explained_by(fault));
             table.row([
                 fault.what.clone(),
                 format!("{at:.1} s"),
@@ -88,7 +99,11 @@ impl Drill {
             let unexplained = seen.iter().filter(|seen| seen.is_unexplained(&faults));
             broken.extend(unexplained.take(3).map(|seen| {
                 let at = seen.from.since(self.started).as_secs_f64();
-                format!("at {at:.2} s for {:.2} s: without {:?}", seen.to.since(seen.from).as_secs_f64(), seen.page)
+                format!(
+                    "at {at:.2} s for {:.2} s: without {:?}",
+                    seen.to.since(seen.from).as_secs_f64(),
+                    seen.page
+                )
             }));
         }
         if total.degraded == 0 {
@@ -100,7 +115,18 @@ impl Drill {
         let report = self.platform.report().await;
         let mut table = Table::new(
             2,
-            ["part", "boundary", "calls", "answered", "not sent", "not executed", "maybe", "executed", "p50", "p99"],
+            [
+                "part",
+                "boundary",
+                "calls",
+                "answered",
+                "not sent",
+                "not executed",
+                "maybe",
+                "executed",
+                "p50",
+                "p99",
+            ],
         );
         for row in report.calls {
             table.row([
@@ -125,7 +151,7 @@ impl Drill {
     }
 
     async fn judge_enrolments(&self, broken: &mut Vec<String>) {
-        let path = self.ledger.clone();
+        let path = self.platform.ledger();
         let charges = tokio::task::spawn_blocking(move || ledger::read(&path)).await;
         let enrolments = lock(&self.enrolments);
         broken.extend(enrolments.wrong.iter().cloned());
@@ -141,14 +167,25 @@ impl Drill {
         for key in &enrolments.keys {
             match by_key.get(key) {
                 Some(1) => {}
-                Some(times) => broken.push(format!("the enrolment {key} was charged {times} times")),
+                Some(times) => {
+                    broken.push(format!("the enrolment {key} was charged {times} times"))
+                }
                 None => broken.push(format!("the enrolment {key} was not charged")),
             }
         }
         if by_key.len() > enrolments.keys.len() {
             broken.push("the ledger holds charges that nobody asked for".to_owned());
         }
-        let mut table = Table::new(0, ["enrolments", "requests", "answers lost", "charges in the ledger", "charged twice"]);
+        let mut table = Table::new(
+            0,
+            [
+                "enrolments",
+                "requests",
+                "answers lost",
+                "charges in the ledger",
+                "charged twice",
+            ],
+        );
         let twice = by_key.values().filter(|times| **times > 1).count();
         table.row(
             [
@@ -179,7 +216,9 @@ impl Drill {
                 }
             };
             if found != *slugs {
-                broken.push(format!("the search for {word} found {found:?}, not {slugs:?}"));
+                broken.push(format!(
+                    "the search for {word} found {found:?}, not {slugs:?}"
+                ));
             }
         }
         let words: Vec<String> = expected
@@ -216,14 +255,20 @@ impl Drill {
         let from = self.clock.now();
         let mut counted = 0;
         while counted < published && self.clock.now().since(from) < SETTLE {
-            let slugs = self.platform.library.lessons().map(|lesson| lesson.slug.clone());
+            let slugs = self
+                .platform
+                .library
+                .lessons()
+                .map(|lesson| lesson.slug.clone());
             if let Ok(views) = self.platform.views(slugs.collect()).await {
                 counted = views.values().sum();
             }
             self.clock.sleep(Duration::from_millis(20)).await;
         }
         if counted != published {
-            broken.push(format!("{published} views were published, {counted} counted"));
+            broken.push(format!(
+                "{published} views were published, {counted} counted"
+            ));
         }
         format!(
             "views published to the topic: {}, counted by the subscribed process: {}",
@@ -239,7 +284,10 @@ impl Seen {
     }
 
     fn explained_by(&self, fault: &Fault) -> bool {
-        let missed = self.page.as_ref().is_ok_and(|missing| missing.contains(&fault.part));
+        let missed = self
+            .page
+            .as_ref()
+            .is_ok_and(|missing| missing.contains(&fault.part));
         let after = fault.to.is_some_and(|to| self.from > to + MARGIN);
         missed && self.to >= fault.from && !after
     }
@@ -290,7 +338,11 @@ mod tests {
     }
 
     fn seen(from: u64, to: u64, missing: &[Part]) -> Seen {
-        Seen { from: ms(from), to: ms(to), page: Ok(missing.to_vec()) }
+        Seen {
+            from: ms(from),
+            to: ms(to),
+            page: Ok(missing.to_vec()),
+        }
     }
 
     #[test]
@@ -307,7 +359,10 @@ mod tests {
             (seen(1_800, 1_900, &[Part::Metadata]), false),
             (seen(800, 999, &[Part::Metadata]), false),
             (seen(1_100, 1_200, &[Part::Thumbnails]), false),
-            (seen(1_100, 1_200, &[Part::Metadata, Part::Thumbnails]), false),
+            (
+                seen(1_100, 1_200, &[Part::Metadata, Part::Thumbnails]),
+                false,
+            ),
             (seen(100, 200, &[]), true),
         ] {
             assert_eq!(!page.is_unexplained(&faults), explained, "{page:?}");
@@ -316,9 +371,16 @@ mod tests {
 
     #[test]
     fn pages_are_counted_once() {
-        let failed = Seen { from: ms(0), to: ms(1), page: Err("status 500".into()) };
+        let failed = Seen {
+            from: ms(0),
+            to: ms(1),
+            page: Err("status 500".into()),
+        };
         let all = [seen(0, 1, &[]), seen(0, 1, &[Part::Views]), failed];
         let tally = tally(&all, &[]);
-        assert_eq!((tally.full, tally.degraded, tally.failed, tally.unexplained), (1, 1, 1, 1));
+        assert_eq!(
+            (tally.full, tally.degraded, tally.failed, tally.unexplained),
+            (1, 1, 1, 1)
+        );
     }
 }

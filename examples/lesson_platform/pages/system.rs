@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::{Tab, escape, page, put};
 use crate::calls::{CallsOfPart, readable};
-use crate::lessons::Problem;
 use crate::report::thousands;
 
 /// The running system in figures; `/system.json` is this, `/system` shows it as tables.
@@ -27,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) state: String,
     pub(crate) healthy: bool,
     pub(crate) restarts: u64,
+    /// Why it last ended.
+    pub(crate) last_cause: Option<String>,
     pub(crate) pid: Option<u32>,
 }
 
@@ -36,6 +37,8 @@ pub(crate) struct MailboxRow {
     pub(crate) actor: String,
     pub(crate) arbiter: usize,
     pub(crate) queued: usize,
+    /// The most that ever waited at once.
+    pub(crate) most: usize,
     pub(crate) capacity: usize,
 }
 
@@ -44,12 +47,6 @@ pub(crate) struct MailboxRow {
 pub(crate) struct Figure {
     pub(crate) name: &'static str,
     pub(crate) value: u64,
-}
-
-impl SystemReport {
-    pub(crate) fn problems_of(problems: &[Problem]) -> Vec<String> {
-        problems.iter().map(ToString::to_string).collect()
-    }
 }
 
 /// The system page.
@@ -74,17 +71,18 @@ pub(crate) fn system(report: &SystemReport) -> String {
     table(
         &mut body,
         "Mailboxes",
-        &["Actor", "Arbiter", "Queued", "Capacity"],
+        &["Actor", "Arbiter", "Queued", "At most", "Capacity"],
         1,
     );
     for row in &report.mailboxes {
         put(
             &mut body,
             format_args!(
-                "<tr><th>{}</th>{}{}{}</tr>\n",
+                "<tr><th>{}</th>{}{}{}{}</tr>\n",
                 escape(&row.actor),
                 num(row.arbiter),
                 num(row.queued),
+                num(row.most),
                 num(row.capacity)
             ),
         );
@@ -140,6 +138,12 @@ fn tree(body: &mut String, nodes: &[Node]) {
                     ", <span class=\"warn\">restarted {} {times}</span>",
                     node.restarts
                 ),
+            );
+        }
+        if let Some(cause) = &node.last_cause {
+            put(
+                body,
+                format_args!(" <span class=\"dim\">(last: {})</span>", escape(cause)),
             );
         }
         body.push('\n');

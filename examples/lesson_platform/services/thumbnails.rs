@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use callboard::prelude::*;
+use callboard::remote::Node;
 use futures::future::join_all;
 
 use crate::lessons::{self, Library, plain};
 use crate::messages::{GetSizes, GetThumbnail, Size};
+use crate::services::THUMBNAILS;
 use crate::thumbnail::{self, Thumbnail, ThumbnailError};
 
 /// Wide enough for a card, on a screen with small pixels.
@@ -16,6 +18,25 @@ const WIDTH: u32 = 640;
 const HEIGHT: u32 = 400;
 
 type Made = Result<Arc<Thumbnail>, ThumbnailError>;
+
+// ANCHOR: run
+/// The process: makes all thumbnails, then serves its parent through the pipe that it was started with.
+pub(crate) async fn run(system: &System, lessons: PathBuf) -> callboard::Result<()> {
+    let library = Library::load(&lessons)?;
+    let images = library.images().iter().cloned().collect();
+    let thumbnails = system
+        .actor(move || Thumbnails::new(lessons, &library))
+        .start();
+    // Whoever connects then needn't wait for the first one of each.
+    thumbnails.ask(GetSizes { images }).no_deadline().await?;
+
+    let node = Node::new(system, THUMBNAILS)?;
+    node.expose(THUMBNAILS, &thumbnails.recipient::<GetThumbnail, _>())?;
+    node.expose(THUMBNAILS, &thumbnails.recipient::<GetSizes, _>())?;
+    // Ends when the parent closes the pipe, or ends in whatever way.
+    Ok(node.serve_stdio().await?)
+}
+// ANCHOR_END: run
 
 // ANCHOR: sidecar
 /// Makes thumbnails, each once in the life of this process.
@@ -67,7 +88,7 @@ impl Handler<GetSizes> for Thumbnails {
 }
 
 impl Thumbnails {
-    pub(crate) fn new(folder: PathBuf, library: &Library) -> Self {
+    fn new(folder: PathBuf, library: &Library) -> Self {
         Thumbnails {
             folder,
             images: library.images().clone(),

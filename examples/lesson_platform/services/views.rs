@@ -1,10 +1,43 @@
 //! The view counter: subscribes to what the platform publishes, and answers how often.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use callboard::prelude::*;
+use callboard::remote::{Node, Peer, stdin_closed};
+use callboard::topic::{SubscriberOptions, TopicEvent};
+use futures::StreamExt;
 
-use crate::messages::{GetViews, Viewed};
+use crate::messages::{GetViews, LESSON_VIEWED, Viewed};
+use crate::services::VIEWS;
+
+// ANCHOR: run
+/// The process: hears of views through one Unix socket, answers questions on another.
+pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> callboard::Result<()> {
+    let views = system.start(Views::default());
+
+    let platform = Peer::unix(system, topic);
+    let mut viewed = platform
+        .subscribe::<Viewed>(LESSON_VIEWED, ">", SubscriberOptions::default())
+        .await?;
+    let counter = views.clone();
+    system.spawn(Placement::Spread, move || async move {
+        while let Some(event) = viewed.next().await {
+            if let TopicEvent::Message { value, .. } = event
+                && counter.tell(value).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+
+    // Only now: whoever is answered can rely on views being counted.
+    let node = Node::new(system, VIEWS)?;
+    node.expose(VIEWS, &views.recipient::<GetViews, _>())?;
+    node.listen_unix(socket).await?;
+    Ok(stdin_closed(system).await?)
+}
+// ANCHOR_END: run
 
 // ANCHOR: views
 /// Counts views by lesson.
