@@ -29,6 +29,7 @@ mod letter;
 mod mailbox;
 mod message;
 mod place;
+pub mod process;
 pub mod queue;
 mod responder;
 mod route;

@@ -1,0 +1,25 @@
+//! Supervision trees and call policies of Callboard.
+//!
+//! Supervisors own failure: they start children in order, restart those that fail, wait longer between
+//! restarts while it doesn't help, and give up upward when it doesn't stop: [`Supervisor`].
+//!
+//! Programs use the facade crate `callboard`. This crate takes part through the seams of the core: children live in
+//! a [`Place`](callboard_core::Place).
+
+// The macros name the core by its facade's name.
+extern crate callboard_core as callboard;
+
+mod backoff;
+mod child;
+mod intensity;
+mod place;
+mod snapshot;
+mod supervise;
+mod supervisor;
+mod tree;
+
+pub use backoff::Backoff;
+pub use child::{Child, DEFAULT_SHUTDOWN_TIME, Restart};
+pub use intensity::{DEFAULT_INTENSITY, DEFAULT_PERIOD, Intensity};
+pub use snapshot::{ChildState, TreeSnapshot};
+pub use supervisor::{Observe, Supervisor, SupervisorBuilder, SupervisorRef};
