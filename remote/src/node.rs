@@ -24,7 +24,8 @@ use crate::transport::{ByteStream, Stdio, on_arbiter};
 
 use exposed::Exposed;
 
-pub use listen::{Listener, ListenerState};
+pub use listen::Listener;
+use listen::ListenerState;
 
 /// What this process offers to others: actors by name. Clones are handles to the same one.
 ///
@@ -246,7 +247,9 @@ impl Node {
         })
         .await?;
         match ended.kind() {
-            LinkErrorKind::ClosedByPeer | LinkErrorKind::ClosedHere | LinkErrorKind::Io(_) => Ok(()),
+            LinkErrorKind::ClosedByPeer | LinkErrorKind::ClosedHere | LinkErrorKind::Io(_) => {
+                Ok(())
+            }
             _ => Err(ListenError::Io {
                 address: through.to_owned(),
                 reason: ended.to_string(),
@@ -403,7 +406,8 @@ impl Core {
             .collect();
         let listeners = std::mem::take(&mut inner.listeners);
         drop(inner);
-        ends.iter().for_each(|end| end.set(LinkErrorKind::ClosedHere));
+        ends.iter()
+            .for_each(|end| end.set(LinkErrorKind::ClosedHere));
         listeners.values().for_each(|listener| listener.close());
     }
 }

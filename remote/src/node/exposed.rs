@@ -119,8 +119,13 @@ pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
                 _ => "decoding it panicked".to_owned(),
             };
             tracing::debug!(target: "callboard::remote", message = M::NAME, %why, "bad payload");
-            Err(Failure::new(FailureKind::BadPayload, Verdict::NotExecuted)
-                .with_detail(format!("the payload of {} v{}", M::NAME, M::VERSION)))
+            Err(
+                Failure::new(FailureKind::BadPayload, Verdict::NotExecuted).with_detail(format!(
+                    "the payload of {} v{}",
+                    M::NAME,
+                    M::VERSION
+                )),
+            )
         }
     }
 }
@@ -151,7 +156,11 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             responder: Responder::nowhere(),
         };
         if let Err(refused) = self.recipient.route().send(envelope) {
-            bury(self.recipient.route().system(), &self.recipient.label(), refused);
+            bury(
+                self.recipient.route().system(),
+                &self.recipient.label(),
+                refused,
+            );
         }
         Ok(())
     }

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use callboard::{
-    DropReason, Failure, FailureKind, Outcome, ReplySink, Verdict, codec,
-};
+use callboard::{DropReason, Failure, FailureKind, Outcome, ReplySink, Verdict, codec};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -109,7 +107,8 @@ impl Answer {
 
     fn send_reply<R: Serialize>(&self, reply: &R) {
         let refuse = |kind, why: String| {
-            Failure::new(kind, Verdict::Executed).with_detail(format!("the reply of {}: {why}", self.name))
+            Failure::new(kind, Verdict::Executed)
+                .with_detail(format!("the reply of {}: {why}", self.name))
         };
         let payload = match codec::encode(reply) {
             Ok(payload) => payload,
@@ -120,9 +119,16 @@ impl Answer {
             }
         };
         let mut frame = Vec::new();
-        let put = put_frame(&mut frame, Kind::Reply, 0, self.number, self.max_frame, |out| {
-            out.extend(&payload);
-        });
+        let put = put_frame(
+            &mut frame,
+            Kind::Reply,
+            0,
+            self.number,
+            self.max_frame,
+            |out| {
+                out.extend(&payload);
+            },
+        );
         match put {
             Ok(()) => {
                 self.core.counters.replies();
@@ -154,7 +160,10 @@ impl<R: Serialize> ReplySink<R> for Answer {
         if !self.in_flight.end(self.number) {
             // The asker gave up, or its connection is gone (G8).
             if outcome.is_ok() {
-                self.core.system.counters().count_drop(DropReason::LateReply);
+                self.core
+                    .system
+                    .counters()
+                    .count_drop(DropReason::LateReply);
             }
             return;
         }

@@ -28,8 +28,7 @@ pub struct Listener {
 }
 
 /// A listener as its node knows it.
-#[doc(hidden)]
-pub struct ListenerState {
+pub(crate) struct ListenerState {
     pub(super) address: String,
     socket: Option<SocketAddr>,
     closed: watch::Sender<bool>,
@@ -198,4 +197,3 @@ async fn accept_all<L: Accepts>(core: &Arc<Core>, listener: &L, address: &str) {
         });
     }
 }
-

@@ -30,7 +30,11 @@ pub(crate) async fn serve<S: ByteStream>(
 }
 
 /// Tells a peer why it isn't let in.
-pub(crate) async fn refuse<S: ByteStream>(core: &Core, mut stream: S, why: String) -> LinkErrorKind {
+pub(crate) async fn refuse<S: ByteStream>(
+    core: &Core,
+    mut stream: S,
+    why: String,
+) -> LinkErrorKind {
     core.counters.handshake_failures();
     turn_away(&mut stream, &why, core.system.clock(), &core.config).await;
     LinkErrorKind::RefusedHere(why)
@@ -166,9 +170,8 @@ impl AnsweringSide<'_> {
             .core
             .exposed
             .find(request.name, request.type_name, request.version);
-        let told = found.and_then(|(_, dispatch)| {
-            dispatch.tell(request.payload, self.meta(request))
-        });
+        let told =
+            found.and_then(|(_, dispatch)| dispatch.tell(request.payload, self.meta(request)));
         if let Err(failure) = told {
             self.bury(request, &failure);
         }

@@ -82,7 +82,10 @@ impl Side for AskingSide<'_> {
                 Some(ask) => ask.reply(frame.body),
                 None => {
                     self.core.counters.late_replies();
-                    self.core.system.counters().count_drop(DropReason::LateReply);
+                    self.core
+                        .system
+                        .counters()
+                        .count_drop(DropReason::LateReply);
                 }
             },
             Kind::Failed => {

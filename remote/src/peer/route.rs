@@ -112,12 +112,19 @@ impl<M: WireMessage> RemoteRoute<M> {
             Kind::Tell
         };
         let mut frame = Vec::new();
-        let put = put_frame(&mut frame, kind, request.flags(), number, link.max_frame, |out| {
-            request.put(out);
-        });
+        let put = put_frame(
+            &mut frame,
+            kind,
+            request.flags(),
+            number,
+            link.max_frame,
+            |out| {
+                request.put(out);
+            },
+        );
         if let Err(error) = put {
-            let failure =
-                Failure::new(FailureKind::TooLarge, Verdict::NotSent).with_detail(error.to_string());
+            let failure = Failure::new(FailureKind::TooLarge, Verdict::NotSent)
+                .with_detail(error.to_string());
             let envelope = Envelope {
                 message,
                 meta,

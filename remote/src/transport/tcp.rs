@@ -52,11 +52,13 @@ pub(crate) fn without_delay(stream: TcpStream) -> TcpStream {
 /// Binds. Must run on an arbiter.
 pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     check_loopback(address)?;
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse(address.to_string()),
-        _ => ListenError::Io {
-            address: address.to_string(),
-            reason: error.to_string(),
-        },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address.to_string()),
+            _ => ListenError::Io {
+                address: address.to_string(),
+                reason: error.to_string(),
+            },
+        })
 }

@@ -161,7 +161,9 @@ pub(crate) fn decode_failure(body: &[u8]) -> Result<Failure, WireError> {
         Some(kind) => Failure::new(*kind, verdict),
         None => {
             let failure = Failure::new(FailureKind::NoAnswer, verdict);
-            return Ok(failure.with_detail(format!("failure kind {number} of a newer peer: {detail}")));
+            return Ok(
+                failure.with_detail(format!("failure kind {number} of a newer peer: {detail}"))
+            );
         }
     };
     Ok(if detail.is_empty() {

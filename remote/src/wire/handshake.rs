@@ -19,10 +19,10 @@
 
 use callboard::Incarnation;
 
+use super::WireError;
 use super::frame::{HEADER, Header, Kind, put_frame};
 use super::limits::{MAX_DETAIL, MAX_HELLO, MIN_MAX_FRAME, PROTOCOL_MAX, PROTOCOL_MIN};
 use super::reader::{Fields, put_long_text, put_name};
-use super::WireError;
 
 #[cfg(test)]
 mod tests;

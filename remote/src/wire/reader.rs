@@ -103,10 +103,14 @@ impl<'a> Fields<'a> {
 
 /// Appends a text with a length of one byte, cut to what that can say.
 pub(super) fn put_name(out: &mut Vec<u8>, name: &str) {
-    put_text(out, super::limits::cut(name, super::MAX_NAME), |out, len| {
-        // `cut` bounds it to 255.
-        out.push(u8::try_from(len).unwrap_or(u8::MAX));
-    });
+    put_text(
+        out,
+        super::limits::cut(name, super::MAX_NAME),
+        |out, len| {
+            // `cut` bounds it to 255.
+            out.push(u8::try_from(len).unwrap_or(u8::MAX));
+        },
+    );
 }
 
 /// Appends a text with a length of two bytes, cut to `max`.
