@@ -53,10 +53,7 @@ pub(crate) enum Role {
         socket: PathBuf,
         topic: PathBuf,
     },
-    Metadata {
-        lessons: PathBuf,
-        listen: SocketAddr,
-    },
+    Metadata { lessons: PathBuf },
 }
 
 impl Role {

@@ -14,7 +14,7 @@ use crate::thumbnail::{Thumbnail, ThumbnailError};
 
 // ANCHOR: local
 /// To the renderer, in this process: a lesson as HTML.
-#[derive(Debug, Message)]
+#[derive(Debug, Clone, Message)]
 #[message(reply = String)]
 pub(crate) struct Render {
     pub(crate) slug: String,
@@ -79,7 +79,7 @@ pub(crate) struct IndexJob {
 pub(crate) struct PutEntry(pub(crate) Entry);
 
 /// To the index: which lessons hold these words.
-#[derive(Debug, Message)]
+#[derive(Debug, Clone, Message)]
 #[message(reply = Found)]
 pub(crate) struct Search {
     pub(crate) query: String,

@@ -16,7 +16,7 @@ use crate::services::VIEWS;
 pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> callboard::Result<()> {
     let views = system.start(Views::default());
 
-    let platform = Peer::unix(system, topic);
+    /*TMP let platform = Peer::unix(system, topic);
     let mut viewed = platform
         .subscribe::<Viewed>(LESSON_VIEWED, ">", SubscriberOptions::default())
         .await?;
@@ -29,7 +29,7 @@ pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> cal
                 return;
             }
         }
-    });
+    });*/
 
     // Only now: whoever is answered can rely on views being counted.
     let node = Node::new(system, VIEWS)?;
