@@ -60,7 +60,7 @@ pub use message::{Message, WireMessage};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
 pub use responder::{Outcome, ReplySink, Responder};
 pub use route::{Refused, Route};
-pub use send::{Ask, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Sending, Tell};
+pub use send::{Ask, AskParts, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Sending, Tell};
 pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, OnEnd, Terminated, Watch};

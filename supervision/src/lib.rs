@@ -10,16 +10,22 @@
 extern crate callboard_core as callboard;
 
 mod backoff;
+mod budget;
 mod child;
+mod fallback;
 mod intensity;
 mod place;
+mod retry;
 mod snapshot;
 mod supervise;
 mod supervisor;
 mod tree;
 
 pub use backoff::Backoff;
+pub use budget::{BudgetStats, RetryBudget};
 pub use child::{Child, DEFAULT_SHUTDOWN_TIME, Restart};
+pub use fallback::{Answer, Answering, Fallback, Why};
 pub use intensity::{DEFAULT_INTENSITY, DEFAULT_PERIOD, Intensity};
+pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
 pub use snapshot::{ChildState, TreeSnapshot};
 pub use supervisor::{Observe, Supervisor, SupervisorBuilder, SupervisorRef};

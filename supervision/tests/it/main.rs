@@ -7,4 +7,5 @@ mod common;
 mod nested;
 mod processes;
 mod restarts;
+mod retries;
 mod shutdown;
