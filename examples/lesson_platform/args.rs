@@ -46,13 +46,8 @@ pub(crate) enum Command {
 /// What a child process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {
-    Thumbnails {
-        lessons: PathBuf,
-    },
-    Views {
-        socket: PathBuf,
-        topic: PathBuf,
-    },
+    Thumbnails { lessons: PathBuf },
+    Views { socket: PathBuf, topic: PathBuf },
     Metadata { lessons: PathBuf },
 }
 

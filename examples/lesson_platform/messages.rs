@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use callboard::Message;
+use callboard::supervision::Idempotent;
 use serde::{Deserialize, Serialize};
 
 use crate::index::{Entry, Hit};
@@ -58,6 +59,16 @@ pub(crate) struct GetViews {
 pub(crate) struct GetMetadata {
     pub(crate) slugs: Vec<String>,
 }
+
+// ANCHOR: idempotent
+// Reading twice does no harm, so these may be asked again whatever became of the first attempt.
+impl Idempotent for Render {}
+impl Idempotent for Search {}
+impl Idempotent for GetThumbnail {}
+impl Idempotent for GetSizes {}
+impl Idempotent for GetViews {}
+impl Idempotent for GetMetadata {}
+// ANCHOR_END: idempotent
 
 /// The topic that every view is published to.
 pub(crate) const LESSON_VIEWED: &str = "lesson.viewed";

@@ -4,7 +4,7 @@ mod system;
 
 use std::fmt::{self, Write};
 
-pub(crate) use system::{Figure, MailboxRow, Node, SystemReport, system};
+pub(crate) use system::{Figure, Link, MailboxRow, SystemReport, system};
 
 use crate::calls::Part;
 use crate::index::{Hit, terms};
@@ -298,7 +298,8 @@ fn notices(missing: &[Missing]) -> String {
         put(
             &mut out,
             format_args!(
-                "<p class=\"notice degraded\">Without {}: the {part} service didn't answer <code>{}</code></p>\n",
+                "<p class=\"notice degraded\">This page comes without {}: the {part} service \
+                 did not answer in time. <code>{}</code></p>\n",
                 part.for_people(),
                 escape(why)
             ),
@@ -434,7 +435,7 @@ mod tests {
         }];
         let page = list(&[], &missing, &[]);
         assert!(page.contains("notice degraded"));
-        assert!(page.contains("Without reading time and related lessons"));
+        assert!(page.contains("without reading time and related lessons"));
         assert!(page.contains("deadline exceeded"));
     }
 

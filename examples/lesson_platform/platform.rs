@@ -1,6 +1,7 @@
 //! The platform: what it consists of, and how its parts are asked.
 
 mod announced;
+mod policies;
 mod report;
 mod tree;
 mod workdir;
@@ -10,13 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::Failure;
 use callboard::clock::Instant;
 use callboard::prelude::*;
 use callboard::queue::Queue;
 use callboard::remote::Node;
-use callboard::supervision::TreeSnapshot;
+use callboard::supervision::{Answer, AskExt, Idempotent, TreeSnapshot};
 use callboard::topic::Topic;
-use callboard::{Failure, SendError};
 
 use crate::calls::{Calls, Part};
 use crate::lessons::Library;
@@ -25,9 +26,9 @@ use crate::messages::{
     LESSON_VIEWED, Receipt, Render, Search, Size, Viewed,
 };
 use crate::metadata::Metadata;
-use crate::pages::Missing;
 use crate::thumbnail::{Thumbnail, ThumbnailError};
 
+use policies::Policies;
 use tree::Tree;
 use workdir::WorkDir;
 
@@ -50,6 +51,7 @@ pub(crate) struct Platform {
     tree: Tree,
     jobs: Queue<IndexJob>,
     viewed: Topic<Viewed>,
+    policies: Policies,
     calls: Calls,
     /// Exposes the topic; ends with the platform.
     node: Node,
@@ -83,6 +85,7 @@ impl Platform {
             tree,
             jobs,
             viewed,
+            policies: Policies::default(),
             calls: Calls::default(),
             node,
             workdir,
@@ -121,54 +124,48 @@ impl Platform {
         Ok(())
     }
 
-    pub(crate) async fn render(&self, slug: &str) -> Result<String, Missing> {
+    pub(crate) async fn render(&self, slug: &str) -> Result<String, Failure> {
         let render = Render {
             slug: slug.to_owned(),
         };
         self.ask(Part::Renderer, &self.tree.renderer, render).await
     }
 
-    pub(crate) async fn search(&self, query: &str) -> Result<Found, Missing> {
+    pub(crate) async fn search(&self, query: &str) -> Result<Found, Failure> {
         let search = Search {
             query: query.to_owned(),
         };
         self.ask(Part::Search, &self.tree.index, search).await
     }
 
-    /// The sizes of thumbnails, without those that can't be made.
-    pub(crate) async fn sizes(
-        &self,
-        images: Vec<String>,
-    ) -> Result<BTreeMap<String, Size>, Missing> {
-        let sizes = self
-            .ask(Part::Thumbnails, &self.tree.sizes, GetSizes { images })
-            .await?;
+    /// The sizes of thumbnails; those that can't be made have none.
+    pub(crate) async fn sizes(&self, images: Vec<String>) -> Answer<BTreeMap<String, Size>> {
+        let sizes = self.ask_or_without(Part::Thumbnails, &self.tree.sizes, GetSizes { images });
         let made =
             |(image, size): (String, Result<Size, ThumbnailError>)| Some((image, size.ok()?));
-        Ok(sizes.into_iter().filter_map(made).collect())
+        sizes
+            .await
+            .map(|sizes| sizes.into_iter().filter_map(made).collect())
+    }
+
+    pub(crate) async fn views(&self, slugs: Vec<String>) -> Answer<BTreeMap<String, u64>> {
+        self.ask_or_without(Part::Views, &self.tree.views, GetViews { slugs })
+            .await
+    }
+
+    pub(crate) async fn metadata(&self, slugs: Vec<String>) -> Answer<BTreeMap<String, Metadata>> {
+        self.ask_or_without(Part::Metadata, &self.tree.metadata, GetMetadata { slugs })
+            .await
     }
 
     pub(crate) async fn thumbnail(
         &self,
         image: &str,
-    ) -> Result<Result<Thumbnail, ThumbnailError>, Missing> {
+    ) -> Result<Result<Thumbnail, ThumbnailError>, Failure> {
         let get = GetThumbnail {
             image: image.to_owned(),
         };
         self.ask(Part::Thumbnails, &self.tree.thumbnails, get).await
-    }
-
-    pub(crate) async fn views(&self, slugs: Vec<String>) -> Result<BTreeMap<String, u64>, Missing> {
-        self.ask(Part::Views, &self.tree.views, GetViews { slugs })
-            .await
-    }
-
-    pub(crate) async fn metadata(
-        &self,
-        slugs: Vec<String>,
-    ) -> Result<BTreeMap<String, Metadata>, Missing> {
-        self.ask(Part::Metadata, &self.tree.metadata, GetMetadata { slugs })
-            .await
     }
 
     // ANCHOR: viewed
@@ -185,6 +182,8 @@ impl Platform {
     }
     // ANCHOR_END: viewed
 
+    // ANCHOR: enrol
+    /// Charges a learner. The key is the caller's: it stays the same however often the caller repeats itself.
     pub(crate) async fn enrol(
         &self,
         key: RequestKey,
@@ -197,29 +196,54 @@ impl Platform {
             .ask(enrol)
             .key(key)
             .deadline(ENROL_DEADLINE)
-            .await;
-        self.record(Part::Enrolment, from, &enrolled);
-        Ok(enrolled?)
+            .await
+            .map_err(Failure::from);
+        self.record(
+            Part::Enrolment,
+            from,
+            enrolled.as_ref().err().map(Failure::verdict),
+        );
+        enrolled
     }
+    // ANCHOR_END: enrol
 
-    async fn ask<M: Message + Clone>(
-        &self,
-        part: Part,
-        recipient: &Recipient<M>,
-        message: M,
-    ) -> Result<M::Reply, Missing> {
+    // ANCHOR: ask
+    /// Asks for a part that a page can do without. Repeated while the deadline and the policy's budget allow,
+    /// since asking twice does no harm; in the end there is an answer in any case, perhaps an empty one that
+    /// says why.
+    async fn ask_or_without<M>(&self, part: Part, of: &Recipient<M>, message: M) -> Answer<M::Reply>
+    where
+        M: Message<Reply: Default> + Idempotent + Clone,
+    {
         let from = self.system.clock().now();
-        let answered = recipient.ask(message).deadline(PART_DEADLINE).await;
-        self.record(part, from, &answered);
-        answered.map_err(|error| Missing {
-            part,
-            why: error.to_string(),
-        })
+        let answer = of
+            .ask(message)
+            .deadline(PART_DEADLINE)
+            .retry_idempotent(self.policies.of(part))
+            .or_degraded(part.for_people(), M::Reply::default())
+            .await;
+        self.record(part, from, answer.why().map(|why| why.verdict));
+        answer
+    }
+    // ANCHOR_END: ask
+
+    /// Asks for something that nothing can stand in for.
+    async fn ask<M>(&self, part: Part, of: &Recipient<M>, message: M) -> Result<M::Reply, Failure>
+    where
+        M: Message + Idempotent + Clone,
+    {
+        let from = self.system.clock().now();
+        let asked = of.ask(message).deadline(PART_DEADLINE);
+        let answered = asked
+            .retry_idempotent(self.policies.of(part))
+            .await
+            .map_err(Failure::from);
+        self.record(part, from, answered.as_ref().err().map(Failure::verdict));
+        answered
     }
 
-    fn record<T, M>(&self, part: Part, from: Instant, answered: &Result<T, SendError<M>>) {
+    fn record(&self, part: Part, from: Instant, failed: Option<Verdict>) {
         let took = self.system.clock().now().since(from);
-        let failed = answered.as_ref().err().map(SendError::verdict);
         self.calls.record(part, took, failed);
     }
 

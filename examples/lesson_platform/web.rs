@@ -11,10 +11,12 @@ use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use callboard::supervision::Answer;
 use callboard::{FailureKind, RequestKey, Verdict};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use crate::calls::Part;
 use crate::lessons::{self, Lesson};
 use crate::messages::{Enrol, Size};
 use crate::pages::{self, Card, Extras, Missing, Picture};
@@ -70,9 +72,9 @@ async fn list(State(platform): Shared) -> Response {
         platform.metadata(slugs),
     );
     let mut missing = Vec::new();
-    let pictures = pictures(sizes.unwrap_or_else(|part| note(&mut missing, part)));
-    let views = views.unwrap_or_else(|part| note(&mut missing, part));
-    let metadata = metadata.unwrap_or_else(|part| note(&mut missing, part));
+    let pictures = pictures(take(Part::Thumbnails, sizes, &mut missing));
+    let views = take(Part::Views, views, &mut missing);
+    let metadata = take(Part::Metadata, metadata, &mut missing);
     let cards: Vec<Card<'_>> = lessons
         .iter()
         .map(|lesson| Card {
@@ -101,12 +103,12 @@ async fn lesson(State(platform): Shared, Path(slug): Path<String>) -> Response {
     let text = match text {
         Ok(text) => text,
         // A lesson without its text is no lesson; everything else it can do without.
-        Err(without) => return unavailable(&without.why),
+        Err(failure) => return unavailable(&failure.to_string()),
     };
     let mut missing = Vec::new();
-    let mut sizes = pictures(sizes.unwrap_or_else(|part| note(&mut missing, part)));
-    let views = views.unwrap_or_else(|part| note(&mut missing, part));
-    let metadata = metadata.unwrap_or_else(|part| note(&mut missing, part));
+    let mut sizes = pictures(take(Part::Thumbnails, sizes, &mut missing));
+    let views = take(Part::Views, views, &mut missing);
+    let metadata = take(Part::Metadata, metadata, &mut missing);
     let in_order = lesson.images.iter().filter_map(|image| sizes.remove(image));
     let extras = Extras {
         pictures: &in_order.collect::<Vec<_>>(),
@@ -144,7 +146,7 @@ async fn search(
             let page = pages::search(query, &found.hits, found.known, all);
             html(StatusCode::OK, page, &[])
         }
-        Err(without) => unavailable(&without.why),
+        Err(failure) => unavailable(&failure.to_string()),
     }
 }
 
@@ -355,10 +357,17 @@ fn html(status: StatusCode, page: String, missing: &[Missing]) -> Response {
     response
 }
 
-/// Remembers that a part is missing; the page goes on with nothing in its place.
-fn note<T: Default>(missing: &mut Vec<Missing>, part: Missing) -> T {
-    missing.push(part);
-    T::default()
+/// What a part answered, or stands in for its answer; then the page says so.
+fn take<T>(part: Part, answer: Answer<T>, missing: &mut Vec<Missing>) -> T {
+    match answer {
+        Answer::Full(value) => value,
+        Answer::Degraded(instead, why) => {
+            let detail = why.detail.unwrap_or_default();
+            let why = format!("{} ({}): {detail}", why.kind, why.verdict);
+            missing.push(Missing { part, why });
+            instead
+        }
+    }
 }
 
 fn pictures(sizes: BTreeMap<String, Size>) -> BTreeMap<String, Picture> {

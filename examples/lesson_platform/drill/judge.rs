@@ -143,11 +143,11 @@ impl Drill {
             ]);
         }
         println!("Calls, by what is known about them\n{table}");
-        let mut table = Table::new(1, ["supervision", ""]);
+        let mut table = Table::new(1, ["counted", "times"]);
         for figure in report.figures {
             table.row([figure.name.to_owned(), thousands(figure.value)]);
         }
-        println!("{table}");
+        println!("Supervision, retries, queues\n{table}");
     }
 
     async fn judge_enrolments(&self, broken: &mut Vec<String>) {
@@ -260,9 +260,13 @@ impl Drill {
                 .library
                 .lessons()
                 .map(|lesson| lesson.slug.clone());
-            if let Ok(views) = self.platform.views(slugs.collect()).await {
-                counted = views.values().sum();
-            }
+            counted = self
+                .platform
+                .views(slugs.collect())
+                .await
+                .value()
+                .values()
+                .sum();
             self.clock.sleep(Duration::from_millis(20)).await;
         }
         if counted != published {

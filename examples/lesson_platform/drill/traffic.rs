@@ -55,7 +55,12 @@ impl Drill {
     async fn visit(&self, client: &mut Client, page: &Page<'_>) -> Result<Vec<Part>, String> {
         let (path, expected) = match page {
             Page::List => ("/".to_owned(), "<h1>Lessons</h1>".to_owned()),
-            Page::Search(_) => ("/search?q=message".to_owned(), "<h1>Search</h1>".to_owned()),
+            Page::Search(lesson) => {
+                let words = lesson
+                    .title
+                    .replace(|c: char| !c.is_ascii_alphanumeric(), "+");
+                (format!("/search?q={words}"), "<h1>Search</h1>".to_owned())
+            }
             Page::Lesson(lesson) => {
                 let title = format!("<h1>{}</h1>", escape(&lesson.title));
                 (format!("/lessons/{}", lesson.slug), title)

@@ -1,57 +1,62 @@
 //! The platform in figures, for the system page and the drill's tables.
 
 use callboard::DropReason;
-use callboard::supervision::{ChildState, TreeSnapshot};
+use callboard::remote::Peer;
 
 use super::Platform;
-use crate::pages::{Figure, MailboxRow, Node, SystemReport};
+use crate::pages::{Figure, Link, MailboxRow, SystemReport};
 
 impl Platform {
     pub(crate) async fn report(&self) -> SystemReport {
-        let mut tree = Vec::new();
-        flatten(&self.tree(), 0, &mut tree);
-        let actors = self.system.actors();
+        let mailbox = |actor: callboard::ActorSnapshot| MailboxRow {
+            actor: actor.label,
+            arbiter: actor.arbiter,
+            queued: actor.mailbox.len,
+            most: actor.mailbox.high_water,
+            capacity: actor.mailbox.capacity,
+        };
+        let problems = self.library.problems();
         SystemReport {
             uptime_seconds: self.system.clock().now().since(self.started).as_secs_f64(),
-            tree,
+            tree: self.tree(),
             calls: self.calls.rows(),
-            mailboxes: actors
-                .into_iter()
-                .map(|actor| MailboxRow {
-                    actor: actor.label,
-                    arbiter: actor.arbiter,
-                    queued: actor.mailbox.len,
-                    most: actor.mailbox.high_water,
-                    capacity: actor.mailbox.capacity,
-                })
-                .collect(),
+            retries: self.policies.stats().to_vec(),
+            links: self.tree.links.iter().map(link).collect(),
+            mailboxes: self.system.actors().into_iter().map(mailbox).collect(),
             figures: self.figures().await,
-            problems: self
-                .library
-                .problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            problems: problems.iter().map(ToString::to_string).collect(),
         }
     }
 
     async fn figures(&self) -> Vec<Figure> {
         let counters = self.system.counters();
+        let late = self
+            .tree
+            .links
+            .iter()
+            .map(|peer| peer.state().stats.late_replies);
+        let late = counters.drops(DropReason::LateReply) + late.sum::<u64>();
         let jobs = self.jobs.state().await.unwrap_or_default();
         let topic = self.viewed.state().await.unwrap_or_default();
+        let retries = self.policies.stats();
         let figure = |name, value| Figure { name, value };
         vec![
             figure("restarts of children", self.tree().restarts_below()),
+            figure(
+                "calls tried again",
+                retries.iter().map(|policy| policy.retries).sum(),
+            ),
+            figure(
+                "calls answered by a retry",
+                retries.iter().map(|policy| policy.recovered).sum(),
+            ),
+            figure(
+                "retries refused by a budget",
+                retries.iter().map(|policy| policy.over_budget).sum(),
+            ),
+            figure("answers that came too late", late),
             figure("messages handled", counters.handled()),
             figure("panics caught", counters.panics()),
-            figure(
-                "answers that came too late",
-                counters.drops(DropReason::LateReply),
-            ),
-            figure(
-                "messages whose deadline passed before their turn",
-                counters.drops(DropReason::Expired),
-            ),
             figure("views published", topic.published),
             figure("index jobs offered", jobs.offered),
             figure("index jobs waiting", jobs.len as u64),
@@ -60,18 +65,14 @@ impl Platform {
     }
 }
 
-fn flatten(tree: &TreeSnapshot, depth: usize, nodes: &mut Vec<Node>) {
-    nodes.push(Node {
-        depth,
-        name: tree.label.clone(),
-        kind: tree.kind.to_string(),
-        state: tree.state.to_string(),
-        healthy: tree.state == ChildState::Running,
-        restarts: tree.restarts,
-        last_cause: tree.last_cause.clone(),
-        pid: tree.pid,
-    });
-    for child in &tree.children {
-        flatten(child, depth + 1, nodes);
+fn link(peer: &Peer) -> Link {
+    let state = peer.state();
+    Link {
+        to: state.address,
+        state: format!("{:?}", state.phase).to_lowercase(),
+        connects: state.stats.connects,
+        losses: state.stats.disconnects,
+        bytes_out: state.stats.bytes_out,
+        bytes_in: state.stats.bytes_in,
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Tree {
     pub(crate) sizes: Recipient<GetSizes>,
     pub(crate) views: Recipient<GetViews>,
     pub(crate) metadata: Recipient<GetMetadata>,
+    /// The links under the last three.
+    pub(crate) links: [Peer; 3],
 }
 
 impl Tree {
@@ -143,6 +145,7 @@ impl Tree {
             sizes: sidecar.recipient(THUMBNAILS)?,
             views: counter.recipient(VIEWS)?,
             metadata: service.recipient(METADATA)?,
+            links: [sidecar, counter, service],
         })
     }
 }
