@@ -25,6 +25,8 @@ pub struct LinkConfig {
     pub in_flight: usize,
     /// How many subscriptions a peer may hold on one connection. 256.
     pub subscriptions: usize,
+    /// How many messages a node buffers for one subscriber, whatever it asks for. 8,192.
+    pub subscriber_buffer: usize,
     /// How many connections a node serves at once. 1,024.
     pub connections: usize,
     /// How long a connection may take to be made. 2 s.
@@ -53,6 +55,7 @@ impl Default for LinkConfig {
             unread_answers: 32 * 1024 * 1024,
             in_flight: 16_384,
             subscriptions: 256,
+            subscriber_buffer: 8_192,
             connections: 1_024,
             connect_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),

@@ -4,6 +4,7 @@ mod exposed;
 mod in_flight;
 mod listen;
 mod serve;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use callboard::topic::Topic;
 use callboard::{Incarnation, Principal, Recipient, RequestKey, System, WireMessage};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -22,12 +24,13 @@ use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name}
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Stdio, on_arbiter};
 
-use exposed::Exposed;
+use exposed::{Exposed, ToRecipient};
+use topics::ToTopic;
 
 pub use listen::Listener;
 use listen::ListenerState;
 
-/// What this process offers to others: actors by name. Clones are handles to the same one.
+/// What this process offers to others: actors and topics by name. Clones are handles to the same one.
 ///
 /// Only what is exposed can be addressed (G35). Every message that can't be delivered is answered at once
 /// and typed; a tell goes to this side's dead letters with its reason (G34):
@@ -192,8 +195,22 @@ impl Node {
         name: &str,
         recipient: &Recipient<M>,
     ) -> Result<(), NameError> {
-        check_name(name)?;
-        self.owner.core.exposed.add(name, recipient.clone())
+        let entry = Arc::new(ToRecipient(recipient.clone()));
+        self.owner.core.exposed.actors.add::<M>(name, entry)
+    }
+
+    /// Lets peers subscribe to a topic under a name. Topics have names of their own, apart from those of
+    /// actors.
+    ///
+    /// # Errors
+    /// [`NameError`]: the name is malformed, or has a topic of that type in that version already.
+    pub fn expose_topic<T: WireMessage + Clone>(
+        &self,
+        name: &str,
+        topic: &Topic<T>,
+    ) -> Result<(), NameError> {
+        let entry = Arc::new(ToTopic(topic.clone()));
+        self.owner.core.exposed.topics.add::<T>(name, entry)
     }
 
     /// Takes everything away that is exposed under a name. Requests that have arrived are still answered.

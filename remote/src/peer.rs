@@ -1,9 +1,11 @@
 //! The asking side: a link to one other process that outlives its connections.
 
 mod ask;
+mod buffer;
 mod dial;
 mod link;
 mod route;
+mod subscription;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use callboard::topic::SubscriberOptions;
 use callboard::{
     ActorId, Boundary, ExitReason, Incarnation, OnEnd, Recipient, System, Terminated, WireMessage,
 };
@@ -26,9 +29,15 @@ use crate::stats::{PeerCounters, PeerStats};
 use crate::transport::tcp::{TcpConnector, check_loopback};
 use crate::transport::unix::UnixConnector;
 use crate::transport::{ByteStream, Connector};
+use crate::wire::frame::{Kind, bare};
+use crate::wire::limits::{MAX_SUBJECT, cut};
 
+use buffer::Kept;
 use link::Link;
 use route::RemoteRoute;
+use subscription::Feed;
+
+pub use subscription::{RemoteEvent, RemoteSubscription};
 
 /// A link to one other process. Clones are handles to the same one.
 ///
@@ -110,6 +119,7 @@ struct Inner {
     remote: Option<RemoteNode>,
     last_error: Option<LinkError>,
     ids: BTreeMap<Arc<str>, ActorId>,
+    subscriptions: BTreeMap<u64, Arc<dyn Feed>>,
     watchers: Vec<(ActorId, String, OnEnd)>,
 }
 
@@ -238,9 +248,45 @@ impl Peer {
     /// [`NameError::Malformed`].
     pub fn recipient<M: WireMessage>(&self, name: &str) -> Result<Recipient<M>, NameError> {
         check_name(name)?;
+        check_name(M::NAME)?;
         let (name, id) = self.owner.core.named(name);
         let route = RemoteRoute::new(Arc::clone(&self.owner), name, id);
         Ok(Recipient::new(Arc::new(route)))
+    }
+
+    /// Subscribes to what is published to the exposed topic `topic` and matches the pattern, with the
+    /// default options. See [`RemoteSubscription`]; [`ready`](RemoteSubscription::ready) tells when it
+    /// holds.
+    ///
+    /// # Errors
+    /// [`NameError::Malformed`], also for a pattern longer than [`MAX_SUBJECT`](crate::MAX_SUBJECT). Whether the
+    /// other side has that topic shows in the stream.
+    pub fn subscribe<T: WireMessage>(
+        &self,
+        topic: &str,
+        pattern: &str,
+    ) -> Result<RemoteSubscription<T>, NameError> {
+        self.subscribe_with(topic, pattern, SubscriberOptions::default())
+    }
+
+    /// The same with options: they hold at both ends, for the buffer of the node and for that of the stream.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Peer::subscribe).
+    pub fn subscribe_with<T: WireMessage>(
+        &self,
+        topic: &str,
+        pattern: &str,
+        options: SubscriberOptions,
+    ) -> Result<RemoteSubscription<T>, NameError> {
+        check_name(topic)?;
+        check_name(T::NAME)?;
+        if pattern.is_empty() || pattern.len() > MAX_SUBJECT {
+            let shown = cut(pattern, MAX_SUBJECT).to_owned();
+            return Err(NameError::Malformed(shown));
+        }
+        let owner = &self.owner;
+        Ok(subscription::subscribe(owner, topic, pattern, options))
     }
 
     /// Completes when the peer is connected, at once if it is.
@@ -417,6 +463,9 @@ impl Core {
         inner.link = Some(Arc::clone(link));
         inner.remote = Some(remote);
         inner.last_error = None;
+        for (number, feed) in &inner.subscriptions {
+            link.outbox.push_answer(feed.frame(*number));
+        }
         self.counters.connects();
         self.enter(Phase::Connected);
         true
@@ -456,13 +505,59 @@ impl Core {
         inner.last_error = Some(self.error(LinkErrorKind::ClosedHere));
         let link = inner.link.take();
         let watchers = std::mem::take(&mut inner.watchers);
+        let feeds = std::mem::take(&mut inner.subscriptions);
         drop(inner);
+        feeds.values().for_each(|feed| feed.ended());
         if let Some(link) = link {
             link.end.set(LinkErrorKind::ClosedHere);
             link.give_up(self, &LinkErrorKind::ClosedHere);
         }
         for (id, label, on_end) in watchers {
             on_end(terminated(id, label));
+        }
+    }
+
+    fn subscribe(&self, number: u64, feed: Arc<dyn Feed>) {
+        let mut inner = self.inner.lock();
+        if self.is_closed() {
+            drop(inner);
+            return feed.ended();
+        }
+        if let Some(link) = &inner.link {
+            link.outbox.push_answer(feed.frame(number));
+        }
+        inner.subscriptions.insert(number, feed);
+    }
+
+    /// Ends a subscription from this side.
+    pub(crate) fn unsubscribe(&self, number: u64) {
+        let mut inner = self.inner.lock();
+        let feed = inner.subscriptions.remove(&number);
+        if let (Some(_), Some(link)) = (&feed, &inner.link) {
+            link.outbox.push_answer(bare(Kind::Unsubscribe, number));
+        }
+        drop(inner);
+        drop(feed);
+    }
+
+    /// Ends a subscription because the other side ended it.
+    pub(crate) fn take_feed(&self, number: u64) -> Option<Arc<dyn Feed>> {
+        self.inner.lock().subscriptions.remove(&number)
+    }
+
+    pub(crate) fn feed(&self, number: u64) -> Option<Arc<dyn Feed>> {
+        self.inner.lock().subscriptions.get(&number).cloned()
+    }
+
+    /// Counts what a subscription missed, and ends it if its policy says so.
+    pub(crate) fn fed(&self, number: u64, kept: Kept) {
+        match kept {
+            Kept::All => {}
+            Kept::Missed => self.counters.gaps(),
+            Kept::Ended => {
+                self.counters.gaps();
+                self.unsubscribe(number);
+            }
         }
     }
 

@@ -53,11 +53,12 @@ impl Heartbeat {
             }
             let due = match self.asked {
                 Some(asked) if now.since(asked) >= self.dead_after => return true,
-                Some(asked) => asked + self.dead_after,
+                // Not only then: if it is heard meanwhile, the next silence counts from there.
+                Some(asked) => (asked + self.dead_after).min(now + self.ping_after),
                 None if now.since(self.heard) >= self.ping_after => {
                     ping();
                     self.asked = Some(now);
-                    now + self.dead_after
+                    now + self.ping_after.min(self.dead_after)
                 }
                 None => self.heard + self.ping_after,
             };

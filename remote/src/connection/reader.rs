@@ -50,7 +50,11 @@ impl Reader {
             }
             let read = buffer.filled();
             if read.is_empty() {
-                return Poll::Ready(LinkErrorKind::ClosedByPeer);
+                return Poll::Ready(if self.decoder.pending() > 0 {
+                    WireError::Truncated("half-sent").into()
+                } else {
+                    LinkErrorKind::ClosedByPeer
+                });
             }
             *heard = true;
             traffic.count_in(read.len());

@@ -11,7 +11,8 @@ use callboard::{
 use parking_lot::RwLock;
 
 use super::in_flight::Answer;
-use crate::error::NameError;
+use super::topics::ServeTopic;
+use crate::error::{NameError, check_name};
 
 /// Decodes a message of one type and hands it on.
 pub(crate) trait Dispatch: Send + Sync {
@@ -23,21 +24,45 @@ pub(crate) trait Dispatch: Send + Sync {
     fn tell(&self, payload: &[u8], meta: Meta) -> Result<(), Failure>;
 }
 
-type Versions = BTreeMap<u32, Arc<dyn Dispatch>>;
-type Types = BTreeMap<&'static str, Versions>;
-
+/// What is exposed by name: actors, and apart from them topics.
 #[derive(Default)]
 pub(crate) struct Exposed {
-    names: RwLock<BTreeMap<Arc<str>, Types>>,
+    pub(crate) actors: Table<dyn Dispatch>,
+    pub(crate) topics: Table<dyn ServeTopic>,
 }
 
 impl Exposed {
-    pub(crate) fn add<M: WireMessage>(
-        &self,
-        name: &str,
-        recipient: Recipient<M>,
-    ) -> Result<(), NameError> {
-        crate::error::check_name(M::NAME)?;
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        // Both, whatever the first says.
+        self.actors.remove(name) | self.topics.remove(name)
+    }
+
+    pub(crate) fn list(&self) -> Vec<String> {
+        let mut lines = self.actors.list();
+        lines.extend(self.topics.list());
+        lines
+    }
+}
+
+type Types<D> = BTreeMap<&'static str, BTreeMap<u32, Arc<D>>>;
+
+/// By name, then by message type, then by version.
+pub(crate) struct Table<D: ?Sized> {
+    names: RwLock<BTreeMap<Arc<str>, Types<D>>>,
+}
+
+impl<D: ?Sized> Default for Table<D> {
+    fn default() -> Self {
+        Table {
+            names: RwLock::default(),
+        }
+    }
+}
+
+impl<D: ?Sized> Table<D> {
+    pub(crate) fn add<M: WireMessage>(&self, name: &str, entry: Arc<D>) -> Result<(), NameError> {
+        check_name(name)?;
+        check_name(M::NAME)?;
         let mut names = self.names.write();
         let types = names.entry(Arc::from(name)).or_default();
         let versions = types.entry(M::NAME).or_default();
@@ -48,33 +73,34 @@ impl Exposed {
                 version: M::VERSION,
             });
         }
-        versions.insert(M::VERSION, Arc::new(ToRecipient { recipient }));
+        versions.insert(M::VERSION, entry);
         Ok(())
     }
 
-    pub(crate) fn remove(&self, name: &str) -> bool {
-        self.names.write().remove(name).is_some()
+    fn remove(&self, name: &str) -> bool {
+        let removed = self.names.write().remove(name);
+        removed.is_some()
     }
 
-    pub(crate) fn list(&self) -> Vec<String> {
+    fn list(&self) -> Vec<String> {
         let names = self.names.read();
         let mut lines = Vec::new();
         for (name, types) in names.iter() {
             for (type_name, versions) in types {
-                let version = |version| format!("{name}: {type_name} v{version}");
-                lines.extend(versions.keys().map(version));
+                let line = |version| format!("{name}: {type_name} v{version}");
+                lines.extend(versions.keys().map(line));
             }
         }
         lines
     }
 
-    /// Who takes that type in that version under that name, or which of the three is unknown (G34).
+    /// What takes that type in that version under that name, or which of the three is unknown (G34).
     pub(crate) fn find(
         &self,
         name: &str,
         type_name: &str,
         version: u32,
-    ) -> Result<(Arc<str>, Arc<dyn Dispatch>), Failure> {
+    ) -> Result<(Arc<str>, Arc<D>), Failure> {
         let refuse = |kind, detail: String| {
             Err(Failure::new(kind, Verdict::NotExecuted).with_detail(detail))
         };
@@ -83,30 +109,23 @@ impl Exposed {
             return refuse(FailureKind::UnknownName, name.to_owned());
         };
         let Some(versions) = types.get(type_name) else {
-            return refuse(
-                FailureKind::UnknownType,
-                format!("{name} does not take {type_name}"),
-            );
+            let detail = format!("{name} does not take {type_name}");
+            return refuse(FailureKind::UnknownType, detail);
         };
         match versions.get(&version) {
-            Some(dispatch) => Ok((Arc::clone(name), Arc::clone(dispatch))),
+            Some(entry) => Ok((Arc::clone(name), Arc::clone(entry))),
             None => {
                 let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
-                refuse(
-                    FailureKind::WrongVersion,
-                    format!(
-                        "{name} takes {type_name} in version {}, not {version}",
-                        known.join(", ")
-                    ),
-                )
+                let known = known.join(", ");
+                let detail = format!("{name} takes {type_name} in version {known}, not {version}");
+                refuse(FailureKind::WrongVersion, detail)
             }
         }
     }
 }
 
-struct ToRecipient<M: WireMessage> {
-    recipient: Recipient<M>,
-}
+/// Hands what it decoded to a recipient.
+pub(crate) struct ToRecipient<M: WireMessage>(pub(crate) Recipient<M>);
 
 /// Decodes what came from a peer. What serde says names types of this side, so it stays in the log.
 pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
@@ -142,7 +161,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             responder: Responder::new(Box::new(answer)),
         };
         // The reader never waits: a full mailbox is an answer.
-        if let Err(refused) = self.recipient.route().send(envelope) {
+        if let Err(refused) = self.0.route().send(envelope) {
             refused.envelope.responder.fail(refused.failure);
         }
         Ok(())
@@ -155,12 +174,8 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             meta,
             responder: Responder::nowhere(),
         };
-        if let Err(refused) = self.recipient.route().send(envelope) {
-            bury(
-                self.recipient.route().system(),
-                &self.recipient.label(),
-                refused,
-            );
+        if let Err(refused) = self.0.route().send(envelope) {
+            bury(self.0.route().system(), &self.0.label(), refused);
         }
         Ok(())
     }

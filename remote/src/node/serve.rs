@@ -1,18 +1,20 @@
 //! One connection of a node: handshake, then requests in and answers out.
 
 use std::sync::Arc;
+use std::task::Context;
 
 use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, Principal, Verdict};
 
 use super::Core;
 use super::in_flight::{Answer, InFlight, NotTaken, send_failure};
+use super::topics::Pumps;
 use crate::connection::outbox::Outbox;
 use crate::connection::shake::{shake, turn_away};
 use crate::connection::{Connection, Side};
 use crate::error::{LinkError, LinkErrorKind};
 use crate::transport::ByteStream;
 use crate::wire::WireError;
-use crate::wire::body::{Request, decode_nothing};
+use crate::wire::body::{Request, Subscribe, decode_nothing};
 use crate::wire::frame::{Frame, Kind};
 use crate::wire::handshake::Hello;
 
@@ -67,6 +69,7 @@ async fn attempt<S: ByteStream>(
         in_flight: Arc::default(),
         principal,
         max_frame: theirs.max_frame,
+        pumps: Pumps::new(theirs.max_frame),
     };
     let connection = Connection {
         system: &core.system,
@@ -87,6 +90,7 @@ struct AnsweringSide<'a> {
     principal: Option<Principal>,
     /// The largest body that the peer takes.
     max_frame: u32,
+    pumps: Pumps,
 }
 
 impl Drop for AnsweringSide<'_> {
@@ -113,8 +117,23 @@ impl Side for AnsweringSide<'_> {
                 }
                 Ok(())
             }
+            Kind::Subscribe => {
+                let most = self.core.config.subscriber_buffer;
+                let subscribe = Subscribe::decode(frame.flags, frame.body, most)?;
+                self.pumps
+                    .subscribe(self.core, &self.outbox, frame.correlation, &subscribe)
+            }
+            Kind::Unsubscribe => {
+                decode_nothing(frame.kind, frame.body)?;
+                self.pumps.unsubscribe(frame.correlation);
+                Ok(())
+            }
             other => Err(WireError::Unexpected(other.text())),
         }
+    }
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) {
+        self.pumps.poll(cx);
     }
 }
 
@@ -150,6 +169,7 @@ impl AnsweringSide<'_> {
         let found = self
             .core
             .exposed
+            .actors
             .find(request.name, request.type_name, request.version);
         match found {
             Err(failure) => answer.fail(&failure),
@@ -169,6 +189,7 @@ impl AnsweringSide<'_> {
         let found = self
             .core
             .exposed
+            .actors
             .find(request.name, request.type_name, request.version);
         let told =
             found.and_then(|(_, dispatch)| dispatch.tell(request.payload, self.meta(request)));

@@ -104,7 +104,11 @@ async fn serve<S: ByteStream>(
         end: &link.end,
         traffic: &core.counters.traffic,
     };
-    let mut side = AskingSide { core, link: &link };
+    let mut side = AskingSide {
+        core,
+        link: &link,
+        incarnation: theirs.incarnation,
+    };
     let why = connection.run(stream, &mut side).await;
     link.give_up(core, &why);
     (true, why)

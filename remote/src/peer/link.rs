@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard::{DeadLetter, DropReason, Failure, FailureKind, System, Verdict};
+use callboard::{DeadLetter, DropReason, Failure, FailureKind, Incarnation, System, Verdict};
 
 use super::Core;
 use crate::connection::Side;
@@ -10,7 +10,7 @@ use crate::connection::end::EndSignal;
 use crate::connection::outbox::{LostTell, Outbox};
 use crate::error::LinkErrorKind;
 use crate::wire::WireError;
-use crate::wire::body::decode_failure;
+use crate::wire::body::{Event, decode_failure, decode_gap, decode_nothing, decode_subscribed};
 use crate::wire::frame::{Frame, Kind};
 
 pub(crate) struct Link {
@@ -73,6 +73,8 @@ fn bury(system: &System, tell: LostTell) {
 pub(crate) struct AskingSide<'a> {
     pub(crate) core: &'a Core,
     pub(crate) link: &'a Link,
+    /// Which start of the other node this is.
+    pub(crate) incarnation: Incarnation,
 }
 
 impl Side for AskingSide<'_> {
@@ -93,6 +95,38 @@ impl Side for AskingSide<'_> {
                 if let Some(ask) = self.link.outbox.take_ask(frame.correlation) {
                     self.core.counters.failed(failure.kind());
                     ask.fail(failure);
+                } else if let Some(feed) = self.core.take_feed(frame.correlation) {
+                    self.core.counters.failed(failure.kind());
+                    feed.failed(failure);
+                }
+            }
+            Kind::Subscribed => {
+                let since = decode_subscribed(frame.body)?;
+                if let Some(feed) = self.core.feed(frame.correlation) {
+                    let kept = feed.confirmed(self.incarnation, since);
+                    self.core.fed(frame.correlation, kept);
+                }
+            }
+            // Events of a subscription that was dropped may still be on their way.
+            Kind::Event => {
+                let event = Event::decode(frame.body)?;
+                self.core.counters.events();
+                if let Some(feed) = self.core.feed(frame.correlation) {
+                    let kept = feed.event(&event)?;
+                    self.core.fed(frame.correlation, kept);
+                }
+            }
+            Kind::Gap => {
+                let (from, to) = decode_gap(frame.body)?;
+                if let Some(feed) = self.core.feed(frame.correlation) {
+                    feed.gap(from, to)?;
+                    self.core.counters.gaps();
+                }
+            }
+            Kind::Ended => {
+                decode_nothing(frame.kind, frame.body)?;
+                if let Some(feed) = self.core.take_feed(frame.correlation) {
+                    feed.ended();
                 }
             }
             other => return Err(WireError::Unexpected(other.text())),

@@ -13,13 +13,15 @@
 //! | | the payload: all that is left |
 //!
 //! `Reply`: the payload. `Failed`: kind `u8`, verdict `u8`, `u16` length and a text. `Subscribe`: version of
-//! the message type `u32`, capacity `u32`, name, name of the type, `u16` length and pattern.
+//! the message type `u32`, capacity `u32`, name, name of the type, `u16` length and pattern; its flags are the
+//! policy for a slow subscriber (0 drops the oldest, 1 the newest, 2 disconnects).
 //! `Subscribed`: the number of the last message published before, `u64`. `Event`: sequence `u64`, `u16` length and
 //! subject, payload. `Gap`: first and last number that were missed, `u64` each.
 //! `Ping`, `Pong`, `Cancel`, `Unsubscribe` and `Ended` have none.
 
 use std::time::Duration;
 
+use callboard::topic::{SlowSubscriber, SubscriberOptions};
 use callboard::{Failure, FailureKind, RequestKey, Verdict};
 use uuid::Uuid;
 
@@ -177,26 +179,47 @@ pub(crate) fn decode_failure(body: &[u8]) -> Result<Failure, WireError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subscribe<'a> {
     pub(crate) version: u32,
-    pub(crate) capacity: u32,
+    pub(crate) options: SubscriberOptions,
     pub(crate) name: &'a str,
     pub(crate) type_name: &'a str,
     pub(crate) pattern: &'a str,
 }
 
 impl<'a> Subscribe<'a> {
+    pub(crate) fn flags(&self) -> u8 {
+        match self.options.policy {
+            SlowSubscriber::DropNewest => 1,
+            SlowSubscriber::Disconnect => 2,
+            _ => 0,
+        }
+    }
+
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let capacity = u32::try_from(self.options.capacity).unwrap_or(u32::MAX);
         out.extend(self.version.to_be_bytes());
-        out.extend(self.capacity.to_be_bytes());
+        out.extend(capacity.to_be_bytes());
         put_name(out, self.name);
         put_name(out, self.type_name);
         put_long_text(out, self.pattern, MAX_SUBJECT);
     }
 
-    pub(crate) fn decode(body: &'a [u8]) -> Result<Self, WireError> {
+    /// Reads one. Who asks for more room than `most` gets that.
+    pub(crate) fn decode(flags: u8, body: &'a [u8], most: usize) -> Result<Self, WireError> {
         let mut fields = Fields::new(Kind::Subscribe.text(), body);
+        let policy = match flags {
+            0 => SlowSubscriber::DropOldest,
+            1 => SlowSubscriber::DropNewest,
+            2 => SlowSubscriber::Disconnect,
+            _ => return Err(fields.bad("flag")),
+        };
+        let version = fields.u32()?;
+        let capacity = usize::try_from(fields.u32()?).unwrap_or(most);
         let subscribe = Subscribe {
-            version: fields.u32()?,
-            capacity: fields.u32()?,
+            version,
+            options: SubscriberOptions {
+                capacity: capacity.clamp(1, most.max(1)),
+                policy,
+            },
             name: fields.name("name")?,
             type_name: fields.name("type name")?,
             pattern: fields.long_text(MAX_SUBJECT, "pattern")?,

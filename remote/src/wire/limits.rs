@@ -8,7 +8,7 @@ pub const PROTOCOL_MAX: u16 = 1;
 /// The longest name of a node, an actor, a topic or a message type, in bytes.
 pub const MAX_NAME: usize = 255;
 /// The longest subject or pattern, in bytes.
-pub const MAX_SUBJECT: usize = 1_024;
+pub const MAX_SUBJECT: usize = callboard::topic::MAX_SUBJECT;
 /// The longest explanation that travels beside a failure, in bytes; longer ones are cut.
 pub(crate) const MAX_DETAIL: usize = 512;
 /// The largest body of a `Hello` or `Refuse`, in bytes: it is read before anything is known of the peer.

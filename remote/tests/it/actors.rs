@@ -13,59 +13,59 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
 #[message(reply = u64, name = "test.add")]
-pub struct Add(pub u64);
+pub(crate) struct Add(pub(crate) u64);
 
 /// Has the name of [`Add`] and a version that nobody here takes.
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = u64, name = "test.add", version = 2)]
-pub struct NewerAdd(pub u64);
+pub(crate) struct NewerAdd(pub(crate) u64);
 
 /// Has the name and version of [`Add`], and another shape.
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = u64, name = "test.add")]
-pub struct WrongShape(pub String);
+pub(crate) struct WrongShape(pub(crate) String);
 
 /// Has the name and version of [`Add`], and expects another answer.
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = String, name = "test.add")]
-pub struct WrongReply(pub u64);
+pub(crate) struct WrongReply(pub(crate) u64);
 
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = (), name = "test.unheard")]
-pub struct Unheard;
+pub(crate) struct Unheard;
 
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = Bytes, name = "test.echo")]
-pub struct Echo(pub Bytes);
+pub(crate) struct Echo(pub(crate) Bytes);
 
-pub type Bytes = Vec<u8>;
+pub(crate) type Bytes = Vec<u8>;
 
 /// Is answered when the test says so.
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
 #[message(reply = u64, name = "test.hold")]
-pub struct Hold(pub u64);
+pub(crate) struct Hold(pub(crate) u64);
 
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = (), name = "test.panic")]
-pub struct Panic;
+pub(crate) struct Panic;
 
 /// Asks what travelled beside it.
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = Seen, name = "test.look")]
-pub struct Look;
+pub(crate) struct Look;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
-    pub remaining: Option<Duration>,
-    pub key: Option<RequestKey>,
-    pub attempt: u32,
-    pub caller_retries: bool,
-    pub principal: Option<String>,
+pub(crate) struct Seen {
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) key: Option<RequestKey>,
+    pub(crate) attempt: u32,
+    pub(crate) caller_retries: bool,
+    pub(crate) principal: Option<String>,
 }
 
 /// What the actor did, and the asks it holds, as the test sees them.
 #[derive(Clone, Default)]
-pub struct Probe(Arc<Mutex<Inner>>);
+pub(crate) struct Probe(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -98,30 +98,24 @@ impl Probe {
         .await
     }
 
-    /// Waits until that many were added, and says which.
-    pub async fn added(&self, count: usize) -> Vec<u64> {
-        self.until(|inner| (inner.added.len() >= count).then(|| inner.added.clone()))
-            .await
-    }
-
-    pub fn added_now(&self) -> Vec<u64> {
+    pub(crate) fn added_now(&self) -> Vec<u64> {
         self.0.lock().added.clone()
     }
 
     /// Waits for an ask that is held, and takes it out.
-    pub async fn held(&self) -> (u64, Responder<u64>) {
+    pub(crate) async fn held(&self) -> (u64, Responder<u64>) {
         self.until(|inner| (!inner.held.is_empty()).then(|| inner.held.remove(0)))
             .await
     }
 
     /// Waits until that held ask was given up.
-    pub async fn withdrawn(&self, number: u64) {
+    pub(crate) async fn withdrawn(&self, number: u64) {
         self.until(|inner| inner.withdrawn.contains(&number).then_some(()))
             .await;
     }
 }
 
-pub struct Tester {
+pub(crate) struct Tester {
     probe: Probe,
     sum: u64,
 }
@@ -175,13 +169,13 @@ impl Handler<Look> for Tester {
 }
 
 /// A node that exposes a [`Tester`] as `tester`.
-pub fn tester(system: &System, name: &str) -> (Node, ActorRef<Tester>, Probe) {
+pub(crate) fn tester(system: &System, name: &str) -> (Node, ActorRef<Tester>, Probe) {
     let node = Node::new(system, name).unwrap();
     let (actor, probe) = expose_tester(&node);
     (node, actor, probe)
 }
 
-pub fn expose_tester(node: &Node) -> (ActorRef<Tester>, Probe) {
+pub(crate) fn expose_tester(node: &Node) -> (ActorRef<Tester>, Probe) {
     let probe = Probe::default();
     let inside = probe.clone();
     let make = move || Tester {
@@ -200,3 +194,13 @@ pub fn expose_tester(node: &Node) -> (ActorRef<Tester>, Probe) {
     node.expose::<Look>("tester", &actor.recipient()).unwrap();
     (actor, probe)
 }
+
+/// What is published in tests.
+#[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+#[message(name = "test.viewed")]
+pub(crate) struct Viewed(pub(crate) u64);
+
+/// Has the name of [`Viewed`] and another version.
+#[derive(Debug, Clone, Message, Serialize, Deserialize)]
+#[message(name = "test.viewed", version = 2)]
+pub(crate) struct NewerViewed(pub(crate) u64);

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 /// A way from a peer to a node.
-pub trait Wire: Send + 'static {
+pub(crate) trait Wire: Send + 'static {
     const BOUNDARY: Boundary;
 
     /// Makes a place where a node can be reached. Nobody is there yet.
@@ -25,11 +25,15 @@ pub trait Wire: Send + 'static {
 }
 
 /// A node that serves, and a peer that is connected to it.
-pub async fn connect<W: Wire>(system: &System, node: &Node) -> (W, Peer) {
+pub(crate) async fn connect<W: Wire>(system: &System, node: &Node) -> (W, Peer) {
     connect_with(system, node, LinkConfig::default()).await
 }
 
-pub async fn connect_with<W: Wire>(system: &System, node: &Node, config: LinkConfig) -> (W, Peer) {
+pub(crate) async fn connect_with<W: Wire>(
+    system: &System,
+    node: &Node,
+    config: LinkConfig,
+) -> (W, Peer) {
     let mut wire = W::new().await;
     wire.serve(node).await;
     let peer = wire.peer(system, config).await;
@@ -39,7 +43,7 @@ pub async fn connect_with<W: Wire>(system: &System, node: &Node, config: LinkCon
 
 /// In memory, so that it runs on the simulating executor too.
 #[derive(Clone, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     node: Arc<Mutex<Option<Node>>>,
 }
 
@@ -85,7 +89,7 @@ impl Wire for Memory {
 }
 
 /// Byte streams that somebody attaches, as a supervisor attaches a child's pipes.
-pub struct Attached {
+pub(crate) struct Attached {
     peer: Option<Peer>,
     node: Option<Node>,
 }
@@ -127,10 +131,10 @@ impl Wire for Attached {
 }
 
 /// A Unix socket in a directory of its own.
-pub struct Unix(PathBuf);
+pub(crate) struct Unix(PathBuf);
 
 /// A path that no other test uses.
-pub fn socket_path() -> PathBuf {
+pub(crate) fn socket_path() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let directory = std::env::temp_dir().join("callboard-remote-tests");
@@ -155,7 +159,7 @@ impl Wire for Unix {
 }
 
 /// TCP on a port of its own.
-pub struct Tcp(std::net::SocketAddr);
+pub(crate) struct Tcp(std::net::SocketAddr);
 
 impl Wire for Tcp {
     const BOUNDARY: Boundary = Boundary::Network;
