@@ -1,12 +1,13 @@
 //! The actors that live in the platform's own process.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::queue::Queue;
 use callboard::{ExitReason, StartFailure};
+use parking_lot::Mutex;
 
 use crate::index::{Entry, Index};
 use crate::ledger::{Charge, Ledger, LedgerError};
@@ -146,10 +147,7 @@ impl Handler<Enrol> for Enrolment {
         };
         let ledger = self.ledger.clone();
         let written = off_the_arbiter(move || match ledger {
-            Some(ledger) => ledger
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .append(&charge),
+            Some(ledger) => ledger.lock().append(&charge),
             None => Err(LedgerError::Closed),
         });
         let number = written

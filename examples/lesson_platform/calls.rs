@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use callboard::Verdict;
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 /// A part of a page, and with it the boundary that has to be crossed for it.
@@ -117,7 +117,7 @@ pub(crate) struct CallsOfPart {
 impl Calls {
     /// Counts one call: how long it took, and the verdict if it failed.
     pub(crate) fn record(&self, part: Part, took: Duration, failed: Option<Verdict>) {
-        let mut parts = self.parts.lock().unwrap_or_else(|e| e.into_inner());
+        let mut parts = self.parts.lock();
         let tally = parts.entry(part).or_default();
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         tally.micros.saturating_record(micros.max(1));
@@ -132,7 +132,7 @@ impl Calls {
 
     /// One row per part, the nearest boundary first.
     pub(crate) fn rows(&self) -> Vec<CallsOfPart> {
-        let parts = self.parts.lock().unwrap_or_else(|e| e.into_inner());
+        let parts = self.parts.lock();
         let row = |part: Part| {
             let tally = parts.get(&part)?;
             Some(CallsOfPart {

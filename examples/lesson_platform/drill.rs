@@ -7,10 +7,11 @@ mod judge;
 mod traffic;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::clock::{Clock, Instant, Sleep};
+use parking_lot::Mutex;
 
 use crate::calls::Part;
 use crate::platform::Platform;
@@ -86,13 +87,6 @@ impl Drill {
     }
 
     fn say(&self, what: &str) {
-        lock(&self.progress).say(what);
+        self.progress.lock().say(what);
     }
-}
-
-/// A panic elsewhere is no reason to stop counting.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -75,6 +75,7 @@ pub(crate) const LESSON_VIEWED: &str = "lesson.viewed";
 
 /// Published when a lesson was shown.
 #[derive(Debug, Clone, Message, Serialize, Deserialize)]
+#[message(name = "lessons.viewed", version = 1)]
 pub(crate) struct Viewed {
     pub(crate) slug: String,
 }

@@ -33,7 +33,7 @@ pub(crate) struct Related {
 
 /// The facts about all lessons, by slug.
 pub(crate) fn compute(library: &Library) -> BTreeMap<String, Metadata> {
-    let texts: Vec<Text> = library
+    let texts: Vec<Text<'_>> = library
         .lessons()
         .map(|lesson| Text::new(&lesson.slug, &lesson.title, &lesson.markdown))
         .collect();

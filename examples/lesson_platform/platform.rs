@@ -34,11 +34,11 @@ use workdir::WorkDir;
 
 /// How long a page waits for one of its parts, repetitions included. A page that is whole is better than
 /// one that isn't, and one that comes is better than both.
-const PART_DEADLINE: Duration = Duration::from_millis(300);
+const PART_DEADLINE: Duration = Duration::from_millis(400);
 /// An enrolment may take longer: somebody pays.
 const ENROL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long all parts have to answer for the first time.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How many views wait for the index workers; the oldest go first.
 const JOBS: usize = 1_024;
 
@@ -72,7 +72,7 @@ impl Platform {
         // ANCHOR: topic
         let viewed = Topic::start(system, LESSON_VIEWED);
         let node = Node::new(system, "academy")?;
-        //TMP node.expose_topic(LESSON_VIEWED, &viewed)?;
+        node.expose_topic(LESSON_VIEWED, &viewed)?;
         node.listen_unix(workdir.topic()).await?;
         // ANCHOR_END: topic
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use callboard::RequestKey;
 use futures::future::join_all;
 
-use super::{Drill, lock};
+use super::Drill;
 use crate::client::{Client, Response};
 use crate::web::RECEIPT;
 
@@ -40,12 +40,15 @@ impl Drill {
             .collect();
         for number in 0..LEARNERS {
             self.at(1.0 + 1.5 * number as f64).await;
+            if number == 0 {
+                self.say("enrolments begin: each learner repeats the same request 5 times or more");
+            }
             let form = format!(
                 "learner=Learner+{number}&lesson={}",
                 slugs[number % slugs.len()]
             );
             let key = RequestKey::new();
-            lock(&self.enrolments).keys.push(key);
+            self.enrolments.lock().keys.push(key);
             // ANCHOR: repeats
             let mut receipts = Vec::new();
             if number % 2 == 0 {
@@ -66,7 +69,6 @@ impl Drill {
                 )),
             }
             if number == 0 {
-                self.say("enrolments begin; each is repeated 6 times or more with the same key");
                 self.try_what_must_be_refused(key, &form).await;
             }
         }
@@ -75,7 +77,7 @@ impl Drill {
 
     /// The number of the receipt.
     async fn enrol(&self, key: RequestKey, form: &str) -> Result<String, String> {
-        lock(&self.enrolments).requests += 1;
+        self.enrolments.lock().requests += 1;
         let response = self.post(&key.to_string(), form).await?;
         match (response.status, response.header(RECEIPT)) {
             (200, Some(receipt)) => Ok(receipt.to_owned()),
@@ -88,7 +90,7 @@ impl Drill {
         let moment = self.clock.sleep(MID_FLIGHT);
         match client.post_and_hang_up("/enrol", &key, form, moment).await {
             Ok(()) => {
-                let mut enrolments = lock(&self.enrolments);
+                let mut enrolments = self.enrolments.lock();
                 enrolments.requests += 1;
                 enrolments.hung_up += 1;
             }
@@ -131,6 +133,6 @@ impl Drill {
     }
 
     fn wrong(&self, what: String) {
-        lock(&self.enrolments).wrong.push(what);
+        self.enrolments.lock().wrong.push(what);
     }
 }

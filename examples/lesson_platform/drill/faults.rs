@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Drill, Fault, lock};
+use super::{Drill, Fault};
 use crate::calls::Part;
 
 /// How often it is tried whether a part answers again.
@@ -50,7 +50,7 @@ impl Drill {
     }
 
     fn begin(&self, part: Part, what: String) -> usize {
-        let mut faults = lock(&self.faults);
+        let mut faults = self.faults.lock();
         faults.push(Fault {
             what,
             part,
@@ -77,8 +77,8 @@ impl Drill {
         while self.clock.now().since(from) < GIVE_UP {
             if is_new(self.platform.pid(part)) && self.platform.probe(part).await {
                 let now = self.clock.now();
-                lock(&self.faults)[fault].to = Some(now);
-                let away = now.since(lock(&self.faults)[fault].from);
+                self.faults.lock()[fault].to = Some(now);
+                let away = now.since(self.faults.lock()[fault].from);
                 self.say(&format!(
                     "{part} answers again, {:.2} s after the fault",
                     away.as_secs_f64()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Drill, Fault, Seen, lock};
+use super::{Drill, Fault, Seen};
 use crate::calls::readable;
 use crate::client::Client;
 use crate::ledger;
@@ -34,7 +34,7 @@ impl Drill {
         let mut broken = Vec::new();
         let searches = self.check_searches(&mut broken).await;
         let views = self.check_views(&mut broken).await;
-        lock(&self.progress).clear();
+        self.progress.lock().clear();
         println!();
         self.judge_pages(&mut broken);
         self.show_calls().await;
@@ -63,7 +63,7 @@ impl Drill {
     }
 
     fn judge_pages(&self, broken: &mut Vec<String>) {
-        let (seen, faults) = (lock(&self.seen), lock(&self.faults));
+        let (seen, faults) = (self.seen.lock(), self.faults.lock());
         let total = tally(&seen, &faults);
         let mut pages = Table::new(0, ["pages", "full", "degraded", "failed"]);
         pages.row([seen.len() as u64, total.full, total.degraded, total.failed].map(thousands));
@@ -153,7 +153,7 @@ impl Drill {
     async fn judge_enrolments(&self, broken: &mut Vec<String>) {
         let path = self.platform.ledger();
         let charges = tokio::task::spawn_blocking(move || ledger::read(&path)).await;
-        let enrolments = lock(&self.enrolments);
+        let enrolments = self.enrolments.lock();
         broken.extend(enrolments.wrong.iter().cloned());
         let charges = match charges {
             Ok(Ok(charges)) => charges,
@@ -168,7 +168,7 @@ impl Drill {
             match by_key.get(key) {
                 Some(1) => {}
                 Some(times) => {
-                    broken.push(format!("the enrolment {key} was charged {times} times"))
+                    broken.push(format!("the enrolment {key} was charged {times} times"));
                 }
                 None => broken.push(format!("the enrolment {key} was not charged")),
             }

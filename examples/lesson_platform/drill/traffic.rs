@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, join_all, select};
 
-use super::{CLIENTS, Drill, LENGTH, PAGES, Seen, lock};
+use super::{CLIENTS, Drill, LENGTH, PAGES, Seen};
 use crate::calls::Part;
 use crate::client::{Client, Response};
 use crate::lessons::Lesson;
@@ -82,7 +82,7 @@ impl Drill {
     }
 
     fn note(&self, seen: Seen) {
-        let mut all = lock(&self.seen);
+        let mut all = self.seen.lock();
         all.push(seen);
         let degraded = all
             .iter()
@@ -90,7 +90,7 @@ impl Drill {
             .count();
         let failed = all.iter().filter(|seen| seen.page.is_err()).count();
         let note = format!("pages, {degraded} degraded, {failed} failed");
-        lock(&self.progress).update(all.len(), note);
+        self.progress.lock().update(all.len(), note);
     }
 }
 

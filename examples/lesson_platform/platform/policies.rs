@@ -24,7 +24,7 @@ impl Default for Policies {
                 .attempts(4)
                 .base(Duration::from_millis(30))
                 .cap(Duration::from_millis(120))
-                .attempt_timeout(Duration::from_millis(150))
+                .attempt_timeout(Duration::from_millis(200))
         };
         Policies {
             local: RetryPolicy::new("same process").attempts(2),

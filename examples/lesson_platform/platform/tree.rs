@@ -80,11 +80,11 @@ impl Tree {
         // ANCHOR: sidecar
         // A pipe: the supervisor starts the process, and each start brings a new byte stream.
         let lessons = folder.to_owned();
-        let sidecar = Peer::attached(system, THUMBNAILS);
+        let sidecar = Peer::attached_with(system, THUMBNAILS, patient());
         let link = sidecar.clone();
         let thumbnails_place = ProcessPlace::new(
             system,
-            child(Role::Thumbnails {
+            child(&Role::Thumbnails {
                 lessons: lessons.clone(),
             })?,
             move |stream, _| link.attach(stream),
@@ -97,7 +97,7 @@ impl Tree {
             socket: workdir.views(),
             topic: workdir.topic(),
         };
-        let views_place = ProcessPlace::new(system, child(role)?, |mut stream, _| {
+        let views_place = ProcessPlace::new(system, child(&role)?, |mut stream, _| {
             // Its standard input is its lifeline: held for as long as it runs.
             tokio::spawn(async move { while stream.read_u8().await.is_ok() {} });
         });
@@ -107,7 +107,7 @@ impl Tree {
         let service = Peer::dialled(system, announced.clone(), eager());
         let metadata_place = ProcessPlace::new(
             system,
-            child(Role::Metadata { lessons })?,
+            child(&Role::Metadata { lessons })?,
             move |stream, _| {
                 let announced = announced.clone();
                 tokio::spawn(async move { announced.listen(stream).await });
@@ -164,10 +164,17 @@ fn worker(
 }
 
 /// This same executable, in another role.
-fn child(role: Role) -> std::io::Result<ProcessSpec> {
+fn child(role: &Role) -> std::io::Result<ProcessSpec> {
     let name = role.name();
     let program = std::env::current_exe()?;
     Ok(ProcessSpec::new(program).args(role.to_args()).label(name))
+}
+
+/// The sidecar answers once it has made all its thumbnails, which takes a slow machine a while.
+fn patient() -> LinkConfig {
+    let mut config = LinkConfig::default();
+    config.handshake_timeout = Duration::from_secs(30);
+    config
 }
 
 /// Neighbours on this host are dialled again soon: they are back in a moment, or not at all.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use callboard::RequestKey;
 
@@ -24,10 +24,6 @@ impl WorkDir {
             .create(&path)
             .map_err(named)?;
         Ok(WorkDir { path })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Where the platform's topic is subscribed to.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use callboard::prelude::*;
-use callboard::remote::{Node, Peer, stdin_closed};
-use callboard::topic::{SubscriberOptions, TopicEvent};
+use callboard::remote::{Node, Peer, RemoteEvent, stdin_closed};
 use futures::StreamExt;
 
 use crate::messages::{GetViews, LESSON_VIEWED, Viewed};
@@ -16,20 +15,19 @@ use crate::services::VIEWS;
 pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> callboard::Result<()> {
     let views = system.start(Views::default());
 
-    /*TMP let platform = Peer::unix(system, topic);
-    let mut viewed = platform
-        .subscribe::<Viewed>(LESSON_VIEWED, ">", SubscriberOptions::default())
-        .await?;
+    let platform = Peer::unix(system, topic);
+    let mut viewed = platform.subscribe::<Viewed>(LESSON_VIEWED, LESSON_VIEWED)?;
+    viewed.ready().await?;
     let counter = views.clone();
     system.spawn(Placement::Spread, move || async move {
         while let Some(event) = viewed.next().await {
-            if let TopicEvent::Message { value, .. } = event
+            if let RemoteEvent::Message { value, .. } = event
                 && counter.tell(value).await.is_err()
             {
                 return;
             }
         }
-    });*/
+    });
 
     // Only now: whoever is answered can rely on views being counted.
     let node = Node::new(system, VIEWS)?;
