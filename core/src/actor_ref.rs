@@ -15,6 +15,7 @@ use crate::admission::Admitted;
 use crate::boundary::{Boundary, Verdict};
 use crate::cell::Cell;
 use crate::clock::Instant;
+use crate::counters::DropReason;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind, SendError};
 use crate::id::{ActorId, Incarnation};
@@ -100,6 +101,19 @@ impl<A: Actor> ActorRef<A> {
         How: 'static,
     {
         self.recipient().try_tell(message)
+    }
+
+    /// Puts a message into room of its own, past the bound: for what was promised room before.
+    pub(crate) fn tell_reserved<M, How>(&self, message: M)
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        let letter = Letter::<M, How>::boxed(Envelope::tell(message));
+        if let Err(record) = self.cell.mailbox.push_reserved(letter) {
+            record.discard(DropReason::Stopped, &self.cell);
+        }
     }
 
     /// Sends a message and waits for the answer. See [`Ask`].

@@ -159,14 +159,8 @@ impl<A: Actor> Context<A> {
     where
         A: Handler<Terminated>,
     {
-        let me = Arc::clone(&self.cell);
-        other.watch(Box::new(move |notice| {
-            let letter =
-                Letter::<Terminated, crate::actor::ByReturn>::boxed(Envelope::tell(notice));
-            if let Err(record) = me.mailbox.push_reserved(letter) {
-                record.discard(DropReason::Stopped, &me);
-            }
-        }));
+        let me = self.me();
+        other.watch(Box::new(move |notice| me.tell_reserved(notice)));
     }
 
     pub(crate) fn cell(&self) -> &Cell<A> {

@@ -29,6 +29,7 @@ mod letter;
 mod mailbox;
 mod message;
 mod place;
+pub mod queue;
 mod responder;
 mod route;
 mod run_loop;
@@ -36,6 +37,7 @@ mod send;
 mod spawn;
 mod system;
 pub mod testing;
+pub mod topic;
 mod watch;
 
 pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};

@@ -135,7 +135,7 @@ impl<M: Message> IntoFuture for Tell<M> {
     type IntoFuture = Sending<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Sending(Box::pin(self.send()))
+        Sending::new(self.send())
     }
 }
 
@@ -263,13 +263,19 @@ impl<M: Message> IntoFuture for Ask<M> {
     type IntoFuture = Sending<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Sending(Box::pin(self.send()))
+        Sending::new(self.send())
     }
 }
 
 /// The future of a [`Tell`] or an [`Ask`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Sending<T>(BoxFuture<'static, T>);
+
+impl<T> Sending<T> {
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Sending(Box::pin(future))
+    }
+}
 
 impl<T> Future for Sending<T> {
     type Output = T;
