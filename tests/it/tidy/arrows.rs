@@ -1,0 +1,94 @@
+//! Which crate may know which.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::source_tree::{assert_none, root};
+
+/// Each package of the workspace, and the packages of the workspace it may depend on.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("callboard-macros", &[]),
+    ("callboard-core", &["callboard-macros"]),
+    ("callboard-store", &["callboard-core"]),
+    (
+        "callboard-supervision",
+        &["callboard-core", "callboard-store"],
+    ),
+    ("callboard-remote", &["callboard-core"]),
+    ("callboard-nats", &["callboard-core", "callboard-remote"]),
+    ("callboard-console", &["callboard-core", "callboard-remote"]),
+    (
+        "callboard",
+        &[
+            "callboard-core",
+            "callboard-store",
+            "callboard-supervision",
+            "callboard-remote",
+            "callboard-nats",
+            "callboard-console",
+        ],
+    ),
+    ("callboard-guide", &["callboard"]),
+];
+
+/// How many crates `core` may bring along, itself included.
+const CORE_CRATES: usize = 70;
+
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .arg("--offline")
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?}: {complaint}");
+    String::from_utf8(output.stdout).expect("cargo speaks UTF-8")
+}
+
+#[test]
+fn crates_depend_on_each_other_only_along_the_arrows() {
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("cargo's metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let name_of = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    let ours: BTreeSet<String> = packages.iter().map(name_of).collect();
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = name_of(package);
+        let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| *known == name) else {
+            problems.push(format!("{name} has no arrows here yet"));
+            continue;
+        };
+        // Dependencies of tests and build scripts count as well.
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let target = name_of(dependency);
+            if ours.contains(&target) && !allowed.contains(&target.as_str()) {
+                problems.push(format!("{name} -> {target}"));
+            }
+        }
+    }
+    assert_none(
+        "these crates of the workspace must not know each other:",
+        &problems,
+    );
+}
+
+#[test]
+fn core_brings_few_crates_along() {
+    let package = ["-p", "callboard-core"];
+    let shape = ["-e", "normal", "--prefix", "none", "--format", "{p}"];
+    let tree = cargo(&[&["tree"][..], &package, &shape].concat());
+    // A crate that is shown before comes again with a mark behind it.
+    let crates: BTreeSet<&str> = tree
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)"))
+        .collect();
+    assert!(
+        crates.len() < CORE_CRATES,
+        "callboard-core brings {} crates: {crates:#?}",
+        crates.len()
+    );
+}
