@@ -85,11 +85,7 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
         let mut life = self.life.lock();
         life.incarnation = life.incarnation.next();
-        let incarnation = life.incarnation;
-        drop(life);
-        // Signals were meant for the incarnation before.
-        while self.mailbox.take_control().is_some() {}
-        incarnation
+        life.incarnation
     }
 
     pub(crate) fn incarnation(&self) -> Incarnation {

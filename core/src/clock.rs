@@ -136,13 +136,11 @@ impl Clock {
     ///
     /// # Cancel safety
     /// Dropping it takes the timer away.
-    #[must_use]
     pub fn sleep(&self, span: Duration) -> Sleep {
         self.sleep_until(self.now() + span)
     }
 
     /// Completes at `due`; never, if `due` is [`Instant::FAR`]. Works on any runtime, and on none.
-    #[must_use]
     pub fn sleep_until(&self, due: Instant) -> Sleep {
         Sleep {
             clock: self.clone(),

@@ -131,6 +131,8 @@ where
     }
 
     fn start(&self, on_event: OnChildEvent) {
+        // Signals that are still there were meant for the incarnation before.
+        while self.cell.mailbox.take_control().is_some() {}
         let incarnation = self.cell.begin_incarnation();
         let mut report = Report {
             on_event,

@@ -1,1 +1,176 @@
+//! Queue actors: limits, order, and callers that give up.
 
+use std::collections::VecDeque;
+
+use futures::FutureExt;
+use futures::future::join_all;
+
+use super::*;
+use crate::counters::DropReason;
+use crate::{Entropy, Simulation};
+
+#[callboard::test(both)]
+async fn g21_each_item_goes_to_exactly_one_poller(system: System) {
+    let queue = Queue::bounded(&system, "q", 8);
+    let pollers = (0..4).map(|_| {
+        let queue = queue.clone();
+        async move {
+            let mut got = Vec::new();
+            while let Some(item) = queue
+                .poll()
+                .deadline(Duration::from_millis(200))
+                .await
+                .unwrap()
+            {
+                got.push(item);
+            }
+            got
+        }
+    });
+    let offering = async {
+        for n in 0..100_u32 {
+            queue.offer(n).await.unwrap();
+        }
+    };
+    let (got, ()) = futures::join!(join_all(pollers), offering);
+    assert!(got.iter().all(|items| items.is_sorted()));
+    let mut all: Vec<u32> = got.into_iter().flatten().collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..100).collect::<Vec<_>>());
+}
+
+#[callboard::test(both)]
+async fn a_zero_deadline_does_not_wait(system: System) {
+    let queue = Queue::bounded(&system, "q", 1);
+    assert_eq!(queue.poll().deadline(Duration::ZERO).await.unwrap(), None);
+    assert_eq!(queue.offer(1).deadline(Duration::ZERO).await.unwrap(), 1);
+    let error = queue.offer(2).deadline(Duration::ZERO).await.unwrap_err();
+    assert_eq!(
+        (error.failure.kind(), error.item),
+        (FailureKind::Full, Some(2))
+    );
+}
+
+#[callboard::test(both)]
+async fn g06_an_offer_that_waited_too_long_gives_its_item_back(system: System) {
+    let queue = Queue::bounded(&system, "q", 1);
+    queue.offer(1).await.unwrap();
+    let error = queue
+        .offer(2)
+        .deadline(Duration::from_millis(10))
+        .await
+        .unwrap_err();
+    assert_eq!(error.item, Some(2));
+    assert_eq!(error.failure.verdict(), crate::Verdict::NotExecuted);
+    assert_eq!(queue.poll().await.unwrap(), Some(1));
+    assert_eq!(queue.offer(3).await.unwrap(), 2);
+}
+
+#[callboard::test(both)]
+async fn a_poller_that_gave_up_takes_no_item_with_it(system: System) {
+    let queue = Queue::bounded(&system, "q", 4);
+    for round in 0..20_u32 {
+        let mut poll = Box::pin(queue.poll().into_future());
+        assert!(poll.as_mut().now_or_never().is_none());
+        queue.offer(round).await.unwrap();
+        // By now the item may be on its way to the poller, which goes.
+        drop(poll);
+        assert_eq!(queue.poll().await.unwrap(), Some(round));
+    }
+    let state = queue.state().await.unwrap();
+    assert_eq!((state.len, state.offered, state.polled), (0, 20, 20));
+}
+
+#[callboard::test(both)]
+async fn room_handed_to_an_offerer_that_gave_up_goes_to_the_next(system: System) {
+    let queue = Queue::bounded(&system, "q", 1);
+    queue.offer(0).await.unwrap();
+    let mut first = Box::pin(queue.offer(1).into_future());
+    let mut second = Box::pin(queue.offer(2).into_future());
+    // Both are in line once the queue has answered a later question.
+    while queue.state().await.unwrap().waiting_offerers < 2 {
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+    }
+    assert_eq!(queue.poll().await.unwrap(), Some(0));
+    drop(first);
+    second.await.unwrap();
+    assert_eq!(queue.poll().await.unwrap(), Some(2));
+}
+
+#[callboard::test(both)]
+async fn g03_a_circular_queue_drops_its_oldest_and_counts_it(system: System) {
+    let queue = Queue::circular(&system, "q", 2);
+    for n in 0..5 {
+        queue.offer(n).await.unwrap();
+    }
+    assert_eq!(queue.poll().await.unwrap(), Some(3));
+    assert_eq!(queue.poll().await.unwrap(), Some(4));
+    assert_eq!(queue.state().await.unwrap().dropped, 3);
+    assert_eq!(system.counters().drops(DropReason::DropOldest), 3);
+}
+
+#[callboard::test(both)]
+async fn g07_whoever_waits_at_a_queue_that_ends_is_told(system: System) {
+    let queue: Queue<u32> = Queue::bounded(&system, "q", 1);
+    let mut poll = Box::pin(queue.poll().into_future());
+    assert!(poll.as_mut().now_or_never().is_none());
+    queue.state().await.unwrap();
+    queue.stop();
+    assert_eq!(poll.await.unwrap_err().kind(), FailureKind::Stopped);
+
+    let queue = Queue::bounded(&system, "q", 1);
+    queue.offer("kept").await.unwrap();
+    let mut offer = Box::pin(queue.offer("waits").into_future());
+    while queue.state().await.unwrap().waiting_offerers == 0 {
+        assert!(offer.as_mut().now_or_never().is_none());
+    }
+    queue.stop();
+    assert_eq!(offer.await.unwrap_err().item, Some("waits"));
+    queue.actor.wait().await;
+    let letters = system.dead_letters().take();
+    assert!(
+        letters
+            .iter()
+            .any(|letter| letter.message.downcast_ref() == Some(&"kept"))
+    );
+}
+
+/// Random offers, polls and cancellations against a plain list, 200 seeds.
+#[test]
+fn g24_a_queue_is_first_in_first_out_like_its_model() {
+    for seed in 0..200 {
+        let mut simulation = Simulation::new(seed);
+        let system = simulation.system().clone();
+        simulation.block_on(async move {
+            let choice = Entropy::seeded(seed);
+            let queue = Queue::bounded(&system, "q", 4);
+            let mut model = VecDeque::new();
+            for n in 0..200_u64 {
+                match choice.below(4) {
+                    0 | 1 => match queue.offer(n).deadline(Duration::ZERO).await {
+                        Ok(_) => model.push_back(n),
+                        Err(error) => {
+                            assert_eq!((model.len(), error.item), (4, Some(n)), "seed {seed}");
+                        }
+                    },
+                    2 => {
+                        let got = queue.poll().deadline(Duration::ZERO).await.unwrap();
+                        assert_eq!(got, model.pop_front(), "seed {seed}");
+                    }
+                    _ => {
+                        let mut poll = Box::pin(queue.poll().into_future());
+                        let _ = poll.as_mut().now_or_never();
+                        if choice.below(2) == 0 {
+                            queue.state().await.unwrap();
+                        }
+                        drop(poll);
+                        // What was on its way is back in its place before the next question.
+                        queue.state().await.unwrap();
+                    }
+                }
+            }
+            assert_eq!(queue.state().await.unwrap().len, model.len(), "seed {seed}");
+        });
+    }
+}

@@ -1,1 +1,99 @@
+//! A slot gets one outcome, whoever ends it first (G7, G8).
 
+use futures::FutureExt;
+
+use super::*;
+
+fn slot() -> (Responder<u32>, ReplySlot<u32>, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    let (responder, slot) = Responder::slot(Arc::clone(&counters));
+    (responder, slot, counters)
+}
+
+#[test]
+fn g07_the_reply_arrives() {
+    let (responder, slot, _) = slot();
+    responder.send(7);
+    assert_eq!(slot.now_or_never(), Some(Ok(7)));
+}
+
+#[test]
+fn g07_a_responder_dropped_before_the_handler_began_says_not_executed() {
+    let (responder, slot, _) = slot();
+    drop(responder);
+    let failure = slot.now_or_never().unwrap().unwrap_err();
+    assert_eq!(
+        (failure.kind(), failure.verdict()),
+        (FailureKind::Stopped, Verdict::NotExecuted)
+    );
+}
+
+#[test]
+fn g07_a_responder_dropped_by_its_handler_says_no_answer() {
+    let (mut responder, slot, _) = slot();
+    assert!(responder.progress(Verdict::Executed));
+    drop(responder);
+    let failure = slot.now_or_never().unwrap().unwrap_err();
+    assert_eq!(
+        (failure.kind(), failure.verdict()),
+        (FailureKind::NoAnswer, Verdict::Executed)
+    );
+}
+
+#[test]
+fn g07_a_responder_dropped_by_a_panic_says_panicked() {
+    let (mut responder, slot, _) = slot();
+    assert!(responder.progress(Verdict::Executed));
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _responder = responder;
+        panic!("boom");
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(
+        slot.now_or_never().unwrap().unwrap_err().kind(),
+        FailureKind::Panicked
+    );
+}
+
+#[test]
+fn g08_a_reply_after_the_withdrawal_is_counted_and_reaches_nobody() {
+    let (mut responder, slot, counters) = slot();
+    assert!(responder.progress(Verdict::Executed));
+    assert_eq!(slot.withdraw().unwrap_err(), Verdict::Executed);
+    responder.send(7);
+    assert_eq!(counters.drops(DropReason::LateReply), 1);
+}
+
+#[test]
+fn g09_a_withdrawn_request_is_not_begun() {
+    let (mut responder, slot, counters) = slot();
+    assert_eq!(slot.withdraw().unwrap_err(), Verdict::NotExecuted);
+    assert!(!responder.progress(Verdict::Executed));
+    drop(responder);
+    assert_eq!(counters.drops(DropReason::LateReply), 0);
+}
+
+#[test]
+fn a_withdrawal_that_comes_too_late_gets_the_outcome() {
+    let (responder, slot, _) = slot();
+    responder.send(7);
+    assert_eq!(slot.withdraw(), Ok(Ok(7)));
+}
+
+#[test]
+fn the_hook_runs_when_the_asker_gives_up_and_only_then() {
+    let calls = Arc::new(Mutex::new(0));
+    for give_up in [true, false] {
+        let (mut responder, slot, _) = slot();
+        let seen = Arc::clone(&calls);
+        responder.on_withdraw(move || *seen.lock() += 1);
+        if give_up {
+            drop(slot);
+            responder.send(1);
+        } else {
+            responder.send(1);
+            drop(slot);
+        }
+    }
+    assert_eq!(*calls.lock(), 1);
+}

@@ -1,0 +1,14 @@
+//! The guarantees of core, as tests on both executors.
+#![allow(missing_docs)]
+
+extern crate callboard_core as callboard;
+
+mod answers;
+mod bounds;
+mod common;
+mod deadlines;
+mod ends;
+mod faults;
+mod order;
+mod places;
+mod watches;
