@@ -12,7 +12,7 @@ macro_rules! transcripts {
     ($($name:ident: $path:literal),* $(,)?) => {
         $(
             #[path = $path]
-            #[allow(dead_code)] // its `main`
+            #[allow(dead_code, unreachable_pub)] // a program, so with a `main`
             mod $name;
 
             #[test]

@@ -78,6 +78,22 @@ fn the_planned_list_is_sorted_and_names_guarantees() {
 }
 
 #[test]
+fn the_appendix_says_of_each_number_whether_it_is_planned() {
+    let mut rows = Vec::new();
+    let mut called_planned = Vec::new();
+    for line in text_of(LIST).lines() {
+        if let Some(number) = line.strip_prefix("| G").and_then(leading_number) {
+            rows.push(number);
+            if line.contains("| planned |") {
+                called_planned.push(number);
+            }
+        }
+    }
+    assert_eq!(rows, (1..=LAST).collect::<Vec<_>>(), "the rows of {LIST}");
+    assert_eq!(called_planned, planned(), "{LIST} and {PLANNED} differ");
+}
+
+#[test]
 fn every_guarantee_that_is_not_planned_has_a_test() {
     let planned: BTreeSet<u32> = planned().into_iter().collect();
     let tested = tested();

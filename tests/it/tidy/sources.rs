@@ -8,7 +8,7 @@ const UNSAFE: &[&str] = &[];
 /// The only place that reads the machine's clock.
 const CLOCK: &str = "core/src/clock.rs";
 
-/// Where MessagePack is known.
+/// Where the payload format is known.
 const MESSAGE_PACK: &[&str] = &[
     "core/src/codec.rs",
     "remote/src/wire.rs",
