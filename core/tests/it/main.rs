@@ -1,5 +1,5 @@
 //! The guarantees of core, as tests on both executors.
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 extern crate callboard_core as callboard;
 
