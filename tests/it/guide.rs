@@ -141,13 +141,12 @@ fn every_chapter_is_in_the_summary_and_is_doctested() {
 }
 
 #[test]
-fn every_anchor_of_an_example_is_shown_in_a_chapter() {
+fn every_anchor_of_a_small_example_is_shown_in_a_chapter() {
+    // A large example may have anchors for chapters to come.
+    let is_small = |path: &str| Path::new(path).parent() == Some(Path::new("examples"));
     let chapters = chapters();
     let mut problems = Vec::new();
-    for file in files()
-        .iter()
-        .filter(|file| file.path.starts_with("examples/"))
-    {
+    for file in files().iter().filter(|file| is_small(&file.path)) {
         let anchors = file
             .text
             .lines()
@@ -212,5 +211,4 @@ fn a_fence_that_nothing_checks_is_found() {
     check("```text\nhello\n```", "must be");
     check("```sh\ncargo run --example gone\n```", "no example");
     check("```sh\nmake\n```", "not a command");
-    assert!(Path::new(CHAPTERS).is_relative());
 }
