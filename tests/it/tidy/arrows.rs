@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::source_tree::{assert_none, root};
+use crate::source_tree::{assert_none, root, text_of};
 
 /// Each package of the workspace, and the packages of the workspace it may depend on.
 const ARROWS: [(&str, &[&str]); 9] = [
@@ -47,15 +47,23 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("cargo speaks UTF-8")
 }
 
-#[test]
-fn crates_depend_on_each_other_only_along_the_arrows() {
+/// The packages of the workspace, as cargo describes them.
+fn packages() -> Vec<Value> {
     let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_str(&metadata).expect("cargo's metadata is JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
-    let name_of = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+fn name_of(value: &Value) -> String {
+    value["name"].as_str().expect("a name").to_owned()
+}
+
+#[test]
+fn crates_depend_on_each_other_only_along_the_arrows() {
+    let packages = packages();
     let ours: BTreeSet<String> = packages.iter().map(name_of).collect();
     let mut problems = Vec::new();
-    for package in packages {
+    for package in &packages {
         let name = name_of(package);
         let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| *known == name) else {
             problems.push(format!("{name} has no arrows here yet"));
@@ -71,6 +79,20 @@ fn crates_depend_on_each_other_only_along_the_arrows() {
     }
     assert_none(
         "these crates of the workspace must not know each other:",
+        &problems,
+    );
+}
+
+#[test]
+fn the_map_shows_every_crate() {
+    let map = text_of("ARCHITECTURE.md");
+    let problems: Vec<String> = packages()
+        .iter()
+        .map(name_of)
+        .filter(|name| name != "callboard" && !map.contains(&format!("(`{name}`)")))
+        .collect();
+    assert_none(
+        "crates without a place on ARCHITECTURE.md's code map:",
         &problems,
     );
 }
