@@ -28,7 +28,8 @@ pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
     meta: Meta,
     /// Made with the first task.
-    tasks: Option<Tasks>,
+        tasks: Option<Tasks>,
+    failure: Option<String>,
 }
 
 impl<A: Actor> Context<A> {
@@ -37,6 +38,7 @@ impl<A: Actor> Context<A> {
             cell,
             meta: Meta::default(),
             tasks: None,
+            failure: None,
         }
     }
 
@@ -85,6 +87,15 @@ impl<A: Actor> Context<A> {
     /// Ends this actor after the message in hand; what is queued goes to dead letters (G11).
     pub fn stop(&mut self) {
         self.cell.signal(crate::mailbox::Control::Stop);
+    }
+
+        /// Ends this actor after the message in hand as [`Failed`](crate::ExitReason::Failed): a failure that
+    /// was noticed, where a panic is one that wasn't. A supervisor treats both alike. As after a panic
+    /// [`stopped`](Actor::stopped) doesn't run; what is queued is kept for the next incarnation, if
+    /// there is one (G13).
+    pub fn fail(&mut self, why: impl Into<String>) {
+        self.failure.get_or_insert_with(|| why.into());
+        self.cell.signal(crate::mailbox::Control::Fail);
     }
 
     /// Completes after `span`, in the system's time.
@@ -161,6 +172,10 @@ impl<A: Actor> Context<A> {
     {
         let me = self.me();
         other.watch(Box::new(move |notice| me.tell_reserved(notice)));
+    }
+
+        pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     #[inline]

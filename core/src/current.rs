@@ -1,8 +1,9 @@
-//! What the code that runs now works on: the deadline of its request, and how deep it is in hand-offs.
+//! What the code that runs now works on: what its request hands down, and how deep it is in hand-offs.
 
 use std::cell::Cell;
 
 use crate::clock::Instant;
+use crate::envelope::Meta;
 
 /// How many bytes of stack hand-offs may take in a row.
 const STACK: usize = 128 * 1_024;
@@ -10,8 +11,24 @@ const STACK: usize = 128 * 1_024;
 /// lets others run.
 const STREAK: u32 = 64;
 
+/// What the request in hand hands down to what is asked in turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Inherited {
+    deadline: Option<Instant>,
+    caller_retries: bool,
+}
+
+impl Inherited {
+    const NOTHING: Inherited = Inherited { deadline: None, caller_retries: false };
+
+    #[inline]
+    pub(crate) fn of(meta: &Meta) -> Self {
+        Inherited { deadline: meta.deadline, caller_retries: meta.caller_retries() }
+    }
+}
+
 thread_local! {
-    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static REQUEST: Cell<Inherited> = const { Cell::new(Inherited::NOTHING) };
     static KILLING: Cell<bool> = const { Cell::new(false) };
     /// The stack address where the first of the hand-offs that are running began; 0 if none is.
     static BASE: Cell<usize> = const { Cell::new(0) };
@@ -21,13 +38,19 @@ thread_local! {
 /// The deadline of the request in hand: what a handler asks in turn inherits it (G9).
 #[inline]
 pub(crate) fn inherited_deadline() -> Option<Instant> {
-    DEADLINE.with(Cell::get)
+    REQUEST.get().deadline
 }
 
-/// Sets the deadline of the request in hand, and returns the one before.
+/// Whether whoever asked for the request in hand retries: what a handler asks in turn says so too (G18).
 #[inline]
-pub(crate) fn set_deadline(deadline: Option<Instant>) -> Option<Instant> {
-    DEADLINE.with(|current| current.replace(deadline))
+pub(crate) fn caller_retries() -> bool {
+    REQUEST.get().caller_retries
+}
+
+/// Sets the request in hand, and returns the one before.
+#[inline]
+pub(crate) fn set_request(request: Inherited) -> Inherited {
+    REQUEST.replace(request)
 }
 
 /// Runs `drop_it`, which drops a handler because its actor is being killed.

@@ -31,6 +31,7 @@ mod mailbox;
 mod message;
 mod panics;
 mod place;
+pub mod process;
 pub mod queue;
 mod responder;
 mod route;
@@ -62,7 +63,9 @@ pub use message::{Message, WireMessage};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
 pub use responder::{Outcome, ReplySink, Responder};
 pub use route::{Refused, Route};
-pub use send::{Ask, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling};
+pub use send::{
+    Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,
+};
 pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, OnEnd, Terminated, Watch};

@@ -45,6 +45,8 @@ pub enum Overflow {
 pub(crate) enum Control {
     /// End after the message in hand; the rest goes to dead letters.
     Stop,
+    /// End after the message in hand, as failed: the actor said so.
+    Fail,
     /// End at the next `.await`.
     Kill,
 }
@@ -54,6 +56,7 @@ const STOP: u8 = 1;
 const KILL: u8 = 2;
 const DRAIN: u8 = 4;
 const CLOSED: u8 = 8;
+const FAIL: u8 = 16;
 
 /// Why a push did not put the record in. The record comes back.
 pub(crate) enum Rejected<T> {
@@ -217,6 +220,7 @@ impl<K: Kind> Mailbox<K> {
         let bit = match control {
             Control::Stop => STOP,
             Control::Kill => KILL,
+            Control::Fail => FAIL,
         };
         let mut inner = self.inner.lock();
         if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
@@ -248,12 +252,14 @@ impl<K: Kind> Mailbox<K> {
         !std::mem::replace(&mut inner.scheduled, true)
     }
 
-    /// The signal to act on now: a kill before a stop.
+    /// The signal to act on now: a kill before all, a stop after all.
     #[inline]
     pub(crate) fn signal(&self) -> Option<Control> {
         let signals = self.signals.load(Ordering::Acquire);
         if signals & KILL != 0 {
             Some(Control::Kill)
+        } else if signals & FAIL != 0 {
+            Some(Control::Fail)
         } else if signals & STOP != 0 {
             Some(Control::Stop)
         } else {
@@ -268,7 +274,7 @@ impl<K: Kind> Mailbox<K> {
     /// Takes back the signals that were meant for the incarnation before.
     pub(crate) fn clear_signals(&self) {
         let _inner = self.inner.lock();
-        self.signals.fetch_and(!(STOP | KILL), Ordering::AcqRel);
+        self.signals.fetch_and(!(STOP | KILL | FAIL), Ordering::AcqRel);
     }
 
     /// Whether nothing waits and nothing is signalled: the actor, if it is idle, could handle a message of
@@ -325,7 +331,7 @@ impl<K: Kind> Mailbox<K> {
         let busy = if awaiting {
             signals & KILL != 0 || woken()
         } else {
-            signals & (STOP | KILL) != 0 || !inner.inbox.is_empty()
+            signals & (STOP | KILL | FAIL) != 0 || !inner.inbox.is_empty()
         };
         if !busy {
             inner.scheduled = false;

@@ -43,6 +43,8 @@ enum Limit {
     /// The default of the boundary for an ask; none for a tell.
     Default,
     Within(Duration),
+    /// A point that was resolved before.
+    At(Instant),
     Never,
 }
 
@@ -54,6 +56,7 @@ impl Limit {
             // A default is a round number: a tick more or less doesn't matter.
             Limit::Default => default.map(|span| clock.coarse_now() + span),
             Limit::Within(span) => Some(clock.now() + span),
+            Limit::At(at) => return Some(at),
             Limit::Never => return None,
         };
         match (own, current::inherited_deadline()) {
@@ -248,6 +251,24 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         self
     }
 
+    /// Takes the ask apart, for a policy that sends it more than once or to somebody else. What is
+    /// inherited from the request that is being handled is resolved here: its deadline (G9), and that its
+    /// caller retries (G18). So call it where the ask would be awaited.
+    #[must_use]
+    #[inline]
+    pub fn into_parts(self) -> AskParts<M, R> {
+        let Ask { route, message, mut meta, limit, kept, .. } = self;
+        let default = match route.boundary() {
+            Boundary::SameThread | Boundary::SameProcess => DEFAULT_LOCAL_DEADLINE,
+            Boundary::SameHost | Boundary::Network => DEFAULT_REMOTE_DEADLINE,
+        };
+        meta.deadline = limit.resolve(route.system().clock(), Some(default));
+        if current::caller_retries() {
+            meta.set_caller_retries();
+        }
+        AskParts { route, message, meta, kept }
+    }
+
     /// Asks from a thread without a runtime, blocking it.
     ///
     /// # Errors
@@ -257,6 +278,51 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         R: Clone,
     {
         executor::block_on(self.into_future())
+    }
+}
+
+/// An [`Ask`] taken apart. Made by [`Ask::into_parts`]; [`into_ask`](AskParts::into_ask) puts it together.
+#[non_exhaustive]
+pub struct AskParts<M: Message, R: Route<M>> {
+    /// Where it goes.
+    pub route: R,
+    /// The message.
+    pub message: M,
+    /// What travels beside it. The deadline is a point in time by now; `None` is no deadline at all.
+    pub meta: Meta,
+    /// The copy that [`Ask::keep`] made.
+    pub kept: Option<M>,
+}
+
+impl<M: Message, R: Route<M>> AskParts<M, R> {
+    /// Parts of a new ask, without a kept copy.
+    #[must_use]
+    pub fn new(route: R, message: M, meta: Meta) -> Self {
+        AskParts { route, message, meta, kept: None }
+    }
+
+    /// The ask again.
+    pub fn into_ask<'r>(self) -> Ask<'r, M, R>
+    where
+        R: 'r,
+    {
+        Ask {
+            limit: self.meta.deadline.map_or(Limit::Never, Limit::At),
+            route: self.route,
+            lives: PhantomData,
+            message: self.message,
+            meta: self.meta,
+            kept: self.kept,
+        }
+    }
+}
+
+impl<M: Message, R: Route<M>> fmt::Debug for AskParts<M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AskParts")
+            .field("to", &self.route.label())
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
     }
 }
 
@@ -292,13 +358,8 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
     /// Sends, and takes the reply if it is there at once.
     #[inline]
     fn begin(&mut self, ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
-        let Ask { route, message, mut meta, limit, kept, .. } = ask;
-        let default = match route.boundary() {
-            Boundary::SameThread | Boundary::SameProcess => DEFAULT_LOCAL_DEADLINE,
-            Boundary::SameHost | Boundary::Network => DEFAULT_REMOTE_DEADLINE,
-        };
-        let deadline = limit.resolve(route.system().clock(), Some(default));
-        meta.deadline = deadline;
+        let AskParts { route, message, meta, kept } = ask.into_parts();
+        let deadline = meta.deadline;
         let (responder, mut slot) = Responder::slot();
         match route.send(Envelope { message, meta, responder }) {
             Ok(()) => {

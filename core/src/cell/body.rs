@@ -14,8 +14,8 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use super::letter::ActorKind;
 use super::{Cell, OnIncarnationEnd};
 use crate::actor::{Actor, StartFailure};
-use crate::clock::Instant;
 use crate::context::Context;
+use crate::current::Inherited;
 use crate::envelope::Meta;
 use crate::future_buffer::FutureBuffer;
 use crate::mailbox::records::Records;
@@ -57,8 +57,8 @@ pub(crate) struct Body<A: Actor> {
     pub(super) batch: RefCell<Records<ActorKind<A>>>,
     /// Wakes the cell: one for all polls.
     waker: RefCell<Option<Waker>>,
-    /// The deadline of the message in hand.
-    pub(super) deadline: StdCell<Option<Instant>>,
+    /// What the message in hand hands down.
+    pub(super) request: StdCell<Inherited>,
     /// The type of the message in hand, for the report of a panic.
     pub(super) message_type: StdCell<&'static str>,
     /// A handler that ran on an asker's stack panicked with this text.
@@ -82,7 +82,7 @@ impl<A: Actor> Body<A> {
             handler: RefCell::new(FutureBuffer::new()),
             batch: RefCell::new(Records::new()),
             waker: RefCell::new(None),
-            deadline: StdCell::new(None),
+            request: StdCell::new(Inherited::default()),
             message_type: StdCell::new(""),
             failed: StdCell::new(None),
             reports: StdCell::new(None),
@@ -131,7 +131,7 @@ impl<A: Actor> Body<A> {
     ) where
         F: Future<Output = ()>,
     {
-        self.deadline.set(meta.deadline);
+        self.request.set(Inherited::of(&meta));
         self.message_type.set(std::any::type_name::<M>());
         // SAFETY: no handler is in the buffer (one message at a time), so nobody has a reference to it.
         if let Some(ctx) = unsafe { (*self.ctx.get()).as_mut() } {
@@ -174,6 +174,13 @@ impl<A: Actor> Body<A> {
         self.handler.borrow_mut().poll(&mut TaskContext::from_waker(waker))
     }
 
+    /// What the actor said of its failure. No handler is running.
+    pub(super) fn take_failure(&self) -> Option<String> {
+        debug_assert!(!self.is_handling());
+        // SAFETY: no handler is in the buffer, so nobody has a reference to it.
+        unsafe { (*self.ctx.get()).as_mut() }.and_then(Context::take_failure)
+    }
+
     /// The result of `starting`; it has ended.
     pub(super) fn take_started(&self) -> Result<(), StartFailure> {
         self.started.take().unwrap_or(Ok(()))
@@ -203,7 +210,7 @@ impl<A: Actor> Body<A> {
     pub(super) fn move_out(&self) -> (Option<A>, Option<Context<A>>) {
         debug_assert!(!self.is_handling());
         self.stage.set(Stage::Vacant);
-        self.deadline.set(None);
+        self.request.set(Inherited::default());
         self.failed.take();
         self.started.take();
         drop(self.waker.borrow_mut().take());

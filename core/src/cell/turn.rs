@@ -11,7 +11,7 @@ use super::letter::Use;
 use super::{Cell, OnIncarnationEnd};
 use crate::actor::{Actor, Receives};
 use crate::counters::DropReason;
-use crate::current;
+use crate::current::{self, Inherited};
 use crate::driver::{Run, Turned};
 use crate::envelope::Envelope;
 use crate::mailbox::Control;
@@ -33,11 +33,11 @@ enum Step {
 impl<A: Actor> Run for Cell<A> {
     fn turn(self: Arc<Self>) -> Turned {
         let Some(body) = self.body.enter() else { return Turned::Again };
-        let before = current::set_deadline(None);
+        let before = current::set_request(Inherited::default());
         let mut handled = 0;
         // One fence for the whole turn: which message was in hand is known.
         let step = catch_unwind(AssertUnwindSafe(|| self.run(&body, &mut handled)));
-        current::set_deadline(before);
+        current::set_request(before);
         self.home.count_handled(u64::from(handled));
         match step {
             Ok(Step::Rest) => Turned::Rests,
@@ -99,6 +99,9 @@ impl<A: Actor> Cell<A> {
             return step;
         }
         match body.take_started() {
+            Ok(()) if self.mailbox.signal() == Some(Control::Fail) => {
+                Step::End(Ended::StartFailed(body.take_failure().unwrap_or_default()))
+            }
             Ok(()) => {
                 body.stage.set(Stage::Serving);
                 body.report_started();
@@ -144,7 +147,7 @@ impl<A: Actor> Cell<A> {
             return Step::End(Ended::Ran(ExitReason::Failed(text)));
         }
         if body.is_handling() {
-            current::set_deadline(body.deadline.get());
+            current::set_request(body.request.get());
             if let Some(step) = self.wait_for_handler(body) {
                 return step;
             }
@@ -154,6 +157,10 @@ impl<A: Actor> Cell<A> {
             match self.mailbox.signal() {
                 None => {}
                 Some(Control::Kill) => return Step::End(Ended::Ran(ExitReason::Killed)),
+                Some(Control::Fail) => {
+                    let why = body.take_failure().unwrap_or_default();
+                    return Step::End(Ended::Ran(ExitReason::Failed(why)));
+                }
                 Some(Control::Stop) => return self.begin_stopping(body),
             }
             if *handled >= BUDGET {
@@ -169,7 +176,7 @@ impl<A: Actor> Cell<A> {
                 continue;
             }
             if body.is_handling() {
-                current::set_deadline(body.deadline.get());
+                current::set_request(body.request.get());
                 if body.poll().is_pending()
                     && let Some(step) = self.wait_for_handler(body)
                 {
@@ -276,12 +283,12 @@ impl<A: Actor> Cell<A> {
             return Err(envelope);
         }
         let Some(_level) = current::HandOff::enter() else { return Err(envelope) };
-        let deadline = current::set_deadline(envelope.meta.deadline);
+        let before = current::set_request(Inherited::of(&envelope.meta));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             body.begin_full::<M, How>(self, envelope);
             body.poll()
         }));
-        current::set_deadline(deadline);
+        current::set_request(before);
         match polled {
             Ok(Poll::Ready(())) => self.home.count_handled(1),
             Ok(Poll::Pending) => {
