@@ -82,7 +82,10 @@ impl<A: Actor> ActorRef<A> {
 
     /// Sends a message, waiting for room. See [`Tell`].
     #[inline]
-    pub fn tell<M, How>(&self, message: M) -> Tell<'_, M, impl Route<M> + Clone + use<'_, A, M, How>>
+    pub fn tell<M, How>(
+        &self,
+        message: M,
+    ) -> Tell<'_, M, impl Route<M> + Clone + use<'_, A, M, How>>
     where
         A: Receives<M, How>,
         M: Message,
@@ -102,7 +105,9 @@ impl<A: Actor> ActorRef<A> {
         How: 'static,
     {
         let route = Direct::<_, A, How>::new(&self.cell);
-        route.send(Envelope::tell(message)).map_err(Refused::into_error)
+        route
+            .send(Envelope::tell(message))
+            .map_err(Refused::into_error)
     }
 
     /// Puts a message into room of its own, past the bound: for what was promised room before.
@@ -325,7 +330,10 @@ struct Direct<P, A, How> {
 
 impl<P: Clone, A, How> Clone for Direct<P, A, How> {
     fn clone(&self) -> Self {
-        Direct { cell: self.cell.clone(), how: PhantomData }
+        Direct {
+            cell: self.cell.clone(),
+            how: PhantomData,
+        }
     }
 }
 
@@ -337,7 +345,10 @@ where
 {
     #[inline]
     fn new(cell: P) -> Self {
-        Direct { cell, how: PhantomData }
+        Direct {
+            cell,
+            how: PhantomData,
+        }
     }
 
     #[inline]

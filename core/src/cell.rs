@@ -105,11 +105,17 @@ impl<A: Actor> Cell<A> {
 
     /// Its name for people: given, or its type's.
     pub(crate) fn label(&self) -> Arc<str> {
-        self.label.clone().unwrap_or_else(|| short_type_name::<A>().into())
+        self.label
+            .clone()
+            .unwrap_or_else(|| short_type_name::<A>().into())
     }
 
     pub(crate) fn boundary(&self) -> Boundary {
-        if self.home.is_here() { Boundary::SameThread } else { Boundary::SameProcess }
+        if self.home.is_here() {
+            Boundary::SameThread
+        } else {
+            Boundary::SameProcess
+        }
     }
 
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
@@ -146,7 +152,9 @@ impl<A: Actor> Cell<A> {
     /// Runs what stands before the mailbox.
     #[inline]
     pub(crate) fn admit<M: Message>(&self, envelope: Envelope<M>) -> Admitted<M> {
-        let Some(admissions) = &self.admissions else { return Admitted::Pass(envelope) };
+        let Some(admissions) = &self.admissions else {
+            return Admitted::Pass(envelope);
+        };
         let admission = admissions
             .get(&TypeId::of::<M>())
             .and_then(|any| any.downcast_ref::<Arc<dyn Admission<M>>>());
@@ -200,7 +208,10 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        match self.mailbox.push_reserved(Lean::<M, How>::new(Envelope::tell(message))) {
+        match self
+            .mailbox
+            .push_reserved(Lean::<M, How>::new(Envelope::tell(message)))
+        {
             Ok(true) => self.schedule(),
             Ok(false) => {}
             Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),
@@ -232,11 +243,16 @@ impl<A: Actor> Cell<A> {
         if !may_wait {
             failure = failure.with_detail(self.label().to_string());
         }
-        Refused { envelope: record.open(), failure, may_wait }
+        Refused {
+            envelope: record.open(),
+            failure,
+            may_wait,
+        }
     }
 
     pub(crate) fn schedule(self: &Arc<Self>) {
-        self.home.schedule(Arc::clone(self) as Arc<dyn crate::driver::Run>);
+        self.home
+            .schedule(Arc::clone(self) as Arc<dyn crate::driver::Run>);
     }
 
     pub(crate) fn signal(self: &Arc<Self>, control: Control) {
@@ -254,7 +270,11 @@ impl<A: Actor> Cell<A> {
     /// Gives a message up: its asker is told, and it goes to dead letters.
     #[cold]
     pub(crate) fn bury<M: Message>(&self, envelope: Envelope<M>, reason: DropReason) {
-        let Envelope { message, meta, responder } = envelope;
+        let Envelope {
+            message,
+            meta,
+            responder,
+        } = envelope;
         let kind = match reason {
             DropReason::Expired => FailureKind::DeadlineExceeded,
             DropReason::Withdrawn => FailureKind::Withdrawn,
@@ -295,7 +315,12 @@ impl<A: Actor> Cell<A> {
             return;
         }
         let label = self.label().to_string();
-        let notice = Terminated { id: self.id, label, reason, incarnation };
+        let notice = Terminated {
+            id: self.id,
+            label,
+            reason,
+            incarnation,
+        };
         for watcher in watchers {
             watcher(notice.clone());
         }
@@ -331,7 +356,12 @@ impl<A: Actor> Watch for Cell<A> {
         };
         let incarnation = life.incarnation;
         drop(life);
-        on_end(Terminated { id: self.id, label: self.label().to_string(), reason, incarnation });
+        on_end(Terminated {
+            id: self.id,
+            label: self.label().to_string(),
+            reason,
+            incarnation,
+        });
     }
 }
 

@@ -107,7 +107,10 @@ impl Clock {
                 // The one place that reads the machine's clock.
                 #[allow(clippy::disallowed_methods)]
                 let epoch = std::time::Instant::now();
-                let clock = Clock::of(Kind::Machine { epoch, coarse_epoch: coarse_nanos() });
+                let clock = Clock::of(Kind::Machine {
+                    epoch,
+                    coarse_epoch: coarse_nanos(),
+                });
                 let shared = Arc::clone(&clock.shared);
                 crate::executor::thread("callboard-timer", move || shared.run_timer_thread());
                 clock

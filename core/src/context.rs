@@ -28,7 +28,7 @@ pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
     meta: Meta,
     /// Made with the first task.
-        tasks: Option<Tasks>,
+    tasks: Option<Tasks>,
     failure: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl<A: Actor> Context<A> {
         self.cell.signal(crate::mailbox::Control::Stop);
     }
 
-        /// Ends this actor after the message in hand as [`Failed`](crate::ExitReason::Failed): a failure that
+    /// Ends this actor after the message in hand as [`Failed`](crate::ExitReason::Failed): a failure that
     /// was noticed, where a panic is one that wasn't. A supervisor treats both alike. As after a panic
     /// [`stopped`](Actor::stopped) doesn't run; what is queued is kept for the next incarnation, if
     /// there is one (G13).
@@ -174,7 +174,7 @@ impl<A: Actor> Context<A> {
         other.watch(Box::new(move |notice| me.tell_reserved(notice)));
     }
 
-        pub(crate) fn take_failure(&mut self) -> Option<String> {
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 

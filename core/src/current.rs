@@ -19,11 +19,17 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    const NOTHING: Inherited = Inherited { deadline: None, caller_retries: false };
+    const NOTHING: Inherited = Inherited {
+        deadline: None,
+        caller_retries: false,
+    };
 
     #[inline]
     pub(crate) fn of(meta: &Meta) -> Self {
-        Inherited { deadline: meta.deadline, caller_retries: meta.caller_retries() }
+        Inherited {
+            deadline: meta.deadline,
+            caller_retries: meta.caller_retries(),
+        }
     }
 }
 
@@ -89,7 +95,9 @@ impl HandOff {
         if base == 0 {
             BASE.with(|base| base.set(here));
         }
-        Some(HandOff { outermost: base == 0 })
+        Some(HandOff {
+            outermost: base == 0,
+        })
     }
 }
 

@@ -155,7 +155,10 @@ impl Arbiter {
     /// needed.
     #[inline]
     pub(crate) fn count_handled(&self, messages: u64) {
-        self.handled.store(self.handled.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
+        self.handled.store(
+            self.handled.load(Ordering::Relaxed) + messages,
+            Ordering::Relaxed,
+        );
     }
 
     /// Gives an actor a place in the list of those that live here.
@@ -243,7 +246,9 @@ impl Arbiter {
 
 impl fmt::Debug for Arbiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arbiter").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("Arbiter")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -326,7 +331,9 @@ impl Driver {
             // Runs of parcels for one arbiter go under one lock; the wake-up is one in any case.
             let number = arbiter.number;
             let same = std::iter::from_fn(|| {
-                outgoing.next_if(|(next, _)| next.number == number).map(|(_, parcel)| parcel)
+                outgoing
+                    .next_if(|(next, _)| next.number == number)
+                    .map(|(_, parcel)| parcel)
             });
             arbiter.inject(std::iter::once(parcel).chain(same));
         }
@@ -386,6 +393,8 @@ impl Drop for Driver {
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("arbiter", &self.arbiter).finish_non_exhaustive()
+        f.debug_struct("Driver")
+            .field("arbiter", &self.arbiter)
+            .finish_non_exhaustive()
     }
 }

@@ -27,7 +27,12 @@ struct Rest {
 
 impl Default for Rest {
     fn default() -> Self {
-        Rest { key: None, attempt: 1, caller_retries: false, principal: None }
+        Rest {
+            key: None,
+            attempt: 1,
+            caller_retries: false,
+            principal: None,
+        }
     }
 }
 
@@ -86,7 +91,8 @@ impl Meta {
     #[must_use]
     #[inline]
     pub fn is_expired(&self, clock: &Clock) -> bool {
-        self.deadline.is_some_and(|deadline| clock.coarse_now() >= deadline)
+        self.deadline
+            .is_some_and(|deadline| clock.coarse_now() >= deadline)
     }
 
     pub(crate) fn is_plain(&self) -> bool {
@@ -111,7 +117,7 @@ impl<M: Message> Envelope<M> {
         Envelope {
             message,
             meta: Meta::default(),
-                        responder: Responder::nowhere(),
+            responder: Responder::nowhere(),
         }
     }
 

@@ -42,7 +42,10 @@ unsafe fn drop_as<F>(memory: NonNull<u8>) {
 
 impl FutureBuffer {
     pub(crate) const fn new() -> Self {
-        FutureBuffer { memory: None, running: None }
+        FutureBuffer {
+            memory: None,
+            running: None,
+        }
     }
 
     /// Whether a future is in it that has not ended.
@@ -61,14 +64,19 @@ impl FutureBuffer {
         self.clear();
         let layout = Layout::new::<F>();
         let memory = match self.memory {
-            Some((memory, held)) if held.size() >= layout.size() && held.align() >= layout.align() => {
+            Some((memory, held))
+                if held.size() >= layout.size() && held.align() >= layout.align() =>
+            {
                 memory
             }
             _ => self.grow(layout),
         };
         // SAFETY: the memory is large enough and aligned for an `F`, and holds nothing.
         unsafe { memory.cast::<F>().as_ptr().write(future) };
-        self.running = Some(Vtable { poll: poll_as::<F>, drop: drop_as::<F> });
+        self.running = Some(Vtable {
+            poll: poll_as::<F>,
+            drop: drop_as::<F>,
+        });
     }
 
     #[cold]
@@ -143,7 +151,9 @@ mod tests {
     use super::*;
 
     fn poll(buffer: &mut FutureBuffer) -> bool {
-        buffer.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        buffer
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 
     fn put(buffer: &mut FutureBuffer, future: impl Future<Output = ()> + 'static) {

@@ -166,7 +166,9 @@ impl<K: Kind> Mailbox<K> {
     #[inline]
     fn put<R: Record<K>>(&self, inner: &mut Inner<K>, record: R, counted: bool) -> bool {
         inner.inbox.push(record, counted);
-        let len = u32::try_from(inner.inbox.len()).unwrap_or(u32::MAX).saturating_add(inner.batch);
+        let len = u32::try_from(inner.inbox.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(inner.batch);
         inner.high_water = inner.high_water.max(len);
         self.quiet.store(false, Ordering::Relaxed);
         !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true)
@@ -187,7 +189,10 @@ impl<K: Kind> Mailbox<K> {
                 Overflow::Fail => return Err(Rejected::Full(record)),
                 Overflow::DropNewest => {
                     let dropped = Dropped::Newest(record);
-                    return Ok(Pushed { schedule: false, dropped });
+                    return Ok(Pushed {
+                        schedule: false,
+                        dropped,
+                    });
                 }
                 Overflow::DropOldest => {
                     dropped = Dropped::Oldest(inner.inbox.evict());
@@ -212,7 +217,11 @@ impl<K: Kind> Mailbox<K> {
     ///
     /// Dropping the future gives the place in the line, or the room it was handed, to the next.
     pub(crate) fn push_waiting<R: Record<K>>(&self, record: R) -> PushWaiting<'_, K, R> {
-        PushWaiting { mailbox: self, record: Some(record), waiter: None }
+        PushWaiting {
+            mailbox: self,
+            record: Some(record),
+            waiter: None,
+        }
     }
 
     /// Puts a signal into the control lane. Answers whether the actor must be scheduled.
@@ -274,7 +283,8 @@ impl<K: Kind> Mailbox<K> {
     /// Takes back the signals that were meant for the incarnation before.
     pub(crate) fn clear_signals(&self) {
         let _inner = self.inner.lock();
-        self.signals.fetch_and(!(STOP | KILL | FAIL), Ordering::AcqRel);
+        self.signals
+            .fetch_and(!(STOP | KILL | FAIL), Ordering::AcqRel);
     }
 
     /// Whether nothing waits and nothing is signalled: the actor, if it is idle, could handle a message of
@@ -299,7 +309,11 @@ impl<K: Kind> Mailbox<K> {
         inner.batch = u32::try_from(batch.counted()).unwrap_or(u32::MAX);
         self.batch_left.store(left(batch), Ordering::Release);
         self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
-        let wake = if inner.waiters.is_empty() { Vec::new() } else { self.grant(&mut inner, true) };
+        let wake = if inner.waiters.is_empty() {
+            Vec::new()
+        } else {
+            self.grant(&mut inner, true)
+        };
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
     }
@@ -326,7 +340,11 @@ impl<K: Kind> Mailbox<K> {
     /// handler waits, so that a message alone is no reason to run.
     pub(crate) fn rest(&self, awaiting: bool, woken: impl FnOnce() -> bool) -> bool {
         let mut inner = self.inner.lock();
-        let wake = if inner.waiters.is_empty() { Vec::new() } else { self.grant(&mut inner, false) };
+        let wake = if inner.waiters.is_empty() {
+            Vec::new()
+        } else {
+            self.grant(&mut inner, false)
+        };
         let signals = self.signals.load(Ordering::Relaxed);
         let busy = if awaiting {
             signals & KILL != 0 || woken()
@@ -412,12 +430,15 @@ impl<K: Kind> Mailbox<K> {
         }
         let mut wake = Vec::new();
         while room > 0 {
-            let Some(waiter) = inner.waiters.pop_front() else { break };
+            let Some(waiter) = inner.waiters.pop_front() else {
+                break;
+            };
             inner.granted += 1;
             room -= 1;
             wake.extend(waiter.settle(GRANTED));
         }
-        self.waiting.store(!inner.waiters.is_empty(), Ordering::Release);
+        self.waiting
+            .store(!inner.waiters.is_empty(), Ordering::Release);
         wake
     }
 
@@ -429,7 +450,9 @@ impl<K: Kind> Mailbox<K> {
 
 impl<K: Kind> fmt::Debug for Mailbox<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailbox").field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Mailbox")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 
@@ -488,7 +511,9 @@ impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
     }
 
     fn leave(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
         let mut inner = self.mailbox.inner.lock();
         let mut wake = Vec::new();
         match waiter.state.load(Ordering::Acquire) {
@@ -498,7 +523,9 @@ impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
             }
             _ => {
                 inner.waiters.retain(|other| !Arc::ptr_eq(other, &waiter));
-                self.mailbox.waiting.store(!inner.waiters.is_empty(), Ordering::Release);
+                self.mailbox
+                    .waiting
+                    .store(!inner.waiters.is_empty(), Ordering::Release);
             }
         }
         drop(inner);

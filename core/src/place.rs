@@ -133,7 +133,11 @@ where
         // Signals that are still there were meant for the incarnation before.
         self.cell.mailbox.clear_signals();
         let incarnation = self.cell.begin_incarnation();
-        let mut report = Report { on_event: Arc::clone(&on_event), incarnation, done: false };
+        let mut report = Report {
+            on_event: Arc::clone(&on_event),
+            incarnation,
+            done: false,
+        };
         let factory = Arc::clone(&self.factory);
         // If the arbiter is gone, dropping the report says so.
         self.cell.start(

@@ -58,14 +58,20 @@ impl<R: Send + 'static> Responder<R> {
     /// A responder that ends in the given sink.
     #[must_use]
     pub fn new(sink: Box<dyn ReplySink<R>>) -> Self {
-        Responder { way: Way::Sink(sink), reached: Verdict::NotExecuted }
+        Responder {
+            way: Way::Sink(sink),
+            reached: Verdict::NotExecuted,
+        }
     }
 
     /// A responder whose answer goes nowhere: for a tell.
     #[must_use]
     #[inline]
     pub fn nowhere() -> Self {
-        Responder { way: Way::Nowhere, reached: Verdict::NotExecuted }
+        Responder {
+            way: Way::Nowhere,
+            reached: Verdict::NotExecuted,
+        }
     }
 
     /// A responder and the slot where its one outcome appears.
@@ -79,8 +85,17 @@ impl<R: Send + 'static> Responder<R> {
             late: None,
             ended: false,
         }));
-        let responder = Responder { way: Way::Slot(answerer), reached: Verdict::NotExecuted };
-        (responder, ReplySlot { shared: asker, taken: false })
+        let responder = Responder {
+            way: Way::Slot(answerer),
+            reached: Verdict::NotExecuted,
+        };
+        (
+            responder,
+            ReplySlot {
+                shared: asker,
+                taken: false,
+            },
+        )
     }
 
     /// Whether somebody waits for an answer (a tell has nobody).
@@ -138,7 +153,10 @@ impl<R: Send + 'static> Responder<R> {
             Way::Nowhere => None,
             Way::Slot(slot) => {
                 let way = Way::Slot(slot);
-                Some(Box::new(Responder { way, reached: self.reached }))
+                Some(Box::new(Responder {
+                    way,
+                    reached: self.reached,
+                }))
             }
             Way::Sink(sink) => Some(sink),
         }
@@ -195,7 +213,9 @@ impl<R> Drop for Responder<R> {
 
 impl<R> fmt::Debug for Responder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder").field("reached", &self.reached).finish_non_exhaustive()
+        f.debug_struct("Responder")
+            .field("reached", &self.reached)
+            .finish_non_exhaustive()
     }
 }
 
@@ -311,9 +331,15 @@ impl<R> Future for ReplySlot<R> {
             self.taken = true;
             return Poll::Ready(outcome);
         }
-        let same = state.asker.as_ref().is_some_and(|asker| asker.waker.will_wake(cx.waker()));
+        let same = state
+            .asker
+            .as_ref()
+            .is_some_and(|asker| asker.waker.will_wake(cx.waker()));
         if !same {
-            state.asker = Some(Asker { waker: cx.waker().clone(), home: driver::here() });
+            state.asker = Some(Asker {
+                waker: cx.waker().clone(),
+                home: driver::here(),
+            });
         }
         Poll::Pending
     }

@@ -89,7 +89,13 @@ pub struct Tell<'r, M: Message, R: Route<M> + 'r> {
 impl<'r, M: Message, R: Route<M> + 'r> Tell<'r, M, R> {
     #[inline]
     pub(crate) fn new(route: R, message: M) -> Self {
-        Tell { route, lives: PhantomData, message, meta: Meta::default(), limit: Limit::Default }
+        Tell {
+            route,
+            lives: PhantomData,
+            message,
+            meta: Meta::default(),
+            limit: Limit::Default,
+        }
     }
 
     /// Gives up waiting for room after `span`, and lets the message expire if its turn comes later.
@@ -119,12 +125,24 @@ impl<'r, M: Message, R: Route<M> + 'r> IntoFuture for Tell<'r, M, R> {
 
     #[inline]
     fn into_future(self) -> Self::IntoFuture {
-        let Tell { route, message, mut meta, limit, .. } = self;
+        let Tell {
+            route,
+            message,
+            mut meta,
+            limit,
+            ..
+        } = self;
         if limit != Limit::Default {
             meta.deadline = limit.resolve(route.system().clock(), None);
         }
-        let envelope = Envelope { message, meta, responder: Responder::nowhere() };
-        Telling { step: TellStep::Send(route, envelope) }
+        let envelope = Envelope {
+            message,
+            meta,
+            responder: Responder::nowhere(),
+        };
+        Telling {
+            step: TellStep::Send(route, envelope),
+        }
     }
 }
 
@@ -257,7 +275,14 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
     #[must_use]
     #[inline]
     pub fn into_parts(self) -> AskParts<M, R> {
-        let Ask { route, message, mut meta, limit, kept, .. } = self;
+        let Ask {
+            route,
+            message,
+            mut meta,
+            limit,
+            kept,
+            ..
+        } = self;
         let default = match route.boundary() {
             Boundary::SameThread | Boundary::SameProcess => DEFAULT_LOCAL_DEADLINE,
             Boundary::SameHost | Boundary::Network => DEFAULT_REMOTE_DEADLINE,
@@ -266,7 +291,12 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         if current::caller_retries() {
             meta.set_caller_retries();
         }
-        AskParts { route, message, meta, kept }
+        AskParts {
+            route,
+            message,
+            meta,
+            kept,
+        }
     }
 
     /// Asks from a thread without a runtime, blocking it.
@@ -298,7 +328,12 @@ impl<M: Message, R: Route<M>> AskParts<M, R> {
     /// Parts of a new ask, without a kept copy.
     #[must_use]
     pub fn new(route: R, message: M, meta: Meta) -> Self {
-        AskParts { route, message, meta, kept: None }
+        AskParts {
+            route,
+            message,
+            meta,
+            kept: None,
+        }
     }
 
     /// The ask again.
@@ -332,7 +367,10 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Ask<'r, M, R> {
 
     #[inline]
     fn into_future(self) -> Self::IntoFuture {
-        Asking { step: AskStep::Begin(self), slot: None }
+        Asking {
+            step: AskStep::Begin(self),
+            slot: None,
+        }
     }
 }
 
@@ -346,7 +384,12 @@ pub struct Asking<'r, M: Message, R: Route<M> + 'r> {
 enum AskStep<'r, M: Message, R: Route<M> + 'r> {
     Begin(Ask<'r, M, R>),
     /// There was no room at once.
-    WaitForRoom(R, BoxFuture<'r, Result<(), Refused<M>>>, Option<Instant>, Option<M>),
+    WaitForRoom(
+        R,
+        BoxFuture<'r, Result<(), Refused<M>>>,
+        Option<Instant>,
+        Option<M>,
+    ),
     WaitForReply(R, Sleep, Option<M>),
     Over,
 }
@@ -358,10 +401,19 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
     /// Sends, and takes the reply if it is there at once.
     #[inline]
     fn begin(&mut self, ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
-        let AskParts { route, message, meta, kept } = ask.into_parts();
+        let AskParts {
+            route,
+            message,
+            meta,
+            kept,
+        } = ask.into_parts();
         let deadline = meta.deadline;
         let (responder, mut slot) = Responder::slot();
-        match route.send(Envelope { message, meta, responder }) {
+        match route.send(Envelope {
+            message,
+            meta,
+            responder,
+        }) {
             Ok(()) => {
                 if let Some(outcome) = slot.take() {
                     return Poll::Ready(end(outcome, kept));
@@ -384,10 +436,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
 }
 
 #[inline]
-fn end<M: Message>(
-    outcome: Outcome<M::Reply>,
-    kept: Option<M>,
-) -> Result<M::Reply, SendError<M>> {
+fn end<M: Message>(outcome: Outcome<M::Reply>, kept: Option<M>) -> Result<M::Reply, SendError<M>> {
     outcome.map_err(|failure| SendError::new(failure, kept))
 }
 
@@ -418,7 +467,8 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
                 }
             }
         }
-        let (AskStep::WaitForReply(route, due, kept), Some(slot)) = (&mut this.step, &mut this.slot)
+        let (AskStep::WaitForReply(route, due, kept), Some(slot)) =
+            (&mut this.step, &mut this.slot)
         else {
             // Polled again after it ended.
             return Poll::Pending;
@@ -429,9 +479,11 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
         if Pin::new(due).poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let outcome = slot.withdraw(route.system().counters_arc()).unwrap_or_else(|reached| {
-            Err(Failure::new(FailureKind::DeadlineExceeded, reached).with_detail(route.label()))
-        });
+        let outcome = slot
+            .withdraw(route.system().counters_arc())
+            .unwrap_or_else(|reached| {
+                Err(Failure::new(FailureKind::DeadlineExceeded, reached).with_detail(route.label()))
+            });
         Poll::Ready(end(outcome, kept.take()))
     }
 }

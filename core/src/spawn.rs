@@ -79,12 +79,14 @@ impl<F> Spawn<F> {
     /// Puts something before the handler of messages of type `M`; a second one for `M` replaces it.
     pub fn admission<M: Message>(mut self, admission: impl Admission<M>) -> Self {
         let admission: Arc<dyn Admission<M>> = Arc::new(admission);
-                self.admissions.get_or_insert_default().insert(TypeId::of::<M>(), Box::new(admission));
+        self.admissions
+            .get_or_insert_default()
+            .insert(TypeId::of::<M>(), Box::new(admission));
         self
     }
 
     fn into_cell<A: Actor>(self, owned: bool) -> (Arc<Cell<A>>, F) {
-                let home = self.system.choose_arbiter(self.placement);
+        let home = self.system.choose_arbiter(self.placement);
         let options = CellOptions {
             label: self.label,
             capacity: self.capacity,
@@ -152,7 +154,11 @@ fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send 
     }
     cell.begin_incarnation();
     let ending = EndOnDrop(Arc::clone(cell));
-    cell.start(factory, || {}, move |ended| ending.0.end(ended.into_reason()));
+    cell.start(
+        factory,
+        || {},
+        move |ended| ending.0.end(ended.into_reason()),
+    );
 }
 
 /// Ends the actor also if its start, or its end, is dropped with its arbiter. Without effect after a

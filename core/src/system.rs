@@ -169,7 +169,11 @@ impl System {
     /// How much each arbiter has done, so that nobody fills one core by accident.
     #[must_use]
     pub fn load(&self) -> Vec<ArbiterLoad> {
-        self.executor().arbiters().iter().map(|arbiter| arbiter.load()).collect()
+        self.executor()
+            .arbiters()
+            .iter()
+            .map(|arbiter| arbiter.load())
+            .collect()
     }
 
     /// Whether an ask of an idle actor of the same thread may run its handler on the asker's stack, in
@@ -204,7 +208,8 @@ impl System {
         self.wait_for_end(SHUTDOWN_GRACE).await;
         let late: Vec<_> = self.live();
         let labels = late.iter().map(|cell| cell.snapshot().label).collect();
-        late.iter().for_each(|cell| Arc::clone(cell).signal(Control::Kill));
+        late.iter()
+            .for_each(|cell| Arc::clone(cell).signal(Control::Kill));
         self.wait_for_end(KILL_GRACE).await;
         // Code that never yields can't be killed (G11); its watchers are told all the same.
         self.live()

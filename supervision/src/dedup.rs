@@ -284,10 +284,10 @@ where
     M: Message<Reply: Clone>,
 {
     fn admit(&self, envelope: Envelope<M>) -> Admitted<M> {
-        let Some(key) = envelope.meta.key else {
+        let Some(key) = envelope.meta.key() else {
             return Admitted::Pass(envelope);
         };
-        let id = (envelope.meta.principal.clone(), key);
+        let id = (envelope.meta.principal().cloned(), key);
         let print = self.shared.print(&envelope.message);
         let Envelope {
             message,

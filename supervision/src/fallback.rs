@@ -113,7 +113,7 @@ impl fmt::Display for Why {
     }
 }
 
-type Asking<M> = BoxFuture<'static, Result<<M as Message>::Reply, SendError<M>>>;
+type Asking<'r, M> = BoxFuture<'r, Result<<M as Message>::Reply, SendError<M>>>;
 
 /// An ask that always has an answer, perhaps a degraded one. Await it. Made by
 /// [`AskExt::fallback`](crate::AskExt::fallback) and [`AskExt::or_degraded`](crate::AskExt::or_degraded).
@@ -121,14 +121,14 @@ type Asking<M> = BoxFuture<'static, Result<<M as Message>::Reply, SendError<M>>>
 /// # Cancel safety
 /// Dropping it withdraws the ask.
 #[must_use = "nothing is sent until it is awaited"]
-pub struct Fallback<M: Message, F> {
-    asking: Asking<M>,
+pub struct Fallback<'r, M: Message, F> {
+    asking: Asking<'r, M>,
     part: String,
     instead: F,
 }
 
-impl<M: Message, F> Fallback<M, F> {
-    pub(crate) fn new(asking: Asking<M>, part: String, instead: F) -> Self {
+impl<'r, M: Message, F> Fallback<'r, M, F> {
+    pub(crate) fn new(asking: Asking<'r, M>, part: String, instead: F) -> Self {
         Fallback {
             asking,
             part,
@@ -137,13 +137,13 @@ impl<M: Message, F> Fallback<M, F> {
     }
 }
 
-impl<M, F> IntoFuture for Fallback<M, F>
+impl<'r, M, F> IntoFuture for Fallback<'r, M, F>
 where
     M: Message,
     F: FnOnce(&Failure) -> M::Reply + Send + 'static,
 {
     type Output = Answer<M::Reply>;
-    type IntoFuture = Answering<M::Reply>;
+    type IntoFuture = Answering<'r, M::Reply>;
 
     fn into_future(self) -> Self::IntoFuture {
         let Fallback {
@@ -165,7 +165,7 @@ where
     }
 }
 
-impl<M: Message, F> fmt::Debug for Fallback<M, F> {
+impl<M: Message, F> fmt::Debug for Fallback<'_, M, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fallback")
             .field("part", &self.part)
@@ -175,9 +175,9 @@ impl<M: Message, F> fmt::Debug for Fallback<M, F> {
 
 /// The future of a [`Fallback`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Answering<T>(BoxFuture<'static, Answer<T>>);
+pub struct Answering<'r, T>(BoxFuture<'r, Answer<T>>);
 
-impl<T> Future for Answering<T> {
+impl<T> Future for Answering<'_, T> {
     type Output = Answer<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<T>> {
@@ -185,7 +185,7 @@ impl<T> Future for Answering<T> {
     }
 }
 
-impl<T> fmt::Debug for Answering<T> {
+impl<T> fmt::Debug for Answering<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answering").finish_non_exhaustive()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use callboard_core::clock::Instant;
 use callboard_core::{
-    Ask, AskParts, Entropy, Failure, FailureKind, Message, SendError, System, Verdict,
+    Ask, AskParts, Entropy, Failure, FailureKind, Message, Route, SendError, System, Verdict,
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -239,22 +239,25 @@ fn may_retry(failure: &Failure, repeatable: bool) -> bool {
 }
 
 /// Policies on asks: `reference.ask(message).key(key).deadline(span).retry(&policy).await`.
-pub trait AskExt<M: Message>: Sized {
+pub trait AskExt<'r, M: Message>: Sized {
+    /// Where the ask goes.
+    type Route: Route<M> + Clone + 'r;
+
     /// Tries again by the policy: what certainly did not run, or anything if the ask has a request key.
     ///
     /// All attempts happen inside the ask's one deadline.
-    fn retry(self, policy: &RetryPolicy) -> Retry<M>
+    fn retry(self, policy: &RetryPolicy) -> Retry<'r, M, Self::Route>
     where
         M: Clone;
 
     /// Tries again by the policy, whatever the verdict: the message is [`Idempotent`].
-    fn retry_idempotent(self, policy: &RetryPolicy) -> Retry<M>
+    fn retry_idempotent(self, policy: &RetryPolicy) -> Retry<'r, M, Self::Route>
     where
         M: Clone + Idempotent;
 
     /// Answers with what `instead` makes if the ask fails, marked as degraded. `part` names what is missing, for
     /// people.
-    fn fallback<F>(self, part: impl Into<String>, instead: F) -> Fallback<M, F>
+    fn fallback<F>(self, part: impl Into<String>, instead: F) -> Fallback<'r, M, F>
     where
         F: FnOnce(&Failure) -> M::Reply + Send + 'static;
 
@@ -263,27 +266,29 @@ pub trait AskExt<M: Message>: Sized {
         self,
         part: impl Into<String>,
         value: M::Reply,
-    ) -> Fallback<M, impl FnOnce(&Failure) -> M::Reply + Send + 'static> {
+    ) -> Fallback<'r, M, impl FnOnce(&Failure) -> M::Reply + Send + 'static> {
         self.fallback(part, move |_| value)
     }
 }
 
-impl<M: Message> AskExt<M> for Ask<M> {
-    fn retry(self, policy: &RetryPolicy) -> Retry<M>
+impl<'r, M: Message, R: Route<M> + Clone + 'r> AskExt<'r, M> for Ask<'r, M, R> {
+    type Route = R;
+
+    fn retry(self, policy: &RetryPolicy) -> Retry<'r, M, Self::Route>
     where
         M: Clone,
     {
         Retry::new(self, policy, false)
     }
 
-    fn retry_idempotent(self, policy: &RetryPolicy) -> Retry<M>
+    fn retry_idempotent(self, policy: &RetryPolicy) -> Retry<'r, M, Self::Route>
     where
         M: Clone + Idempotent,
     {
         Retry::new(self, policy, true)
     }
 
-    fn fallback<F>(self, part: impl Into<String>, instead: F) -> Fallback<M, F>
+    fn fallback<F>(self, part: impl Into<String>, instead: F) -> Fallback<'r, M, F>
     where
         F: FnOnce(&Failure) -> M::Reply + Send + 'static,
     {
@@ -299,16 +304,16 @@ impl<M: Message> AskExt<M> for Ask<M> {
 /// # Cancel safety
 /// Dropping it withdraws the attempt at hand, as with an [`Ask`]; no other follows.
 #[must_use = "nothing is sent until it is awaited"]
-pub struct Retry<M: Message> {
-    ask: Ask<M>,
+pub struct Retry<'r, M: Message, R: Route<M> + 'r> {
+    ask: Ask<'r, M, R>,
     policy: RetryPolicy,
     idempotent: bool,
     /// How to copy the message: kept from where it was known to be `Clone`.
     copy: fn(&M) -> M,
 }
 
-impl<M: Message> Retry<M> {
-    fn new(ask: Ask<M>, policy: &RetryPolicy, idempotent: bool) -> Self
+impl<'r, M: Message, R: Route<M> + Clone + 'r> Retry<'r, M, R> {
+    fn new(ask: Ask<'r, M, R>, policy: &RetryPolicy, idempotent: bool) -> Self
     where
         M: Clone,
     {
@@ -321,7 +326,7 @@ impl<M: Message> Retry<M> {
     }
 
     /// See [`AskExt::fallback`]: the fallback comes after the last attempt.
-    pub fn fallback<F>(self, part: impl Into<String>, instead: F) -> Fallback<M, F>
+    pub fn fallback<F>(self, part: impl Into<String>, instead: F) -> Fallback<'r, M, F>
     where
         F: FnOnce(&Failure) -> M::Reply + Send + 'static,
     {
@@ -333,7 +338,7 @@ impl<M: Message> Retry<M> {
         self,
         part: impl Into<String>,
         value: M::Reply,
-    ) -> Fallback<M, impl FnOnce(&Failure) -> M::Reply + Send + 'static> {
+    ) -> Fallback<'r, M, impl FnOnce(&Failure) -> M::Reply + Send + 'static> {
         self.fallback(part, move |_| value)
     }
 
@@ -355,18 +360,20 @@ impl<M: Message> Retry<M> {
             system: &system,
             attempt: 1,
             deadline: meta.deadline,
-            repeatable: idempotent || meta.key.is_some(),
-            caller_retries: meta.caller_retries,
+            repeatable: idempotent || meta.key().is_some(),
+            caller_retries: meta.caller_retries(),
         };
-        meta.caller_retries |= policy.attempts > 1;
+        if policy.attempts > 1 {
+            meta.set_caller_retries();
+        }
         count(&policy.counters.requests);
         policy.budget.request(system.clock().now());
         let mut worst = Verdict::NotSent;
         loop {
             count(&policy.counters.attempts);
-            meta.attempt = request.attempt;
+            meta.set_attempt(request.attempt);
             meta.deadline = policy.limit(&request);
-            let attempt = AskParts::new(Arc::clone(&route), copy(&message), meta.clone());
+            let attempt = AskParts::new(route.clone(), copy(&message), meta.clone());
             let failure = match attempt.into_ask().await {
                 Ok(reply) => {
                     if request.attempt > 1 {
@@ -400,9 +407,9 @@ fn summed_up(failure: Failure, worst: Verdict, attempts: u32) -> Failure {
     failure.with_verdict(worst).with_detail(detail)
 }
 
-impl<M: Message> IntoFuture for Retry<M> {
+impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Retry<'r, M, R> {
     type Output = Result<M::Reply, SendError<M>>;
-    type IntoFuture = Retrying<Self::Output>;
+    type IntoFuture = Retrying<'r, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Retrying(Box::pin(self.run()))
@@ -411,9 +418,9 @@ impl<M: Message> IntoFuture for Retry<M> {
 
 /// The future of a [`Retry`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Retrying<T>(BoxFuture<'static, T>);
+pub struct Retrying<'r, T>(BoxFuture<'r, T>);
 
-impl<T> Future for Retrying<T> {
+impl<T> Future for Retrying<'_, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
@@ -421,13 +428,13 @@ impl<T> Future for Retrying<T> {
     }
 }
 
-impl<T> fmt::Debug for Retrying<T> {
+impl<T> fmt::Debug for Retrying<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retrying").finish_non_exhaustive()
     }
 }
 
-impl<M: Message> fmt::Debug for Retry<M> {
+impl<M: Message, R: Route<M>> fmt::Debug for Retry<'_, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("ask", &self.ask)

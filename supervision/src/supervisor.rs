@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    Actor, ActorRef, Ask, Context, ExitReason, Handler, Message, OnEnd, StartFailure, System, Watch,
+    Actor, ActorRef, Ask, Context, ExitReason, Handler, Message, OnEnd, Route, StartFailure,
+    System, Watch,
 };
 
 use crate::backoff::Backoff;
@@ -249,7 +250,7 @@ impl SupervisorRef {
 
     /// Asks for the tree, in turn with its other messages. [`observe`](SupervisorRef::observe) answers
     /// at once.
-    pub fn ask(&self, message: Observe) -> Ask<Observe> {
+    pub fn ask(&self, message: Observe) -> Ask<'_, Observe, impl Route<Observe> + Clone> {
         self.actor.ask(message)
     }
 

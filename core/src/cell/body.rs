@@ -105,7 +105,10 @@ impl<A: Actor> Body<A> {
             *self.ctx.get() = Some(Context::new(Arc::clone(cell)));
         }
         *self.waker.borrow_mut() = Some(Waker::from(Arc::clone(cell)));
-        let reports = Reports { on_started: Some(on_started), on_end };
+        let reports = Reports {
+            on_started: Some(on_started),
+            on_end,
+        };
         self.reports.set(Some(Box::new(reports)));
         self.stage.set(Stage::Starting);
         let started = std::ptr::from_ref(&self.started);
@@ -171,7 +174,9 @@ impl<A: Actor> Body<A> {
     pub(super) fn poll(&self) -> Poll<()> {
         let waker = self.waker.borrow();
         let waker = waker.as_ref().unwrap_or(Waker::noop());
-        self.handler.borrow_mut().poll(&mut TaskContext::from_waker(waker))
+        self.handler
+            .borrow_mut()
+            .poll(&mut TaskContext::from_waker(waker))
     }
 
     /// What the actor said of its failure. No handler is running.
@@ -187,7 +192,9 @@ impl<A: Actor> Body<A> {
     }
 
     pub(super) fn report_started(&self) {
-        let Some(mut reports) = self.reports.take() else { return };
+        let Some(mut reports) = self.reports.take() else {
+            return;
+        };
         let on_started = reports.on_started.take();
         self.reports.set(Some(reports));
         if let Some(on_started) = on_started {

@@ -37,7 +37,10 @@ impl<M: Message, How> Lean<M, How> {
     /// Of an envelope that [is lean](Envelope::is_lean).
     #[inline]
     pub(crate) fn new(envelope: Envelope<M>) -> Self {
-        Lean { message: envelope.message, how: PhantomData }
+        Lean {
+            message: envelope.message,
+            how: PhantomData,
+        }
     }
 }
 
@@ -83,7 +86,10 @@ pub(crate) struct Full<M: Message, How> {
 impl<M: Message, How> Full<M, How> {
     #[inline]
     pub(crate) fn new(envelope: Envelope<M>) -> Self {
-        Full { envelope, how: PhantomData }
+        Full {
+            envelope,
+            how: PhantomData,
+        }
     }
 }
 
@@ -129,7 +135,11 @@ impl<A: Actor> Body<A> {
         } else if !envelope.responder.progress(Verdict::Executed) {
             cell.bury(envelope, DropReason::Withdrawn);
         } else {
-            let Envelope { message, meta, responder } = envelope;
+            let Envelope {
+                message,
+                meta,
+                responder,
+            } = envelope;
             self.begin::<M, _>(meta, |actor, ctx| actor.receive(message, responder, ctx));
         }
     }

@@ -32,7 +32,9 @@ enum Step {
 
 impl<A: Actor> Run for Cell<A> {
     fn turn(self: Arc<Self>) -> Turned {
-        let Some(body) = self.body.enter() else { return Turned::Again };
+        let Some(body) = self.body.enter() else {
+            return Turned::Again;
+        };
         let before = current::set_request(Inherited::default());
         let mut handled = 0;
         // One fence for the whole turn: which message was in hand is known.
@@ -112,7 +114,8 @@ impl<A: Actor> Cell<A> {
     }
 
     fn go_on_stopping(&self, body: &Body<A>) -> Step {
-        self.wait_for_handler(body).unwrap_or(Step::End(Ended::Ran(ExitReason::Stopped)))
+        self.wait_for_handler(body)
+            .unwrap_or(Step::End(Ended::Ran(ExitReason::Stopped)))
     }
 
     fn begin_stopping(&self, body: &Body<A>) -> Step {
@@ -131,7 +134,10 @@ impl<A: Actor> Cell<A> {
                 return None;
             }
             // Come to rest until its waker fires, unless it has fired meanwhile.
-            if self.mailbox.rest(true, || self.woken.swap(false, Ordering::AcqRel)) {
+            if self
+                .mailbox
+                .rest(true, || self.woken.swap(false, Ordering::AcqRel))
+            {
                 return Some(Step::Rest);
             }
             if self.mailbox.signal() != Some(Control::Kill) {
@@ -275,14 +281,18 @@ impl<A: Actor> Cell<A> {
         if !self.home.is_here() || !self.mailbox.is_quiet() || !self.system.hands_off() {
             return Err(envelope);
         }
-        let Some(body) = self.body.enter() else { return Err(envelope) };
+        let Some(body) = self.body.enter() else {
+            return Err(envelope);
+        };
         let idle = body.stage.get() == Stage::Serving
             && !body.is_handling()
             && body.batch.borrow().is_empty();
         if !idle {
             return Err(envelope);
         }
-        let Some(_level) = current::HandOff::enter() else { return Err(envelope) };
+        let Some(_level) = current::HandOff::enter() else {
+            return Err(envelope);
+        };
         let before = current::set_request(Inherited::of(&envelope.meta));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             body.begin_full::<M, How>(self, envelope);
@@ -294,7 +304,10 @@ impl<A: Actor> Cell<A> {
             Ok(Poll::Pending) => {
                 // From now on it runs at its own pace; this ask waits for the reply like any other.
                 drop(body);
-                if self.mailbox.await_handler(|| self.woken.swap(false, Ordering::AcqRel)) {
+                if self
+                    .mailbox
+                    .await_handler(|| self.woken.swap(false, Ordering::AcqRel))
+                {
                     self.schedule();
                 }
             }

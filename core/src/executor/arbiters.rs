@@ -30,7 +30,10 @@ impl Arbiters {
         let started = thread("callboard-bootstrap", move || {
             actix_rt::System::new().block_on(async move {
                 let threads: Vec<_> = (0..count).map(|_| actix_rt::Arbiter::new()).collect();
-                let handles = threads.iter().map(actix_rt::Arbiter::handle).collect::<Vec<_>>();
+                let handles = threads
+                    .iter()
+                    .map(actix_rt::Arbiter::handle)
+                    .collect::<Vec<_>>();
                 if ready_tx.send(handles).is_ok() {
                     // An error means that the system was dropped: the same thing.
                     let _ = end_rx.await;
@@ -47,7 +50,11 @@ impl Arbiters {
 
     fn over(handles: Vec<ArbiterHandle>, end: Option<oneshot::Sender<()>>) -> Self {
         let arbiters = (0..handles.len()).map(Arbiter::new).collect();
-        Arbiters { handles, arbiters, end: Mutex::new(end) }
+        Arbiters {
+            handles,
+            arbiters,
+            end: Mutex::new(end),
+        }
     }
 
     pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
@@ -62,10 +69,13 @@ impl Arbiters {
         })
     }
 
-        /// Tells every arbiter which system it belongs to, and starts its driver.
+    /// Tells every arbiter which system it belongs to, and starts its driver.
     pub(crate) fn introduce(&self, system: &System) {
         for (arbiter, handle) in self.arbiters.iter().zip(&self.handles) {
-            let here = Here { system: system.clone(), arbiter: Arc::clone(arbiter) };
+            let here = Here {
+                system: system.clone(),
+                arbiter: Arc::clone(arbiter),
+            };
             let driver = Driver::new(Arc::clone(arbiter), None);
             handle.spawn_fn(move || {
                 enter(Some(here));
@@ -107,13 +117,18 @@ where
     }
     let runner = actix_rt::System::new();
     Ok(runner.block_on(async move {
-        let others: Vec<_> = (1..count.max(1)).map(|_| actix_rt::Arbiter::new()).collect();
+        let others: Vec<_> = (1..count.max(1))
+            .map(|_| actix_rt::Arbiter::new())
+            .collect();
         let mut handles = vec![actix_rt::System::current().arbiter().clone()];
         handles.extend(others.iter().map(actix_rt::Arbiter::handle));
         let arbiters = Arbiters::over(handles, None);
         let first = Arc::clone(&arbiters.arbiters[0]);
         let system = make(arbiters);
-        let before = enter(Some(Here { system: system.clone(), arbiter: first }));
+        let before = enter(Some(Here {
+            system: system.clone(),
+            arbiter: first,
+        }));
         let output = main(system.clone()).await;
         system.shutdown().await;
         enter(before);

@@ -132,8 +132,10 @@ impl Simulation {
         let shared = Arc::new(Shared::default());
         let clock = Clock::manual();
         let arbiters: Arc<[_]> = (0..arbiters.max(1)).map(Arbiter::new).collect();
-        let executor =
-            SimulatedArbiters { arbiters: Arc::clone(&arbiters), shared: Arc::clone(&shared) };
+        let executor = SimulatedArbiters {
+            arbiters: Arc::clone(&arbiters),
+            shared: Arc::clone(&shared),
+        };
         // The order of tasks and the draws of the program come from separate streams, so that a program
         // that draws once more doesn't get a different schedule for that reason alone.
         let entropy = Entropy::seeded(seed);
@@ -213,7 +215,10 @@ impl Simulation {
 
     fn enter(&self, arbiter: usize) -> Option<Here> {
         let arbiter = Arc::clone(&self.arbiters[arbiter % self.arbiters.len()]);
-        enter(Some(Here { system: self.system.clone(), arbiter }))
+        enter(Some(Here {
+            system: self.system.clone(),
+            arbiter,
+        }))
     }
 
     fn wake_for(&self, id: u64) -> Arc<TaskWake> {

@@ -114,7 +114,15 @@ unsafe impl<K: Kind> Send for Records<K> {}
 
 impl<K: Kind> Records<K> {
     pub(crate) const fn new() -> Self {
-        Records { memory: None, capacity: 0, head: 0, tail: 0, count: 0, counted: 0, kind: PhantomData }
+        Records {
+            memory: None,
+            capacity: 0,
+            head: 0,
+            tail: 0,
+            count: 0,
+            counted: 0,
+            kind: PhantomData,
+        }
     }
 
     /// How many records are in it.
@@ -151,12 +159,17 @@ impl<K: Kind> Records<K> {
         if self.tail + needed > self.capacity {
             self.make_room(needed);
         }
-        let Some(memory) = self.memory else { unreachable!("bug: no memory after making room") };
+        let Some(memory) = self.memory else {
+            unreachable!("bug: no memory after making room")
+        };
         // SAFETY: `make_room` left `needed` free words at `tail`. The table's pointer takes one word, and
         // an `R` needs no more alignment than a word has.
         unsafe {
             let place = memory.add(self.tail);
-            place.cast::<Header<K>>().as_ptr().write(Header::new(table, counted));
+            place
+                .cast::<Header<K>>()
+                .as_ptr()
+                .write(Header::new(table, counted));
             place.add(1).cast::<R>().as_ptr().write(record);
         }
         self.tail += needed;
@@ -172,14 +185,18 @@ impl<K: Kind> Records<K> {
         // moving stays cheap against pushing.
         let larger = used + needed > self.capacity / 2;
         let capacity = if larger {
-            (self.capacity * 2).max(FIRST).max((used + needed).next_power_of_two())
+            (self.capacity * 2)
+                .max(FIRST)
+                .max((used + needed).next_power_of_two())
         } else {
             self.capacity
         };
         let layout = words(capacity);
         // SAFETY: the layout isn't empty.
         let memory = unsafe { alloc(layout) };
-        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let Some(memory) = NonNull::new(memory) else {
+            handle_alloc_error(layout)
+        };
         let memory = memory.cast::<u64>();
         if let Some(old) = self.memory {
             // SAFETY: the records lie in `head..tail` of the old memory; moving their bytes moves them,
@@ -196,7 +213,9 @@ impl<K: Kind> Records<K> {
     /// Takes the first record out and has it consumed. `false` if there is none.
     #[inline]
     pub(crate) fn consume_first(&mut self, with: K::Use<'_>) -> bool {
-        let Some((header, payload)) = self.advance() else { return false };
+        let Some((header, payload)) = self.advance() else {
+            return false;
+        };
         // SAFETY: the record was put there with this table, and `advance` has marked it gone.
         unsafe { (header.table().consume)(payload, with) };
         true
@@ -206,8 +225,14 @@ impl<K: Kind> Records<K> {
     pub(crate) fn evict(&mut self) -> Records<K> {
         let (mut evicted, mut kept) = (Records::new(), Records::new());
         while self.counted > 0 && evicted.count == 0 {
-            let Some((header, payload)) = self.advance() else { break };
-            let other = if header.is_counted() { &mut evicted } else { &mut kept };
+            let Some((header, payload)) = self.advance() else {
+                break;
+            };
+            let other = if header.is_counted() {
+                &mut evicted
+            } else {
+                &mut kept
+            };
             // SAFETY: the record was just marked gone here, and its bytes are still in place.
             unsafe { other.adopt(header, payload) };
         }
@@ -223,7 +248,9 @@ impl<K: Kind> Records<K> {
 
     /// Moves the first record to the end of another run. `false` if there is none.
     pub(crate) fn move_first_to(&mut self, other: &mut Records<K>) -> bool {
-        let Some((header, payload)) = self.advance() else { return false };
+        let Some((header, payload)) = self.advance() else {
+            return false;
+        };
         // SAFETY: the record was just marked gone here, and its bytes are still in place.
         unsafe { other.adopt(header, payload) };
         true
@@ -238,7 +265,9 @@ impl<K: Kind> Records<K> {
         if self.tail + 1 + words > self.capacity {
             self.make_room(1 + words);
         }
-        let Some(memory) = self.memory else { unreachable!("bug: no memory after making room") };
+        let Some(memory) = self.memory else {
+            unreachable!("bug: no memory after making room")
+        };
         // SAFETY: there is room at `tail`; moving the bytes moves the record.
         unsafe {
             let place = memory.add(self.tail);
@@ -309,7 +338,9 @@ impl<K: Kind> Drop for Records<K> {
 
 impl<K: Kind> fmt::Debug for Records<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("len", &self.count).finish_non_exhaustive()
+        f.debug_struct("Records")
+            .field("len", &self.count)
+            .finish_non_exhaustive()
     }
 }
 

@@ -28,7 +28,10 @@ struct Looped {
 }
 
 fn looped(capacity: usize, overflow: Overflow) -> Looped {
-    Looped { mailbox: Mailbox::new(capacity, overflow), batch: Default::default() }
+    Looped {
+        mailbox: Mailbox::new(capacity, overflow),
+        batch: Default::default(),
+    }
 }
 
 impl Looped {
@@ -162,10 +165,16 @@ fn g03_drop_oldest_never_drops_what_has_room_of_its_own() {
     assert!(looped.mailbox.push_reserved(1_u32).is_ok());
     assert!(looped.mailbox.push(2_u32).is_ok());
     match looped.mailbox.push(3_u32) {
-        Ok(Pushed { dropped: Dropped::Oldest(mut oldest), .. }) => assert_eq!(take(&mut oldest), [2]),
+        Ok(Pushed {
+            dropped: Dropped::Oldest(mut oldest),
+            ..
+        }) => assert_eq!(take(&mut oldest), [2]),
         _ => panic!("2 makes room for 3"),
     }
-    assert_eq!([looped.next(), looped.next(), looped.next()], [Some(1), Some(3), None]);
+    assert_eq!(
+        [looped.next(), looped.next(), looped.next()],
+        [Some(1), Some(3), None]
+    );
 }
 
 #[test]
@@ -176,7 +185,10 @@ fn g06_a_closed_mailbox_gives_everything_back() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     assert_eq!(take(&mut mailbox.close()), [1]);
-    assert!(matches!(waiting.as_mut().poll(&mut cx), Poll::Ready(Err(Rejected::Closed(2)))));
+    assert!(matches!(
+        waiting.as_mut().poll(&mut cx),
+        Poll::Ready(Err(Rejected::Closed(2)))
+    ));
     assert!(matches!(mailbox.push(3_u32), Err(Rejected::Closed(3))));
     assert_eq!(mailbox.push_reserved(4_u32), Err(4));
 }
@@ -198,10 +210,14 @@ fn an_actor_is_scheduled_once_a_batch() {
     let looped = looped(10, Overflow::Wait);
     assert!(looped.mailbox.wake(), "an incarnation begins");
     assert_eq!(looped.next(), None);
-    let schedules = |number: u32| matches!(looped.mailbox.push(number), Ok(pushed) if pushed.schedule);
+    let schedules =
+        |number: u32| matches!(looped.mailbox.push(number), Ok(pushed) if pushed.schedule);
     assert!(schedules(1));
     assert!(!schedules(2));
-    assert_eq!([looped.next(), looped.next(), looped.next()], [Some(1), Some(2), None]);
+    assert_eq!(
+        [looped.next(), looped.next(), looped.next()],
+        [Some(1), Some(2), None]
+    );
     assert!(schedules(3));
 }
 

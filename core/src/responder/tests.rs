@@ -60,7 +60,10 @@ fn g07_a_responder_dropped_by_a_panic_says_panicked() {
 fn g08_a_reply_after_the_withdrawal_is_counted_and_reaches_nobody() {
     let (mut responder, mut slot, counters) = slot();
     assert!(responder.progress(Verdict::Executed));
-    assert_eq!(slot.withdraw(counters.clone()).unwrap_err(), Verdict::Executed);
+    assert_eq!(
+        slot.withdraw(counters.clone()).unwrap_err(),
+        Verdict::Executed
+    );
     responder.send(7);
     assert_eq!(counters.drops(DropReason::LateReply), 1);
 }
@@ -68,7 +71,10 @@ fn g08_a_reply_after_the_withdrawal_is_counted_and_reaches_nobody() {
 #[test]
 fn g09_a_withdrawn_request_is_not_begun() {
     let (mut responder, mut slot, counters) = slot();
-    assert_eq!(slot.withdraw(counters.clone()).unwrap_err(), Verdict::NotExecuted);
+    assert_eq!(
+        slot.withdraw(counters.clone()).unwrap_err(),
+        Verdict::NotExecuted
+    );
     assert!(!responder.progress(Verdict::Executed));
     drop(responder);
     assert_eq!(counters.drops(DropReason::LateReply), 0);

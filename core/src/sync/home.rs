@@ -45,7 +45,11 @@ unsafe impl<T> Sync for Home<T> {}
 impl<T> Home<T> {
     /// State of the arbiter with that number (not 0).
     pub(crate) fn new(owner: u64, value: T) -> Self {
-        Home { owner, busy: Cell::new(false), value: UnsafeCell::new(value) }
+        Home {
+            owner,
+            busy: Cell::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// The state, if this is its thread and nobody up the stack is using it.
@@ -54,13 +58,18 @@ impl<T> Home<T> {
         if self.owner != current_arbiter() || self.busy.replace(true) {
             return None;
         }
-        Some(HomeGuard { home: self, here: PhantomData })
+        Some(HomeGuard {
+            home: self,
+            here: PhantomData,
+        })
     }
 }
 
 impl<T> fmt::Debug for Home<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Home").field("owner", &self.owner).finish_non_exhaustive()
+        f.debug_struct("Home")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,7 +95,10 @@ impl<T> PoolBox<T> {
         let memory = memory.cast::<T>();
         // SAFETY: the memory is large enough, aligned, and ours alone.
         unsafe { memory.as_ptr().write(value) };
-        PoolBox { memory, owns: PhantomData }
+        PoolBox {
+            memory,
+            owns: PhantomData,
+        }
     }
 
     /// A second pointer to the same value.
@@ -103,7 +106,10 @@ impl<T> PoolBox<T> {
     /// # Safety
     /// Of all copies exactly one may be freed, after the last use of the others.
     pub(crate) unsafe fn alias(&self) -> Self {
-        PoolBox { memory: self.memory, owns: PhantomData }
+        PoolBox {
+            memory: self.memory,
+            owns: PhantomData,
+        }
     }
 
     /// Drops the value and gives the memory back.

@@ -31,7 +31,10 @@ unsafe impl<T: Send + Sync> Sync for Half<T> {}
 impl<T> Half<T> {
     /// The two owners of a value.
     pub(crate) fn pair(value: T) -> (Half<T>, Half<T>) {
-        let first = PoolBox::new(Shared { halved: AtomicBool::new(false), value });
+        let first = PoolBox::new(Shared {
+            halved: AtomicBool::new(false),
+            value,
+        });
         // SAFETY: `halved` sees to it that the second of the two to be dropped frees, and only it.
         let second = unsafe { first.alias() };
         (Half { shared: first }, Half { shared: second })

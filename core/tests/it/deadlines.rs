@@ -144,7 +144,7 @@ async fn g18_that_the_caller_retries_is_handed_down_to_what_a_handler_asks(syste
     impl callboard::Actor for Relay {}
     impl callboard::Handler<Hops> for Relay {
         async fn handle(&mut self, Hops(n): Hops, ctx: &mut callboard::Context<Self>) -> Vec<bool> {
-            let mut seen = vec![ctx.meta().caller_retries];
+            let mut seen = vec![ctx.meta().caller_retries()];
             if let Some(next) = &self.0 {
                 seen.extend(next.ask(Hops(n + 1)).await.expect("the next answers"));
             }

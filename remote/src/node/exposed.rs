@@ -194,7 +194,7 @@ fn bury<M: WireMessage>(system: &System, target: &str, refused: Refused<M>) {
         target: target.to_owned(),
         message_type: std::any::type_name::<M>(),
         reason,
-        key: refused.envelope.meta.key,
+        key: refused.envelope.meta.key(),
         message: Box::new(refused.envelope.message),
     });
 }

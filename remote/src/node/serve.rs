@@ -226,10 +226,16 @@ impl AnsweringSide<'_> {
         let now = self.core.system.clock().now();
         let mut meta = Meta::default();
         meta.deadline = request.remaining.map(|span| now + span);
-        meta.key = request.key;
-        meta.attempt = request.attempt;
-        meta.caller_retries = request.caller_retries;
-        meta.principal.clone_from(&self.principal);
+        if let Some(key) = request.key {
+            meta.set_key(key);
+        }
+        meta.set_attempt(request.attempt);
+        if request.caller_retries {
+            meta.set_caller_retries();
+        }
+        if let Some(principal) = &self.principal {
+            meta.set_principal(principal.clone());
+        }
         meta
     }
 }

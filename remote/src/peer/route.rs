@@ -97,9 +97,9 @@ impl<M: WireMessage> RemoteRoute<M> {
         let number = self.core().next_number();
         let request = Request {
             remaining: meta.remaining(self.core().system.clock()),
-            attempt: meta.attempt.max(1),
-            key: meta.key,
-            caller_retries: meta.caller_retries,
+            attempt: meta.attempt().max(1),
+            key: meta.key(),
+            caller_retries: meta.caller_retries(),
             name: &self.name,
             type_name: M::NAME,
             version: M::VERSION,
@@ -140,7 +140,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             let cargo = Cargo::Tell {
                 target: Arc::clone(&self.name),
                 message_type: std::any::type_name::<M>(),
-                key: meta.key,
+                key: meta.key(),
             };
             (None, cargo)
         };
@@ -233,7 +233,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
         }
     }
 
-    fn send_waiting(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
+    fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(async move {
             let mut prepared = self.prepare(envelope)?;
             let link = Arc::clone(&prepared.link);
