@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::time::ClockId;
 
 /// A point in time of one [`Clock`], in nanoseconds since that clock began.
 ///
@@ -73,19 +74,22 @@ struct Shared {
 enum Kind {
     Machine {
         epoch: std::time::Instant,
-        /// The same moment on the coarse clock, in nanoseconds.
+        /// The same moment on the clock that the coarse one follows, in nanoseconds.
         coarse_epoch: u64,
     },
     Virtual,
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const COARSE: rustix::time::ClockId = rustix::time::ClockId::MonotonicCoarse;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const COARSE: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+/// How far the coarse time may be behind: two ticks of a slow kernel.
+const COARSE_LAG: Duration = Duration::from_millis(20);
 
-fn coarse_nanos() -> u64 {
-    let time = rustix::time::clock_gettime(COARSE);
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const COARSE: ClockId = ClockId::MonotonicCoarse;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const COARSE: ClockId = ClockId::Monotonic;
+
+fn nanos_of(clock: ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
@@ -109,7 +113,7 @@ impl Clock {
                 let epoch = std::time::Instant::now();
                 let clock = Clock::of(Kind::Machine {
                     epoch,
-                    coarse_epoch: coarse_nanos(),
+                    coarse_epoch: nanos_of(ClockId::Monotonic),
                 });
                 let shared = Arc::clone(&clock.shared);
                 crate::executor::thread("callboard-timer", move || shared.run_timer_thread());
@@ -151,10 +155,18 @@ impl Clock {
     pub fn coarse_now(&self) -> Instant {
         match &self.shared.kind {
             Kind::Machine { coarse_epoch, .. } => {
-                Instant(coarse_nanos().saturating_sub(*coarse_epoch))
+                Instant(nanos_of(COARSE).saturating_sub(*coarse_epoch))
             }
             Kind::Virtual => self.shared.timers.lock().now,
         }
+    }
+
+    /// Whether that point has passed. Exact, but reads the exact time only when it is near.
+    #[must_use]
+    #[inline]
+    pub fn has_passed(&self, point: Instant) -> bool {
+        let coarse = self.coarse_now();
+        coarse >= point || (point.since(coarse) <= COARSE_LAG && self.now() >= point)
     }
 
     /// Whether time only moves when told to.

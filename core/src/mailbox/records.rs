@@ -361,7 +361,11 @@ mod tests {
     }
 
     /// A record of `N` bytes that knows its number and counts its life.
-    struct Sized<const N: usize>(u64, [u8; N], Arc<()>);
+    struct Sized<const N: usize>(
+        u64,
+        [u8; N],
+        #[expect(dead_code, reason = "counted by its drop")] Arc<()>,
+    );
 
     impl<const N: usize> Record<Logged> for Sized<N> {
         fn consume(self, log: &RefCell<Vec<u64>>) {
@@ -371,7 +375,10 @@ mod tests {
     }
 
     #[repr(align(64))]
-    struct Wide(u64, Arc<()>);
+    struct Wide(
+        u64,
+        #[expect(dead_code, reason = "counted by its drop")] Arc<()>,
+    );
 
     impl Record<Logged> for Wide {
         fn consume(self, log: &RefCell<Vec<u64>>) {

@@ -160,9 +160,9 @@ impl Handler<Look> for Tester {
         let meta = ctx.meta();
         Seen {
             remaining: ctx.remaining(),
-            key: meta.key,
-            attempt: meta.attempt,
-            caller_retries: meta.caller_retries,
+            key: meta.key(),
+            attempt: meta.attempt(),
+            caller_retries: meta.caller_retries(),
             principal: ctx.principal().map(ToString::to_string),
         }
     }

@@ -619,8 +619,8 @@ async fn g19_keys_are_apart_for_each_principal(system: System) {
     let key = RequestKey::new();
     let envelope = |principal: &str| {
         let mut meta = Meta::default();
-        meta.key = Some(key);
-        meta.principal = Some(Principal::new(principal));
+        meta.set_key(key);
+        meta.set_principal(Principal::new(principal));
         Envelope {
             message: ANSWER,
             meta,
@@ -648,7 +648,7 @@ async fn g19_payloads_can_be_compared_encoded(system: System) {
     let key = RequestKey::new();
     let admit = |weight| {
         let mut envelope = Envelope::tell(Weigh(weight));
-        envelope.meta.key = Some(key);
+        envelope.meta.set_key(key);
         dedup.admit(envelope)
     };
     let running = admit(1.5);

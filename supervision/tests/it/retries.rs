@@ -41,10 +41,10 @@ impl Admission<Get> for Script {
         let meta = &envelope.meta;
         let at = self.system.as_ref().map(|system| system.clock().now());
         self.seen.lock().push(Seen {
-            attempt: meta.attempt,
-            key: meta.key,
+            attempt: meta.attempt(),
+            key: meta.key(),
             deadline: meta.deadline,
-            caller_retries: meta.caller_retries,
+            caller_retries: meta.caller_retries(),
             at: at.unwrap_or_default(),
         });
         match self.failures.lock().pop_front() {
@@ -253,7 +253,7 @@ async fn g17_an_attempt_that_is_not_answered_can_be_given_up(system: System) {
             responder: Responder<u32>,
             ctx: &mut Context<Self>,
         ) {
-            if ctx.meta().attempt < 3 {
+            if ctx.meta().attempt() < 3 {
                 self.0.push(responder);
             } else {
                 responder.send(n + 1);
