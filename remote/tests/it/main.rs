@@ -4,7 +4,9 @@
 extern crate callboard_core as callboard;
 
 mod actors;
+mod asks;
 mod conformance;
 mod hostile;
 mod sockets;
+mod topics;
 mod wires;
