@@ -1,5 +1,5 @@
 //! Tests of the remote layer, as a program uses it.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 extern crate callboard_core as callboard;
 

@@ -173,8 +173,10 @@ fn g09_remaining_time_is_written_when_the_frame_leaves() {
 
 #[test]
 fn g03_who_waits_for_room_is_served_in_order_and_never_overtaken() {
-    let mut config = LinkConfig::default();
-    config.outbox = 150;
+    let config = LinkConfig {
+        outbox: 150,
+        ..LinkConfig::default()
+    };
     let bench = bench(&config);
     bench.ask(1);
     bench.ask(2);
@@ -196,8 +198,10 @@ fn g03_who_waits_for_room_is_served_in_order_and_never_overtaken() {
 
 #[test]
 fn g03_asks_are_bounded_apart_from_bytes() {
-    let mut config = LinkConfig::default();
-    config.in_flight = 2;
+    let config = LinkConfig {
+        in_flight: 2,
+        ..LinkConfig::default()
+    };
     let bench = bench(&config);
     bench.ask(1);
     bench.ask(2);
@@ -211,8 +215,10 @@ fn g03_asks_are_bounded_apart_from_bytes() {
 
 #[test]
 fn g03_a_peer_that_leaves_too_many_answers_unread_is_cut_off() {
-    let mut config = LinkConfig::default();
-    config.unread_answers = 1_000;
+    let config = LinkConfig {
+        unread_answers: 1_000,
+        ..LinkConfig::default()
+    };
     let bench = bench(&config);
     for _ in 0..10 {
         bench.outbox.push_answer(vec![0; 100]);
@@ -225,8 +231,10 @@ fn g03_a_peer_that_leaves_too_many_answers_unread_is_cut_off() {
 
 #[test]
 fn g07_closing_hands_out_what_is_left_and_turns_away_who_waits() {
-    let mut config = LinkConfig::default();
-    config.outbox = 150;
+    let config = LinkConfig {
+        outbox: 150,
+        ..LinkConfig::default()
+    };
     let bench = bench(&config);
     let gone = bench.ask(1);
     assert_eq!(bench.take(), [1]);
