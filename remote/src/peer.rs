@@ -63,7 +63,7 @@ pub use subscription::{RemoteEvent, RemoteSubscription};
 ///
 /// # Example
 /// ```no_run
-/// # use callboard_core as callboard;
+/// # extern crate callboard_core as callboard;
 /// # use callboard_remote::Peer;
 /// # use serde::{Deserialize, Serialize};
 /// #[derive(callboard::Message, Serialize, Deserialize)]
@@ -148,7 +148,7 @@ pub struct RemoteNode {
 }
 
 /// How a peer is doing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct PeerState {
     /// Its address, or the name it was given here.
@@ -309,29 +309,32 @@ impl Peer {
         }
     }
 
-    /// Completes when the peer's next attempt to connect has ended, with its error if it failed; at once if
-    /// it is connected.
+    /// Completes when the latest attempt to connect has ended: at once if it has, else when the first or
+    /// current one does. Tells a program at its start whether the other side is there.
     ///
     /// # Errors
-    /// The [`LinkError`] of the attempt, naming the peer.
+    /// The [`LinkError`] of the attempt, naming the peer. A dialled peer goes on trying.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub fn attempted(&self) -> impl Future<Output = Result<(), LinkError>> + Send + 'static {
         let core = Arc::clone(&self.owner.core);
         async move {
-            let tried = |core: &Core| {
-                let stats = core.counters.snapshot();
-                stats.connect_failures + stats.connects + stats.disconnects
-            };
-            let before = tried(&core);
             let mut phases = core.phase.subscribe();
             loop {
-                match *phases.borrow_and_update() {
+                let phase = *phases.borrow_and_update();
+                match phase {
                     Phase::Connected => return Ok(()),
                     Phase::Closed => return Err(core.last_error()),
-                    _ if tried(&core) > before => return Err(core.last_error()),
-                    _ => {}
+                    Phase::Disconnected => {
+                        let error = core.inner.lock().last_error.clone();
+                        if let Some(error) = error
+                            && error.kind() != &LinkErrorKind::NotAttached
+                        {
+                            return Err(error);
+                        }
+                    }
+                    Phase::Connecting => {}
                 }
                 // The sender lives in `core`.
                 let _ = phases.changed().await;
@@ -421,11 +424,6 @@ impl Core {
         });
     }
 
-    /// Wakes who waits for an attempt to end, also if the phase is the same as before.
-    fn announce(&self) {
-        self.phase.send_modify(|_| {});
-    }
-
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
         self.inner.lock().link.clone()
     }
@@ -487,8 +485,6 @@ impl Core {
         inner.link = None;
         inner.last_error = Some(error);
         self.enter(Phase::Disconnected);
-        drop(inner);
-        self.announce();
     }
 
     fn close(&self) {

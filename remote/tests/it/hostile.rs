@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use callboard::{DropReason, FailureKind, Incarnation, Recipient, System, Verdict, codec};
+use callboard::{
+    Actor, Admission, Admitted, Context, DropReason, Envelope, FailureKind, Handler, Incarnation,
+    Recipient, System, Verdict, codec,
+};
 use callboard_remote::{LinkConfig, LinkErrorKind, Node, Peer, Phase};
 use futures::future::join_all;
 use tokio::io::AsyncWriteExt;
@@ -45,15 +48,21 @@ async fn g36_malformed_frames_cost_their_own_connection_only(system: System) {
             giant,
             "a frame of 4278190080 bytes is announced, 16777216 are allowed",
         ),
-        (frame(ASK, 0, 1, &[0; 5]), "a ask frame ends too early"),
-        (frame(ASK, 0xF0, 1, &[0; 50]), "a ask frame has a bad flag"),
-        (frame(PING, 0, 0, &[0]), "a ping frame has bytes left over"),
+        (frame(ASK, 0, 1, &[0; 5]), "the ask frame ends too early"),
+        (
+            frame(ASK, 0xF0, 1, &[0; 50]),
+            "the ask frame has a bad flag",
+        ),
+        (
+            frame(PING, 0, 0, &[0]),
+            "the ping frame has bytes left over",
+        ),
         (
             frame(REPLY, 0, 1, &[]),
-            "a reply frame came where none may come",
+            "the reply frame came where none may come",
         ),
-        (hello(1, 1), "a hello frame came where none may come"),
-        (twice, "a ask frame has a bad correlation"),
+        (hello(1, 1), "the hello frame came where none may come"),
+        (twice, "the ask frame has a bad correlation"),
     ];
     let count = cases.len() as u64;
     for (bytes, why) in cases {
@@ -335,4 +344,39 @@ async fn g03_asks_in_flight_on_one_connection_are_bounded(system: System) {
     ))
     .await;
     assert_eq!(raw.read_kind(REPLY).await.correlation, 4);
+}
+
+struct Faulty;
+
+impl Admission<Add> for Faulty {
+    fn admit(&self, envelope: Envelope<Add>) -> Admitted<Add> {
+        match envelope.message {
+            Add(0) => panic!("as it was told to"),
+            _ => Admitted::Pass(envelope),
+        }
+    }
+}
+
+struct Adder;
+
+impl Actor for Adder {}
+
+impl Handler<Add> for Adder {
+    async fn handle(&mut self, Add(n): Add, _ctx: &mut Context<Self>) -> u64 {
+        n
+    }
+}
+
+#[callboard::test(both)]
+async fn g10_an_admission_that_panics_costs_its_own_request_only(system: System) {
+    let node = Node::new(&system, "node").unwrap();
+    let actor = system.actor(|| Adder).admission(Faulty).start();
+    node.expose::<Add>("adder", &actor.recipient()).unwrap();
+    let (_wire, peer) = connect::<Memory>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("adder").unwrap();
+    let error = add.ask(Add(0)).await.unwrap_err();
+    assert_eq!(error.verdict(), Verdict::NotExecuted);
+    add.tell(Add(0)).await.unwrap();
+    assert_eq!(add.ask(Add(1)).await.unwrap(), 1);
+    assert_eq!(peer.state().stats.connects, 1);
 }
