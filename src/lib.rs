@@ -4,6 +4,10 @@
 
 #[doc(inline)]
 pub use callboard_core::*;
+#[doc(inline)]
+pub use callboard_remote as remote;
+#[doc(inline)]
+pub use callboard_supervision as supervision;
 
 /// What most programs need: `use callboard::prelude::*;`.
 pub mod prelude {
