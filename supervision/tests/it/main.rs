@@ -4,6 +4,7 @@
 extern crate callboard_core as callboard;
 
 mod common;
+mod dedups;
 mod nested;
 mod processes;
 mod restarts;
