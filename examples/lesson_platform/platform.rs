@@ -196,6 +196,7 @@ impl Platform {
             .ask(enrol)
             .key(key)
             .deadline(ENROL_DEADLINE)
+            .retry(self.policies.of(Part::Enrolment))
             .await
             .map_err(Failure::from);
         self.record(

@@ -39,6 +39,7 @@ impl Platform {
         let jobs = self.jobs.state().await.unwrap_or_default();
         let topic = self.viewed.state().await.unwrap_or_default();
         let retries = self.policies.stats();
+        let dedup = self.tree.dedup.stats();
         let figure = |name, value| Figure { name, value };
         vec![
             figure("restarts of children", self.tree().restarts_below()),
@@ -54,6 +55,10 @@ impl Platform {
                 "retries refused by a budget",
                 retries.iter().map(|policy| policy.over_budget).sum(),
             ),
+            figure("enrolments let through", dedup.started),
+            figure("duplicates that joined a running one", dedup.joined),
+            figure("duplicates answered from the store", dedup.answered),
+            figure("keys refused for another payload", dedup.key_reused),
             figure("answers that came too late", late),
             figure("messages handled", counters.handled()),
             figure("panics caught", counters.panics()),

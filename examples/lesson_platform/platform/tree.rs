@@ -16,7 +16,7 @@ use callboard::prelude::*;
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::queue::Queue;
 use callboard::remote::{LinkConfig, Peer};
-use callboard::supervision::{Backoff, Supervisor, SupervisorRef};
+use callboard::supervision::{Backoff, Dedup, Supervisor, SupervisorRef};
 use tokio::io::AsyncReadExt;
 
 use super::announced::Announced;
@@ -29,6 +29,8 @@ use crate::messages::{
 };
 use crate::services::{METADATA, THUMBNAILS, VIEWS};
 
+/// Longer than anybody presses a button again, and than any proxy repeats a request.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// So many workers share the queue of index jobs.
 pub(crate) const WORKERS: usize = 2;
 
@@ -36,6 +38,8 @@ pub(crate) const WORKERS: usize = 2;
 pub(crate) struct Tree {
     pub(crate) supervisor: SupervisorRef,
     pub(crate) enrolment: Recipient<Enrol>,
+    /// What stands before it; kept for its figures.
+    pub(crate) dedup: Dedup<Enrol>,
     pub(crate) renderer: Recipient<Render>,
     pub(crate) index: Recipient<Search>,
     pub(crate) thumbnails: Recipient<GetThumbnail>,
@@ -73,9 +77,17 @@ impl Tree {
         }
         // ANCHOR_END: actors
 
+        // ANCHOR: dedup
+        // Before the desk's mailbox: a request whose key runs already joins it, one whose key has ended gets
+        // the same receipt again, and the desk hears of neither.
+        let dedup = Dedup::<Enrol>::builder(system).window(REMEMBERED).build();
         let ledger = workdir.ledger();
-        let make = move || Enrolment::new(ledger.clone());
-        let (enrolment, enrolment_place) = system.actor(make).label("enrolment").place();
+        let (enrolment, enrolment_place) = system
+            .actor(move || Enrolment::new(ledger.clone()))
+            .label("enrolment")
+            .admission(dedup.clone())
+            .place();
+        // ANCHOR_END: dedup
 
         // ANCHOR: sidecar
         // A pipe: the supervisor starts the process, and each start brings a new byte stream.
@@ -139,6 +151,7 @@ impl Tree {
         Ok(Tree {
             supervisor,
             enrolment: enrolment.recipient(),
+            dedup,
             renderer: renderer.recipient(),
             index: index.recipient(),
             thumbnails: sidecar.recipient(THUMBNAILS)?,
