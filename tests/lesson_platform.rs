@@ -3,6 +3,9 @@
 //! What a page shows while a part is away is the drill's business
 //! (`cargo run --release --example lesson_platform`); here is what surrounds it.
 
+// The whole file is tests.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
