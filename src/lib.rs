@@ -19,3 +19,8 @@ pub mod prelude {
 
 /// What a program's `main` returns: any error will do.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// The README's code is a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
