@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::limits::MIN_MAX_FRAME;
+
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
 ///
 /// ```
@@ -45,6 +47,13 @@ pub struct LinkConfig {
     pub backoff_cap: Duration,
     /// How long a connection must have lasted for the next wait to start from `backoff` again. 1 s.
     pub stable_after: Duration,
+}
+
+impl LinkConfig {
+    /// What this side takes: never less than control frames need.
+    pub(crate) fn frame_limit(&self) -> u32 {
+        self.max_frame.max(MIN_MAX_FRAME)
+    }
 }
 
 impl Default for LinkConfig {

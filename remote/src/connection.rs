@@ -60,7 +60,7 @@ impl Connection<'_> {
         side: &mut impl Side,
     ) -> LinkErrorKind {
         let clock = self.system.clock();
-        let mut reader = Reader::new(self.config.max_frame);
+        let mut reader = Reader::new(self.config.frame_limit());
         let mut writer = Writer::new(clock.clone());
         let mut heartbeat = Heartbeat::new(clock.clone(), self.config);
         let mut ended = pin!(self.end.wait());

@@ -109,6 +109,13 @@ impl fmt::Display for LinkError {
 
 impl std::error::Error for LinkError {}
 
+impl serde::Serialize for LinkError {
+    /// As its text.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Why a node can't listen, or a peer not be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -14,6 +14,50 @@
 //! - Off this host nothing speaks (there is no TLS yet); on a Unix socket the user id is checked (G35).
 //! - Sizes are checked before memory is taken; malformed bytes end their own connection only (G36).
 //!
+//! # Example
+//! Both sides in one process, for once:
+//!
+//! ```
+//! # extern crate callboard_core as callboard;
+//! use callboard::{Actor, Context, Handler, Message, System};
+//! use callboard_remote::{Node, Peer};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Message, Serialize, Deserialize)]
+//! #[message(reply = u64, name = "counter.add", version = 1)]
+//! struct Add(u64);
+//!
+//! struct Counter(u64);
+//! impl Actor for Counter {}
+//! impl Handler<Add> for Counter {
+//!     async fn handle(&mut self, Add(n): Add, _ctx: &mut Context<Self>) -> u64 {
+//!         self.0 += n;
+//!         self.0
+//!     }
+//! }
+//!
+//! async fn both(system: System) -> Result<(), Box<dyn std::error::Error>> {
+//!     let counter = system.start(Counter(0));
+//!     let node = Node::new(&system, "counting")?;
+//!     node.expose("counter", &counter.recipient::<Add, _>())?;
+//!     let listener = node.listen_tcp("127.0.0.1:0".parse()?).await?;
+//!
+//!     let address = listener.socket_addr().ok_or("no address")?;
+//!     let peer = Peer::tcp(&system, address)?;
+//!     peer.connected().await?;
+//!     let counter = peer.recipient::<Add>("counter")?;
+//!     assert_eq!(counter.ask(Add(2)).await?, 2);
+//!
+//!     let nobody = peer.recipient::<Add>("abacus")?;
+//!     let error = nobody.ask(Add(2)).await.unwrap_err();
+//!     assert_eq!(error.to_string(), "unknown name (not executed): abacus");
+//!     assert!(error.verdict().is_safe_to_resend());
+//!     Ok(())
+//! }
+//!
+//! callboard::run(both).unwrap().unwrap();
+//! ```
+//!
 //! # What isn't here yet
 //! Sessions that resume after a broken connection (G32), credit per flow (G33), TLS, rights, shared
 //! memory. The frame header and the handshake have room for them.

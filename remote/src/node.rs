@@ -52,7 +52,7 @@ use listen::ListenerState;
 ///
 /// # Example
 /// ```no_run
-/// # use callboard_core as callboard;
+/// # extern crate callboard_core as callboard;
 /// # use callboard::{Actor, Context, Handler, Message, System};
 /// # use callboard_remote::Node;
 /// # use serde::{Deserialize, Serialize};

@@ -2,40 +2,33 @@
 
 mod ask;
 mod buffer;
+mod core;
 mod dial;
 mod link;
 mod route;
 mod subscription;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::topic::SubscriberOptions;
-use callboard::{
-    ActorId, Boundary, ExitReason, Incarnation, OnEnd, Recipient, System, Terminated, WireMessage,
-};
-use parking_lot::Mutex;
+use callboard::{Boundary, Incarnation, OnEnd, Recipient, System, WireMessage};
 use serde::Serialize;
-use tokio::sync::watch;
 
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
-use crate::stats::{PeerCounters, PeerStats};
+use crate::stats::PeerStats;
 use crate::transport::tcp::{TcpConnector, check_loopback};
 use crate::transport::unix::UnixConnector;
 use crate::transport::{ByteStream, Connector};
-use crate::wire::frame::{Kind, bare};
 use crate::wire::limits::{MAX_SUBJECT, cut};
 
-use buffer::Kept;
-use link::Link;
 use route::RemoteRoute;
-use subscription::Feed;
+
+pub(crate) use self::core::Core;
 
 pub use subscription::{RemoteEvent, RemoteSubscription};
 
@@ -63,7 +56,7 @@ pub use subscription::{RemoteEvent, RemoteSubscription};
 ///
 /// # Example
 /// ```no_run
-/// # use callboard_core as callboard;
+/// # extern crate callboard_core as callboard;
 /// # use callboard_remote::Peer;
 /// # use serde::{Deserialize, Serialize};
 /// #[derive(callboard::Message, Serialize, Deserialize)]
@@ -93,36 +86,6 @@ impl Drop for Owner {
     }
 }
 
-/// What a link is, whatever it is connected to at the moment.
-pub(crate) struct Core {
-    pub(crate) system: System,
-    pub(crate) config: LinkConfig,
-    /// Where it leads, for people.
-    pub(crate) address: String,
-    pub(crate) boundary: Boundary,
-    pub(crate) counters: PeerCounters,
-    /// How this side introduces itself.
-    pub(crate) own_name: String,
-    pub(crate) own_incarnation: Incarnation,
-    /// The id of the link itself, for watchers.
-    id: ActorId,
-    phase: watch::Sender<Phase>,
-    inner: Mutex<Inner>,
-    next_number: AtomicU64,
-}
-
-#[derive(Default)]
-struct Inner {
-    link: Option<Arc<Link>>,
-    /// Grows with each byte stream, so that a late handshake doesn't replace a newer one.
-    attempt: u64,
-    remote: Option<RemoteNode>,
-    last_error: Option<LinkError>,
-    ids: BTreeMap<Arc<str>, ActorId>,
-    subscriptions: BTreeMap<u64, Arc<dyn Feed>>,
-    watchers: Vec<(ActorId, String, OnEnd)>,
-}
-
 /// Whether a peer is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
@@ -148,7 +111,7 @@ pub struct RemoteNode {
 }
 
 /// How a peer is doing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct PeerState {
     /// Its address, or the name it was given here.
@@ -222,7 +185,7 @@ impl Peer {
     #[must_use]
     pub fn attached_with(system: &System, name: &str, config: LinkConfig) -> Self {
         let core = Core::new(system, name.to_owned(), Boundary::SameHost, config);
-        core.inner.lock().last_error = Some(core.error(LinkErrorKind::NotAttached));
+        core.not_attached();
         Peer::over(core)
     }
 
@@ -309,29 +272,32 @@ impl Peer {
         }
     }
 
-    /// Completes when the peer's next attempt to connect has ended, with its error if it failed; at once if
-    /// it is connected.
+    /// Completes when the latest attempt to connect has ended: at once if it has, else when the first or
+    /// current one does. Tells a program at its start whether the other side is there.
     ///
     /// # Errors
-    /// The [`LinkError`] of the attempt, naming the peer.
+    /// The [`LinkError`] of the attempt, naming the peer. A dialled peer goes on trying.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub fn attempted(&self) -> impl Future<Output = Result<(), LinkError>> + Send + 'static {
         let core = Arc::clone(&self.owner.core);
         async move {
-            let tried = |core: &Core| {
-                let stats = core.counters.snapshot();
-                stats.connect_failures + stats.connects + stats.disconnects
-            };
-            let before = tried(&core);
             let mut phases = core.phase.subscribe();
             loop {
-                match *phases.borrow_and_update() {
+                let phase = *phases.borrow_and_update();
+                match phase {
                     Phase::Connected => return Ok(()),
                     Phase::Closed => return Err(core.last_error()),
-                    _ if tried(&core) > before => return Err(core.last_error()),
-                    _ => {}
+                    Phase::Disconnected => {
+                        let error = core.failure();
+                        if let Some(error) = error
+                            && error.kind() != &LinkErrorKind::NotAttached
+                        {
+                            return Err(error);
+                        }
+                    }
+                    Phase::Connecting => {}
                 }
                 // The sender lives in `core`.
                 let _ = phases.changed().await;
@@ -363,240 +329,6 @@ impl fmt::Debug for Peer {
             .field("address", &self.owner.core.address)
             .field("phase", &self.owner.core.current_phase())
             .finish_non_exhaustive()
-    }
-}
-
-impl Core {
-    fn new(system: &System, address: String, boundary: Boundary, config: LinkConfig) -> Arc<Self> {
-        Arc::new(Core {
-            system: system.clone(),
-            config,
-            address,
-            boundary,
-            counters: PeerCounters::default(),
-            own_name: format!("pid-{}", std::process::id()),
-            own_incarnation: crate::node::fresh_incarnation(system),
-            id: ActorId::fresh(),
-            phase: watch::Sender::new(Phase::Disconnected),
-            inner: Mutex::default(),
-            next_number: AtomicU64::new(1),
-        })
-    }
-
-    pub(crate) fn error(&self, kind: impl Into<LinkErrorKind>) -> LinkError {
-        LinkError::new(&self.address, kind)
-    }
-
-    pub(crate) fn last_error(&self) -> LinkError {
-        let last = self.inner.lock().last_error.clone();
-        last.unwrap_or_else(|| self.error(LinkErrorKind::ClosedHere))
-    }
-
-    /// A number for an ask or a subscription, never given twice by this link.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn current_phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.current_phase() == Phase::Closed
-    }
-
-    pub(crate) async fn wait_for(&self, reached: impl FnMut(&Phase) -> bool) {
-        // The sender lives in `self`, so this ends only when reached.
-        let _ = self.phase.subscribe().wait_for(reached).await;
-    }
-
-    /// Moves on, unless it is closed for good.
-    pub(crate) fn enter(&self, phase: Phase) {
-        self.phase.send_if_modified(|now| {
-            let changes = *now != Phase::Closed && *now != phase;
-            if changes {
-                *now = phase;
-            }
-            changes
-        });
-    }
-
-    /// Wakes who waits for an attempt to end, also if the phase is the same as before.
-    fn announce(&self) {
-        self.phase.send_modify(|_| {});
-    }
-
-    pub(crate) fn link(&self) -> Option<Arc<Link>> {
-        self.inner.lock().link.clone()
-    }
-
-    fn named(&self, name: &str) -> (Arc<str>, ActorId) {
-        let mut inner = self.inner.lock();
-        if let Some((name, id)) = inner.ids.get_key_value(name) {
-            return (Arc::clone(name), *id);
-        }
-        let (name, id) = (Arc::from(name), ActorId::fresh());
-        inner.ids.insert(Arc::clone(&name), id);
-        (name, id)
-    }
-
-    /// Begins an attempt, and makes all before it obsolete.
-    pub(crate) fn begin(&self) -> u64 {
-        let mut inner = self.inner.lock();
-        inner.attempt += 1;
-        let attempt = inner.attempt;
-        let old = inner.link.take();
-        self.enter(Phase::Connecting);
-        drop(inner);
-        if let Some(old) = old {
-            old.end.set(LinkErrorKind::Replaced);
-        }
-        attempt
-    }
-
-    /// A connection is up. `false` if it isn't wanted any more.
-    pub(crate) fn up(&self, attempt: u64, link: &Arc<Link>, remote: RemoteNode) -> bool {
-        let mut inner = self.inner.lock();
-        if self.is_closed() || inner.attempt != attempt {
-            return false;
-        }
-        inner.link = Some(Arc::clone(link));
-        inner.remote = Some(remote);
-        inner.last_error = None;
-        for (number, feed) in &inner.subscriptions {
-            link.outbox.push_answer(feed.frame(*number));
-        }
-        self.counters.connects();
-        self.enter(Phase::Connected);
-        true
-    }
-
-    /// An attempt has ended: its connection could not be made, or was lost.
-    pub(crate) fn down(&self, attempt: u64, was_up: bool, kind: LinkErrorKind) {
-        let error = self.error(kind);
-        tracing::debug!(target: "callboard::remote", %error);
-        if was_up {
-            self.counters.disconnects();
-        } else {
-            self.counters.connect_failures();
-        }
-        let mut inner = self.inner.lock();
-        if inner.attempt != attempt {
-            return;
-        }
-        inner.link = None;
-        inner.last_error = Some(error);
-        self.enter(Phase::Disconnected);
-        drop(inner);
-        self.announce();
-    }
-
-    fn close(&self) {
-        let closed = self.phase.send_if_modified(|phase| {
-            let changes = *phase != Phase::Closed;
-            *phase = Phase::Closed;
-            changes
-        });
-        if !closed {
-            return;
-        }
-        let mut inner = self.inner.lock();
-        inner.attempt += 1;
-        inner.last_error = Some(self.error(LinkErrorKind::ClosedHere));
-        let link = inner.link.take();
-        let watchers = std::mem::take(&mut inner.watchers);
-        let feeds = std::mem::take(&mut inner.subscriptions);
-        drop(inner);
-        feeds.values().for_each(|feed| feed.ended());
-        if let Some(link) = link {
-            link.end.set(LinkErrorKind::ClosedHere);
-            link.give_up(self, &LinkErrorKind::ClosedHere);
-        }
-        for (id, label, on_end) in watchers {
-            on_end(terminated(id, label));
-        }
-    }
-
-    fn subscribe(&self, number: u64, feed: Arc<dyn Feed>) {
-        let mut inner = self.inner.lock();
-        if self.is_closed() {
-            drop(inner);
-            return feed.ended();
-        }
-        if let Some(link) = &inner.link {
-            link.outbox.push_answer(feed.frame(number));
-        }
-        inner.subscriptions.insert(number, feed);
-    }
-
-    /// Ends a subscription from this side.
-    pub(crate) fn unsubscribe(&self, number: u64) {
-        let mut inner = self.inner.lock();
-        let feed = inner.subscriptions.remove(&number);
-        if let (Some(_), Some(link)) = (&feed, &inner.link) {
-            link.outbox.push_answer(bare(Kind::Unsubscribe, number));
-        }
-        drop(inner);
-        drop(feed);
-    }
-
-    /// Ends a subscription because the other side ended it.
-    pub(crate) fn take_feed(&self, number: u64) -> Option<Arc<dyn Feed>> {
-        self.inner.lock().subscriptions.remove(&number)
-    }
-
-    pub(crate) fn feed(&self, number: u64) -> Option<Arc<dyn Feed>> {
-        self.inner.lock().subscriptions.get(&number).cloned()
-    }
-
-    /// Counts what a subscription missed, and ends it if its policy says so.
-    pub(crate) fn fed(&self, number: u64, kept: Kept) {
-        match kept {
-            Kept::All => {}
-            Kept::Missed => self.counters.gaps(),
-            Kept::Ended => {
-                self.counters.gaps();
-                self.unsubscribe(number);
-            }
-        }
-    }
-
-    /// Calls `on_end` when the link is closed for good.
-    pub(crate) fn watch(&self, id: ActorId, label: String, on_end: OnEnd) {
-        let mut inner = self.inner.lock();
-        if self.is_closed() {
-            drop(inner);
-            on_end(terminated(id, label));
-        } else {
-            inner.watchers.push((id, label, on_end));
-        }
-    }
-
-    fn state(&self) -> PeerState {
-        let inner = self.inner.lock();
-        let (outbox_bytes, in_flight) = inner
-            .link
-            .as_ref()
-            .map_or((0, 0), |link| link.outbox.load());
-        PeerState {
-            address: self.address.clone(),
-            boundary: self.boundary,
-            phase: self.current_phase(),
-            remote: inner.remote.clone(),
-            last_error: inner.last_error.clone(),
-            outbox_bytes,
-            in_flight,
-            stats: self.counters.snapshot(),
-        }
-    }
-}
-
-fn terminated(id: ActorId, label: String) -> Terminated {
-    Terminated {
-        id,
-        label,
-        reason: ExitReason::Stopped,
-        incarnation: Incarnation::default(),
     }
 }
 

@@ -35,13 +35,13 @@ pub enum WireError {
         max: u32,
     },
     /// A body ends too early.
-    #[error("a {0} frame ends too early")]
+    #[error("the {0} frame ends too early")]
     Truncated(&'static str),
     /// A body goes on past its end.
-    #[error("a {0} frame has bytes left over")]
+    #[error("the {0} frame has bytes left over")]
     LeftOver(&'static str),
     /// A field has a value it may not have.
-    #[error("a {frame} frame has a bad {field}")]
+    #[error("the {frame} frame has a bad {field}")]
     BadField {
         /// The kind of frame.
         frame: &'static str,
@@ -49,6 +49,6 @@ pub enum WireError {
         field: &'static str,
     },
     /// A frame came that this side doesn't take at this point.
-    #[error("a {0} frame came where none may come")]
+    #[error("the {0} frame came where none may come")]
     Unexpected(&'static str),
 }

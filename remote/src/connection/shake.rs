@@ -3,8 +3,8 @@
 use std::pin::pin;
 
 use callboard::clock::Clock;
-use futures::future::{Either, select};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use futures::future::{Either, select, try_join};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
@@ -22,8 +22,13 @@ pub(crate) async fn shake<S: ByteStream>(
 ) -> Result<Hello, LinkErrorKind> {
     let limit = config.handshake_timeout;
     let exchange = pin!(async {
-        send(stream, &ours.encode()).await?;
-        match receive(stream).await? {
+        // At the same time, so that two sides with next to no buffer between them don't wait for each
+        // other.
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let ours_encoded = ours.encode();
+        let sending = send(&mut writing, &ours_encoded);
+        let (first, ()) = try_join(receive(&mut reading), sending).await?;
+        match first {
             First::Refuse(why) => Err(LinkErrorKind::Refused(why)),
             First::Hello(theirs) if ours.agree(&theirs).is_none() => Err(LinkErrorKind::Version {
                 theirs: theirs.versions,
@@ -54,7 +59,7 @@ pub(crate) async fn turn_away<S: ByteStream>(
     select(exchange, clock.sleep(config.handshake_timeout)).await;
 }
 
-async fn send<S: ByteStream>(stream: &mut S, frame: &[u8]) -> Result<(), LinkErrorKind> {
+async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<(), LinkErrorKind> {
     let sent = async {
         stream.write_all(frame).await?;
         stream.flush().await
@@ -63,7 +68,7 @@ async fn send<S: ByteStream>(stream: &mut S, frame: &[u8]) -> Result<(), LinkErr
         .map_err(|error: std::io::Error| LinkErrorKind::Io(error.to_string()))
 }
 
-async fn receive<S: ByteStream>(stream: &mut S) -> Result<First, LinkErrorKind> {
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<First, LinkErrorKind> {
     let mut header = [0; HEADER];
     read_exact(stream, &mut header).await?;
     let header = first_header(&header).map_err(|not| match not {
@@ -78,7 +83,10 @@ async fn receive<S: ByteStream>(stream: &mut S) -> Result<First, LinkErrorKind> 
     Ok(first_body(header.kind, &body)?)
 }
 
-async fn read_exact<S: ByteStream>(stream: &mut S, into: &mut [u8]) -> Result<(), LinkErrorKind> {
+async fn read_exact(
+    stream: &mut (impl AsyncRead + Unpin),
+    into: &mut [u8],
+) -> Result<(), LinkErrorKind> {
     let mut filled = 0;
     while filled < into.len() {
         match stream.read(&mut into[filled..]).await {

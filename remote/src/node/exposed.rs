@@ -161,7 +161,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             responder: Responder::new(Box::new(answer)),
         };
         // The reader never waits: a full mailbox is an answer.
-        if let Err(refused) = self.0.route().send(envelope) {
+        if let Some(refused) = send(&self.0, envelope) {
             refused.envelope.responder.fail(refused.failure);
         }
         Ok(())
@@ -174,10 +174,22 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             meta,
             responder: Responder::nowhere(),
         };
-        if let Err(refused) = self.0.route().send(envelope) {
+        if let Some(refused) = send(&self.0, envelope) {
             bury(self.0.route().system(), &self.0.label(), refused);
         }
         Ok(())
+    }
+}
+
+/// Hands a message on, behind a fence: an admission is user code, and others share this connection (G10).
+/// If it panics, what it dropped has answered the ask.
+fn send<M: WireMessage>(recipient: &Recipient<M>, envelope: Envelope<M>) -> Option<Refused<M>> {
+    match catch_unwind(AssertUnwindSafe(|| recipient.route().send(envelope))) {
+        Ok(sent) => sent.err(),
+        Err(_) => {
+            tracing::error!(target: "callboard::remote", message = M::NAME, "an admission panicked");
+            None
+        }
     }
 }
 

@@ -52,7 +52,7 @@ async fn attempt<S: ByteStream>(
         Ok(slot) => slot,
         Err(why) => return refuse(core, stream, why).await,
     };
-    let ours = Hello::ours(&core.name, core.incarnation, core.config.max_frame);
+    let ours = Hello::ours(&core.name, core.incarnation, core.config.frame_limit());
     let theirs = match shake(&mut stream, &ours, core.system.clock(), &core.config).await {
         Ok(theirs) => theirs,
         Err(why) => {

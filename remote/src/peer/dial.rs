@@ -81,7 +81,11 @@ async fn serve<S: ByteStream>(
     attempt: u64,
     mut stream: S,
 ) -> (bool, LinkErrorKind) {
-    let ours = Hello::ours(&core.own_name, core.own_incarnation, core.config.max_frame);
+    let ours = Hello::ours(
+        &core.own_name,
+        core.own_incarnation,
+        core.config.frame_limit(),
+    );
     let clock = core.system.clock();
     let theirs = match shake(&mut stream, &ours, clock, &core.config).await {
         Ok(theirs) => theirs,

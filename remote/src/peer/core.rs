@@ -1,0 +1,289 @@
+//! The state of a link: which connection it has now, who waits for what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use callboard::{ActorId, Boundary, ExitReason, Incarnation, OnEnd, System, Terminated};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::buffer::Kept;
+use super::link::Link;
+use super::subscription::Feed;
+use super::{PeerState, Phase, RemoteNode};
+use crate::config::LinkConfig;
+use crate::error::{LinkError, LinkErrorKind};
+use crate::stats::PeerCounters;
+use crate::wire::frame::{Kind, bare};
+
+/// What a link is, whatever it is connected to at the moment.
+pub(crate) struct Core {
+    pub(crate) system: System,
+    pub(crate) config: LinkConfig,
+    /// Where it leads, for people.
+    pub(crate) address: String,
+    pub(crate) boundary: Boundary,
+    pub(crate) counters: PeerCounters,
+    /// How this side introduces itself.
+    pub(crate) own_name: String,
+    pub(crate) own_incarnation: Incarnation,
+    /// The id of the link itself, for watchers.
+    pub(super) id: ActorId,
+    pub(super) phase: watch::Sender<Phase>,
+    inner: Mutex<Inner>,
+    next_number: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inner {
+    link: Option<Arc<Link>>,
+    /// Grows with each byte stream, so that a late handshake doesn't replace a newer one.
+    attempt: u64,
+    remote: Option<RemoteNode>,
+    last_error: Option<LinkError>,
+    ids: BTreeMap<Arc<str>, ActorId>,
+    subscriptions: BTreeMap<u64, Arc<dyn Feed>>,
+    watchers: Vec<(ActorId, String, OnEnd)>,
+}
+
+impl Core {
+    pub(super) fn new(
+        system: &System,
+        address: String,
+        boundary: Boundary,
+        config: LinkConfig,
+    ) -> Arc<Self> {
+        Arc::new(Core {
+            system: system.clone(),
+            config,
+            address,
+            boundary,
+            counters: PeerCounters::default(),
+            own_name: format!("pid-{}", std::process::id()),
+            own_incarnation: crate::node::fresh_incarnation(system),
+            id: ActorId::fresh(),
+            phase: watch::Sender::new(Phase::Disconnected),
+            inner: Mutex::default(),
+            next_number: AtomicU64::new(1),
+        })
+    }
+
+    pub(super) fn not_attached(&self) {
+        self.inner.lock().last_error = Some(self.error(LinkErrorKind::NotAttached));
+    }
+
+    pub(crate) fn error(&self, kind: impl Into<LinkErrorKind>) -> LinkError {
+        LinkError::new(&self.address, kind)
+    }
+
+    /// Why there is no connection, if anything was tried.
+    pub(super) fn failure(&self) -> Option<LinkError> {
+        self.inner.lock().last_error.clone()
+    }
+
+    pub(crate) fn last_error(&self) -> LinkError {
+        self.failure()
+            .unwrap_or_else(|| self.error(LinkErrorKind::ClosedHere))
+    }
+
+    /// A number for an ask or a subscription, never given twice by this link.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn current_phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.current_phase() == Phase::Closed
+    }
+
+    pub(crate) async fn wait_for(&self, reached: impl FnMut(&Phase) -> bool) {
+        // The sender lives in `self`, so this ends only when reached.
+        let _ = self.phase.subscribe().wait_for(reached).await;
+    }
+
+    /// Moves on, unless it is closed for good.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let changes = *now != Phase::Closed && *now != phase;
+            if changes {
+                *now = phase;
+            }
+            changes
+        });
+    }
+
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.inner.lock().link.clone()
+    }
+
+    pub(super) fn named(&self, name: &str) -> (Arc<str>, ActorId) {
+        let mut inner = self.inner.lock();
+        if let Some((name, id)) = inner.ids.get_key_value(name) {
+            return (Arc::clone(name), *id);
+        }
+        let (name, id) = (Arc::from(name), ActorId::fresh());
+        inner.ids.insert(Arc::clone(&name), id);
+        (name, id)
+    }
+
+    /// Begins an attempt, and makes all before it obsolete.
+    pub(crate) fn begin(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.attempt += 1;
+        let attempt = inner.attempt;
+        let old = inner.link.take();
+        self.enter(Phase::Connecting);
+        drop(inner);
+        if let Some(old) = old {
+            old.end.set(LinkErrorKind::Replaced);
+        }
+        attempt
+    }
+
+    /// A connection is up. `false` if it isn't wanted any more.
+    pub(crate) fn up(&self, attempt: u64, link: &Arc<Link>, remote: RemoteNode) -> bool {
+        let mut inner = self.inner.lock();
+        if self.is_closed() || inner.attempt != attempt {
+            return false;
+        }
+        inner.link = Some(Arc::clone(link));
+        inner.remote = Some(remote);
+        inner.last_error = None;
+        for (number, feed) in &inner.subscriptions {
+            link.outbox.push_answer(feed.frame(*number));
+        }
+        self.counters.connects();
+        self.enter(Phase::Connected);
+        true
+    }
+
+    /// An attempt has ended: its connection could not be made, or was lost.
+    pub(crate) fn down(&self, attempt: u64, was_up: bool, kind: LinkErrorKind) {
+        let error = self.error(kind);
+        tracing::debug!(target: "callboard::remote", %error);
+        if was_up {
+            self.counters.disconnects();
+        } else {
+            self.counters.connect_failures();
+        }
+        let mut inner = self.inner.lock();
+        if inner.attempt != attempt {
+            return;
+        }
+        inner.link = None;
+        inner.last_error = Some(error);
+        self.enter(Phase::Disconnected);
+    }
+
+    pub(super) fn close(&self) {
+        let closed = self.phase.send_if_modified(|phase| {
+            let changes = *phase != Phase::Closed;
+            *phase = Phase::Closed;
+            changes
+        });
+        if !closed {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        inner.attempt += 1;
+        inner.last_error = Some(self.error(LinkErrorKind::ClosedHere));
+        let link = inner.link.take();
+        let watchers = std::mem::take(&mut inner.watchers);
+        let feeds = std::mem::take(&mut inner.subscriptions);
+        drop(inner);
+        feeds.values().for_each(|feed| feed.ended());
+        if let Some(link) = link {
+            link.end.set(LinkErrorKind::ClosedHere);
+            link.give_up(self, &LinkErrorKind::ClosedHere);
+        }
+        for (id, label, on_end) in watchers {
+            on_end(terminated(id, label));
+        }
+    }
+
+    pub(super) fn subscribe(&self, number: u64, feed: Arc<dyn Feed>) {
+        let mut inner = self.inner.lock();
+        if self.is_closed() {
+            drop(inner);
+            return feed.ended();
+        }
+        if let Some(link) = &inner.link {
+            link.outbox.push_answer(feed.frame(number));
+        }
+        inner.subscriptions.insert(number, feed);
+    }
+
+    /// Ends a subscription from this side.
+    pub(crate) fn unsubscribe(&self, number: u64) {
+        let mut inner = self.inner.lock();
+        let feed = inner.subscriptions.remove(&number);
+        if let (Some(_), Some(link)) = (&feed, &inner.link) {
+            link.outbox.push_answer(bare(Kind::Unsubscribe, number));
+        }
+        drop(inner);
+        drop(feed);
+    }
+
+    /// Ends a subscription because the other side ended it.
+    pub(crate) fn take_feed(&self, number: u64) -> Option<Arc<dyn Feed>> {
+        self.inner.lock().subscriptions.remove(&number)
+    }
+
+    pub(crate) fn feed(&self, number: u64) -> Option<Arc<dyn Feed>> {
+        self.inner.lock().subscriptions.get(&number).cloned()
+    }
+
+    /// Counts what a subscription missed, and ends it if its policy says so.
+    pub(crate) fn fed(&self, number: u64, kept: Kept) {
+        match kept {
+            Kept::All => {}
+            Kept::Missed => self.counters.gaps(),
+            Kept::Ended => {
+                self.counters.gaps();
+                self.unsubscribe(number);
+            }
+        }
+    }
+
+    /// Calls `on_end` when the link is closed for good.
+    pub(crate) fn watch(&self, id: ActorId, label: String, on_end: OnEnd) {
+        let mut inner = self.inner.lock();
+        if self.is_closed() {
+            drop(inner);
+            on_end(terminated(id, label));
+        } else {
+            inner.watchers.push((id, label, on_end));
+        }
+    }
+
+    pub(super) fn state(&self) -> PeerState {
+        let inner = self.inner.lock();
+        let (outbox_bytes, in_flight) = inner
+            .link
+            .as_ref()
+            .map_or((0, 0), |link| link.outbox.load());
+        PeerState {
+            address: self.address.clone(),
+            boundary: self.boundary,
+            phase: self.current_phase(),
+            remote: inner.remote.clone(),
+            last_error: inner.last_error.clone(),
+            outbox_bytes,
+            in_flight,
+            stats: self.counters.snapshot(),
+        }
+    }
+}
+
+fn terminated(id: ActorId, label: String) -> Terminated {
+    Terminated {
+        id,
+        label,
+        reason: ExitReason::Stopped,
+        incarnation: Incarnation::default(),
+    }
+}

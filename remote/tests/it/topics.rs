@@ -1,0 +1,172 @@
+//! Subscriptions, over any transport.
+
+use std::time::Duration;
+
+use callboard::topic::{SlowSubscriber, SubscriberOptions, Topic};
+use callboard::{FailureKind, Incarnation, System, Verdict};
+use callboard_remote::{LinkConfig, Node, RemoteEvent};
+use futures::StreamExt;
+
+use crate::actors::{Add, NewerViewed, Viewed};
+use crate::wires::{Wire, connect};
+
+pub(crate) async fn g27_a_subscriber_gets_each_message_that_matches_in_order<W: Wire>(
+    system: System,
+) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    topic.publish("seen.before", Viewed(0)).await.unwrap();
+    let mut all = peer.subscribe::<Viewed>("views", ">").unwrap();
+    let mut some = peer.subscribe::<Viewed>("views", "lesson.*").unwrap();
+    all.ready().await.unwrap();
+    some.ready().await.unwrap();
+    for n in 1..=20 {
+        let subject = if n % 2 == 0 { "lesson.even" } else { "other" };
+        topic.publish(subject, Viewed(n)).await.unwrap();
+    }
+    for n in 1..=20 {
+        let subject = if n % 2 == 0 { "lesson.even" } else { "other" };
+        let event = message(subject, n + 1, n);
+        assert_eq!(all.next().await, Some(event.clone()));
+        if n % 2 == 0 {
+            assert_eq!(some.next().await, Some(event));
+        }
+    }
+    let stats = peer.state().stats;
+    assert_eq!((stats.events, stats.gaps), (30, 0));
+    drop(some);
+    while topic.state().await.unwrap().subscribers > 1 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    topic.stop();
+    assert_eq!(all.next().await, None);
+}
+
+pub(crate) async fn g28_a_subscription_survives_a_lost_connection_and_names_the_gap<W: Wire>(
+    system: System,
+) {
+    let topic = Topic::start(&system, "views");
+    let serve = |incarnation| {
+        let config = LinkConfig::default();
+        let node = Node::with(&system, "topics", Incarnation(incarnation), config).unwrap();
+        node.expose_topic("views", &topic).unwrap();
+        node
+    };
+    let node = serve(1);
+    let (mut wire, peer) = connect::<W>(&system, &node).await;
+    let mut views = peer.subscribe::<Viewed>("views", ">").unwrap();
+    views.ready().await.unwrap();
+    topic.publish("a", Viewed(1)).await.unwrap();
+    assert_eq!(views.next().await, Some(message("a", 1, 1)));
+    node.close();
+    while topic.state().await.unwrap().subscribers > 0 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    topic.publish("a", Viewed(2)).await.unwrap();
+    topic.publish("a", Viewed(3)).await.unwrap();
+    // The same start of the node, reached again: the numbers are comparable.
+    let again = serve(1);
+    wire.serve(&again).await;
+    while topic.state().await.unwrap().subscribers == 0 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    topic.publish("a", Viewed(4)).await.unwrap();
+    assert_eq!(
+        views.next().await,
+        Some(RemoteEvent::Gap { from: 2, to: 3 })
+    );
+    assert_eq!(views.next().await, Some(message("a", 4, 4)));
+    // Another start: they are not.
+    again.close();
+    let restarted = serve(2);
+    wire.serve(&restarted).await;
+    assert_eq!(
+        views.next().await,
+        Some(RemoteEvent::Restarted { missed: 4 })
+    );
+    peer.close();
+    assert_eq!(views.next().await, None);
+}
+
+pub(crate) async fn g28_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody<W: Wire>(
+    system: System,
+) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let options = SubscriberOptions {
+        capacity: 4,
+        policy: SlowSubscriber::DropOldest,
+    };
+    let mut slow = peer
+        .subscribe_with::<Viewed>("views", ">", options)
+        .unwrap();
+    let mut quick = peer.subscribe::<Viewed>("views", ">").unwrap();
+    slow.ready().await.unwrap();
+    quick.ready().await.unwrap();
+    for n in 1..=100 {
+        topic.publish("a", Viewed(n)).await.unwrap();
+        assert_eq!(quick.next().await, Some(message("a", n, n)));
+    }
+    // Its events and those of the other take the same way; the last may still be on it.
+    let mut seen = 0;
+    while seen < 100 {
+        assert!(slow.waiting() <= 4);
+        match slow.next().await {
+            Some(RemoteEvent::Message { sequence, .. }) => {
+                assert_eq!(sequence, seen + 1);
+                seen = sequence;
+            }
+            Some(RemoteEvent::Gap { from, to }) => {
+                assert_eq!(from, seen + 1);
+                seen = to;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) async fn g34_a_subscription_that_cannot_be_is_answered_at_once<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::<Viewed>::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let unknown = peer.subscribe::<Viewed>("nothing", ">").unwrap();
+    let failure = unknown.ready().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::UnknownName);
+    let other = peer.subscribe::<Add>("views", ">").unwrap();
+    assert_eq!(
+        other.ready().await.unwrap_err().kind(),
+        FailureKind::UnknownType
+    );
+    let newer = peer.subscribe::<NewerViewed>("views", ">").unwrap();
+    assert_eq!(
+        newer.ready().await.unwrap_err().kind(),
+        FailureKind::WrongVersion
+    );
+    let mut malformed = peer.subscribe::<Viewed>("views", "a.>.b").unwrap();
+    let failure = malformed.ready().await.unwrap_err();
+    assert_eq!(
+        (failure.kind(), failure.verdict()),
+        (FailureKind::BadPayload, Verdict::NotExecuted)
+    );
+    assert_eq!(malformed.next().await, Some(RemoteEvent::Failed(failure)));
+    assert_eq!(malformed.next().await, None);
+    assert!(
+        peer.subscribe::<Viewed>("views", &"a".repeat(1_000))
+            .is_err()
+    );
+    let good = peer.subscribe::<Viewed>("views", ">").unwrap();
+    good.ready().await.unwrap();
+}
+
+fn message(subject: &str, sequence: u64, value: u64) -> RemoteEvent<Viewed> {
+    RemoteEvent::Message {
+        subject: subject.into(),
+        sequence,
+        value: Viewed(value),
+    }
+}
