@@ -3,6 +3,7 @@
 
 extern crate callboard_core as callboard;
 
+mod chaos;
 mod common;
 mod dedups;
 mod nested;

@@ -1,7 +1,7 @@
 //! Supervisors under supervisors: escalation, and no place started twice.
 
 use callboard::{ExitReason, Incarnation, System};
-use callboard_supervision::{Child, ChildState, Supervisor};
+use callboard_supervision::{Backoff, Child, ChildState, Supervisor};
 
 use crate::common::{Bench, Crash, Note, brisk, ms, secs};
 
@@ -109,14 +109,17 @@ async fn g13_a_killed_supervisors_children_have_ended_before_it_starts_again(sys
     let (worker, place, _) = bench.worker("worker");
     let (inner, inner_child) = Supervisor::builder("inner").child(place).place(&system);
     let outer = Supervisor::builder("outer")
-        .backoff(brisk())
+        .backoff(Backoff::none())
         .child(inner_child)
         .start(&system);
     outer.up().await.unwrap();
     for round in 1..4u64 {
         inner.actor().kill();
         outer
-            .until(|tree| tree.find("inner").unwrap().incarnation == Incarnation(round + 1))
+            .until(|tree| {
+                let inner = tree.find("inner").unwrap();
+                inner.incarnation == Incarnation(round + 1) && inner.state == ChildState::Running
+            })
             .await;
         let note = worker.ask(Note(1)).await.unwrap();
         assert_eq!(note, (1, round + 1));
