@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use callboard::clock::Clock;
@@ -39,12 +40,35 @@ struct Platform {
     output: BufReader<ChildStdout>,
     address: String,
     children: Vec<u32>,
+    /// What it leaves behind when it is killed goes with this.
+    temporary: Temporary,
+}
+
+/// A folder of one test's own, gone at its end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> Temporary {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("lessons-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Temporary(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Platform {
     fn serve(lessons: &Path) -> Platform {
+        let temporary = Temporary::new();
         let mut command = program();
         command.args(["--serve", "--port", "0"]).arg(lessons);
+        command.env("TMPDIR", &temporary.0);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -63,6 +87,7 @@ impl Platform {
             output,
             address: address.to_owned(),
             children: Vec::new(),
+            temporary,
         };
         let system = platform.get("/system.json");
         platform.children = system
@@ -144,6 +169,8 @@ fn ctrl_c_stops_it_in_order_and_leaves_no_child() {
     assert!(rest.contains("stopping"), "{rest}");
     assert_eq!(platform.child.wait().unwrap().code(), Some(0));
     platform.assert_children_end();
+    let left = std::fs::read_dir(&platform.temporary.0).unwrap().count();
+    assert_eq!(left, 0, "its own folder is gone");
 }
 
 #[test]
@@ -155,7 +182,8 @@ fn no_child_outlives_a_parent_that_was_killed() {
 
 #[test]
 fn broken_files_are_named_and_the_rest_is_served() {
-    let folder = std::env::temp_dir().join(format!("callboard-broken-{}", std::process::id()));
+    let temporary = Temporary::new();
+    let folder = &temporary.0;
     std::fs::create_dir_all(folder.join("images")).unwrap();
     let good = "# Good\n\nIt works.\n\n![whole](images/whole.png) ![half](images/half.png) ![none](images/none.png)\n";
     let picture = std::fs::read(own_lessons().join("images/verdicts.png")).unwrap();
@@ -168,8 +196,7 @@ fn broken_files_are_named_and_the_rest_is_served() {
     )
     .unwrap();
 
-    let platform = Platform::serve(&folder);
-    std::fs::remove_dir_all(&folder).unwrap();
+    let platform = Platform::serve(folder);
 
     let list = platform.get("/");
     assert!(list.contains("2-bad.md</code> is not UTF-8 text"), "{list}");

@@ -4,6 +4,7 @@ use callboard::DropReason;
 use callboard::remote::Peer;
 
 use super::Platform;
+use crate::calls::Part;
 use crate::pages::{Figure, Link, MailboxRow, SystemReport};
 
 impl Platform {
@@ -34,7 +35,7 @@ impl Platform {
             .tree
             .links
             .iter()
-            .map(|peer| peer.state().stats.late_replies);
+            .map(|(_, peer)| peer.state().stats.late_replies);
         let late = counters.drops(DropReason::LateReply) + late.sum::<u64>();
         let jobs = self.jobs.state().await.unwrap_or_default();
         let topic = self.viewed.state().await.unwrap_or_default();
@@ -70,10 +71,11 @@ impl Platform {
     }
 }
 
-fn link(peer: &Peer) -> Link {
+fn link((part, peer): &(Part, Peer)) -> Link {
     let state = peer.state();
     Link {
-        to: state.address,
+        to: *part,
+        boundary: part.boundary(),
         state: format!("{:?}", state.phase).to_lowercase(),
         connects: state.stats.connects,
         losses: state.stats.disconnects,

@@ -23,6 +23,7 @@ use super::announced::Announced;
 use super::workdir::WorkDir;
 use crate::actors::{Enrolment, IndexActor, Renderer, Worker};
 use crate::args::Role;
+use crate::calls::Part;
 use crate::lessons::Library;
 use crate::messages::{
     Enrol, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob, PutEntry, Render, Search,
@@ -46,8 +47,8 @@ pub(crate) struct Tree {
     pub(crate) sizes: Recipient<GetSizes>,
     pub(crate) views: Recipient<GetViews>,
     pub(crate) metadata: Recipient<GetMetadata>,
-    /// The links under the last three.
-    pub(crate) links: [Peer; 3],
+    /// The links that these lead over.
+    pub(crate) links: [(Part, Peer); 3],
 }
 
 impl Tree {
@@ -115,7 +116,7 @@ impl Tree {
         });
 
         // TCP: the process takes a free port, and says which.
-        let announced = Announced::new(METADATA);
+        let announced = Announced::new();
         let service = Peer::dialled(system, announced.clone(), eager());
         let metadata_place = ProcessPlace::new(
             system,
@@ -158,7 +159,11 @@ impl Tree {
             sizes: sidecar.recipient(THUMBNAILS)?,
             views: counter.recipient(VIEWS)?,
             metadata: service.recipient(METADATA)?,
-            links: [sidecar, counter, service],
+            links: [
+                (Part::Thumbnails, sidecar),
+                (Part::Views, counter),
+                (Part::Metadata, service),
+            ],
         })
     }
 }
