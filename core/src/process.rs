@@ -23,7 +23,9 @@
 //!
 //! # When it fails
 //! Processes need arbiters: on the simulating executor a start fails and says so (G38 names processes as
-//! outside the simulation). Where the kernel has no `pidfd` (before Linux 5.3, or another system) a
+//! outside the simulation). If its arbiter ends while a process runs, the process group is sent SIGKILL and the end
+//! is reported at once; the process is reaped by the runtime when it gets to it. Stop a system with its
+//! `shutdown`, which stops supervisors first. Where the kernel has no `pidfd` (before Linux 5.3, or another system) a
 //! signal sent in the moment between a child's end and its reaping could reach a process that got its
 //! number since.
 //!

@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use callboard::{
     Actor, ActorRef, Admission, Admitted, Context, DeferredHandler, DropReason, Envelope, Failure,
@@ -41,6 +42,8 @@ impl ReplaySafe for Charge {}
 struct Ledger {
     charges: Arc<Mutex<Vec<u64>>>,
     kept: Arc<Mutex<Vec<Responder<usize>>>>,
+    /// How often a handler that keeps its responder was told that nobody waits any more.
+    withdrawn: Arc<AtomicUsize>,
     begun: mpsc::Sender<()>,
 }
 
@@ -58,7 +61,7 @@ impl DeferredHandler<Charge> for Till {
     async fn handle_deferred(
         &mut self,
         Charge(cents, then): Charge,
-        responder: Responder<usize>,
+        mut responder: Responder<usize>,
         _: &mut Context<Self>,
     ) {
         let count = self.0.charge(cents);
@@ -66,7 +69,13 @@ impl DeferredHandler<Charge> for Till {
         let _ = self.0.begun.try_send(());
         match then {
             Then::Answer => responder.send(count),
-            Then::Keep => self.0.kept.lock().push(responder),
+            Then::Keep => {
+                let withdrawn = Arc::clone(&self.0.withdrawn);
+                responder.on_withdraw(move || {
+                    withdrawn.fetch_add(1, Ordering::SeqCst);
+                });
+                self.0.kept.lock().push(responder);
+            }
             Then::Stay => std::future::pending().await,
             Then::Panic => panic!("the drawer is stuck"),
             Then::Fail => {
@@ -103,6 +112,7 @@ impl Bench {
         let ledger = Ledger {
             charges: Arc::default(),
             kept: Arc::default(),
+            withdrawn: Arc::default(),
             begun: begun_tx,
         };
         let own = ledger.clone();
@@ -280,6 +290,27 @@ async fn g19_a_duplicate_after_a_lost_answer_joins_while_it_still_runs(system: S
     let (first, joiner) = join(first, joiner).await;
     assert_eq!(first.unwrap(), 10);
     assert_eq!(joiner.verdict(), Verdict::Executed);
+}
+
+#[callboard::test]
+async fn g19_the_handler_is_told_when_the_last_asker_leaves(system: System) {
+    let bench = Bench::new(&system);
+    let key = RequestKey::new();
+    let ask = |span| bench.till.ask(KEEP).key(key).deadline(span).into_future();
+    let watched = async {
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            system.clock().sleep(ms(700)).await;
+            seen.push(bench.ledger.withdrawn.load(Ordering::SeqCst));
+        }
+        seen
+    };
+    let (asks, seen) = join(join(ask(secs(1)), ask(secs(2))), watched).await;
+    assert!(asks.0.is_err() && asks.1.is_err());
+    assert_eq!(seen, [0, 0, 1]);
+    bench.answer(3);
+    assert_eq!(ask(secs(1)).await.unwrap(), 3);
+    assert_eq!(bench.ledger.withdrawn.load(Ordering::SeqCst), 1);
 }
 
 #[callboard::test(both)]
