@@ -7,13 +7,16 @@
 extern crate callboard_core as callboard;
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::{
-    Actor, Context, DeferredHandler, FailureKind, Handler, Message, Recipient, Responder, System,
-    Verdict,
+    Actor, ChildEvent, Context, DeferredHandler, ExitReason, FailureKind, Handler, Message,
+    OnChildEvent, Place, Recipient, Responder, System, Verdict,
 };
-use callboard_remote::{LinkErrorKind, ListenError, Node, Peer};
+use callboard_remote::{LinkErrorKind, ListenError, Node, Peer, Phase};
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 
@@ -86,6 +89,7 @@ fn tests() {
         g09_a_stopped_child_lets_asks_time_out_and_keeps_its_connection
         g36_a_child_that_speaks_something_else_is_named
         a_child_may_use_its_stdin_as_a_lifeline_only
+        g13_a_child_at_a_process_place_is_reached_over_restarts
     }
 }
 
@@ -198,4 +202,32 @@ async fn a_child_may_use_its_stdin_as_a_lifeline_only(_system: System) {
     let mut child = start("lifeline", None);
     drop(child.stdin.take());
     assert!(child.wait().await.unwrap().success());
+}
+
+async fn g13_a_child_at_a_process_place_is_reached_over_restarts(system: System) {
+    let peer = Peer::attached(&system, "sidecar");
+    let attached = peer.clone();
+    let spec = ProcessSpec::new(std::env::current_exe().unwrap()).arg("child");
+    let place = ProcessPlace::new(&system, spec, move |stream, _| attached.attach(stream));
+    let (events, mut ended) = futures::channel::mpsc::channel(8);
+    let on_event: OnChildEvent = Arc::new(move |_, event| {
+        if let ChildEvent::Ended(reason) = event {
+            events.clone().try_send(reason).unwrap();
+        }
+    });
+    let pid: Recipient<Pid> = peer.recipient("sidecar").unwrap();
+    for expected in [ExitReason::Killed, ExitReason::Stopped] {
+        place.start(Arc::clone(&on_event));
+        peer.connected().await.unwrap();
+        assert_eq!(Some(pid.ask(Pid).await.unwrap()), place.status().pid);
+        match expected {
+            ExitReason::Killed => place.kill(),
+            _ => place.stop(),
+        }
+        assert_eq!(ended.next().await, Some(expected));
+        // The end of the process and the end of its stream are noticed apart from each other.
+        while peer.state().phase != Phase::Disconnected {
+            system.clock().sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
