@@ -38,6 +38,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard::System;
 use tokio::net::TcpListener;
@@ -52,6 +53,9 @@ const DONE: u8 = 0;
 const BROKEN: u8 = 1;
 /// It could not start: bad arguments, no lessons, the port in use.
 const NOT_STARTED: u8 = 2;
+
+/// How long requests in hand have to be answered when the program is asked to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 #[callboard::main]
 async fn main(system: System) -> ExitCode {
@@ -99,7 +103,15 @@ async fn serve(system: &System, lessons: PathBuf, port: u16) -> Result<u8, Strin
     let platform = start(system, lessons).await?;
     println!("serving at http://{address}/  (Ctrl-C ends it)");
     println!("{}", platform.tree());
-    let served = web::serve(Arc::clone(&platform), listener, interrupted()).await;
+    println!("kill one of its processes, and see what a page does without it");
+    let late = async {
+        interrupted().await;
+        system.clock().sleep(LAST_ANSWERS).await;
+    };
+    let served = tokio::select! {
+        served = web::serve(Arc::clone(&platform), listener, interrupted()) => served,
+        () = late => Ok(()),
+    };
     println!("\nstopping");
     platform.stop().await;
     served.map(|()| DONE).map_err(|error| plain(&error))

@@ -35,7 +35,9 @@ use workdir::WorkDir;
 /// How long a page waits for one of its parts, repetitions included. A page that is whole is better than
 /// one that isn't, and one that comes is better than both.
 const PART_DEADLINE: Duration = Duration::from_millis(400);
-/// An enrolment may take longer: somebody pays.
+/// What a page can't do without may take longer, because without it there is no page.
+const PAGE_DEADLINE: Duration = Duration::from_secs(2);
+/// An enrolment may take longer still: somebody pays.
 const ENROL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long all parts have to answer for the first time.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -196,6 +198,7 @@ impl Platform {
             .ask(enrol)
             .key(key)
             .deadline(ENROL_DEADLINE)
+            .retry(self.policies.of(Part::Enrolment))
             .await
             .map_err(Failure::from);
         self.record(
@@ -233,8 +236,9 @@ impl Platform {
         M: Message + Idempotent + Clone,
     {
         let from = self.system.clock().now();
-        let asked = of.ask(message).deadline(PART_DEADLINE);
-        let answered = asked
+        let answered = of
+            .ask(message)
+            .deadline(PAGE_DEADLINE)
             .retry_idempotent(self.policies.of(part))
             .await
             .map_err(Failure::from);

@@ -6,7 +6,7 @@ use callboard::supervision::{ChildState, RetryStats, TreeSnapshot};
 use serde::Serialize;
 
 use super::{Tab, escape, page, put};
-use crate::calls::{CallsOfPart, readable};
+use crate::calls::{CallsOfPart, Part, readable};
 use crate::report::thousands;
 
 /// The running system in figures; `/system.json` is this, `/system` shows it as tables.
@@ -26,7 +26,8 @@ pub(crate) struct SystemReport {
 /// A connection to a process.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Link {
-    pub(crate) to: String,
+    pub(crate) to: Part,
+    pub(crate) boundary: &'static str,
     pub(crate) state: String,
     pub(crate) connects: u64,
     pub(crate) losses: u64,
@@ -129,15 +130,19 @@ pub(crate) fn system(report: &SystemReport) -> String {
 
     let links = Sheet::new(
         "Links to other processes",
-        &["To", "State"],
+        &["To", "Over", "State"],
         &["Connected", "Lost", "Bytes out", "Bytes in"],
     );
     links.write(&mut body, &report.links, |row| {
         let counts = [row.connects, row.losses, row.bytes_out, row.bytes_in].map(thousands);
-        [row.to.clone(), row.state.clone()]
-            .into_iter()
-            .chain(counts)
-            .collect()
+        [
+            row.to.to_string(),
+            row.boundary.to_owned(),
+            row.state.clone(),
+        ]
+        .into_iter()
+        .chain(counts)
+        .collect()
     });
 
     let mailboxes = Sheet::new(

@@ -4,6 +4,7 @@ use callboard::DropReason;
 use callboard::remote::Peer;
 
 use super::Platform;
+use crate::calls::Part;
 use crate::pages::{Figure, Link, MailboxRow, SystemReport};
 
 impl Platform {
@@ -34,11 +35,12 @@ impl Platform {
             .tree
             .links
             .iter()
-            .map(|peer| peer.state().stats.late_replies);
+            .map(|(_, peer)| peer.state().stats.late_replies);
         let late = counters.drops(DropReason::LateReply) + late.sum::<u64>();
         let jobs = self.jobs.state().await.unwrap_or_default();
         let topic = self.viewed.state().await.unwrap_or_default();
         let retries = self.policies.stats();
+        let dedup = self.tree.dedup.stats();
         let figure = |name, value| Figure { name, value };
         vec![
             figure("restarts of children", self.tree().restarts_below()),
@@ -54,6 +56,10 @@ impl Platform {
                 "retries refused by a budget",
                 retries.iter().map(|policy| policy.over_budget).sum(),
             ),
+            figure("enrolments let through", dedup.started),
+            figure("duplicates that joined a running one", dedup.joined),
+            figure("duplicates answered from the store", dedup.answered),
+            figure("keys refused for another payload", dedup.key_reused),
             figure("answers that came too late", late),
             figure("messages handled", counters.handled()),
             figure("panics caught", counters.panics()),
@@ -65,10 +71,11 @@ impl Platform {
     }
 }
 
-fn link(peer: &Peer) -> Link {
+fn link((part, peer): &(Part, Peer)) -> Link {
     let state = peer.state();
     Link {
-        to: state.address,
+        to: *part,
+        boundary: part.boundary(),
         state: format!("{:?}", state.phase).to_lowercase(),
         connects: state.stats.connects,
         losses: state.stats.disconnects,

@@ -16,19 +16,22 @@ use callboard::prelude::*;
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::queue::Queue;
 use callboard::remote::{LinkConfig, Peer};
-use callboard::supervision::{Backoff, Supervisor, SupervisorRef};
+use callboard::supervision::{Backoff, Dedup, Supervisor, SupervisorRef};
 use tokio::io::AsyncReadExt;
 
 use super::announced::Announced;
 use super::workdir::WorkDir;
 use crate::actors::{Enrolment, IndexActor, Renderer, Worker};
 use crate::args::Role;
+use crate::calls::Part;
 use crate::lessons::Library;
 use crate::messages::{
     Enrol, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob, PutEntry, Render, Search,
 };
 use crate::services::{METADATA, THUMBNAILS, VIEWS};
 
+/// Longer than anybody presses a button again, and than any proxy repeats a request.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// So many workers share the queue of index jobs.
 pub(crate) const WORKERS: usize = 2;
 
@@ -36,14 +39,16 @@ pub(crate) const WORKERS: usize = 2;
 pub(crate) struct Tree {
     pub(crate) supervisor: SupervisorRef,
     pub(crate) enrolment: Recipient<Enrol>,
+    /// What stands before it; kept for its figures.
+    pub(crate) dedup: Dedup<Enrol>,
     pub(crate) renderer: Recipient<Render>,
     pub(crate) index: Recipient<Search>,
     pub(crate) thumbnails: Recipient<GetThumbnail>,
     pub(crate) sizes: Recipient<GetSizes>,
     pub(crate) views: Recipient<GetViews>,
     pub(crate) metadata: Recipient<GetMetadata>,
-    /// The links under the last three.
-    pub(crate) links: [Peer; 3],
+    /// The links that these lead over.
+    pub(crate) links: [(Part, Peer); 3],
 }
 
 impl Tree {
@@ -73,9 +78,17 @@ impl Tree {
         }
         // ANCHOR_END: actors
 
+        // ANCHOR: dedup
+        // Before the desk's mailbox: a request whose key runs already joins it, one whose key has ended gets
+        // the same receipt again, and the desk hears of neither.
+        let dedup = Dedup::<Enrol>::builder(system).window(REMEMBERED).build();
         let ledger = workdir.ledger();
-        let make = move || Enrolment::new(ledger.clone());
-        let (enrolment, enrolment_place) = system.actor(make).label("enrolment").place();
+        let (enrolment, enrolment_place) = system
+            .actor(move || Enrolment::new(ledger.clone()))
+            .label("enrolment")
+            .admission(dedup.clone())
+            .place();
+        // ANCHOR_END: dedup
 
         // ANCHOR: sidecar
         // A pipe: the supervisor starts the process, and each start brings a new byte stream.
@@ -103,7 +116,7 @@ impl Tree {
         });
 
         // TCP: the process takes a free port, and says which.
-        let announced = Announced::new(METADATA);
+        let announced = Announced::new();
         let service = Peer::dialled(system, announced.clone(), eager());
         let metadata_place = ProcessPlace::new(
             system,
@@ -139,13 +152,18 @@ impl Tree {
         Ok(Tree {
             supervisor,
             enrolment: enrolment.recipient(),
+            dedup,
             renderer: renderer.recipient(),
             index: index.recipient(),
             thumbnails: sidecar.recipient(THUMBNAILS)?,
             sizes: sidecar.recipient(THUMBNAILS)?,
             views: counter.recipient(VIEWS)?,
             metadata: service.recipient(METADATA)?,
-            links: [sidecar, counter, service],
+            links: [
+                (Part::Thumbnails, sidecar),
+                (Part::Views, counter),
+                (Part::Metadata, service),
+            ],
         })
     }
 }
