@@ -92,7 +92,7 @@ impl Meta {
     #[inline]
     pub fn is_expired(&self, clock: &Clock) -> bool {
         self.deadline
-            .is_some_and(|deadline| clock.coarse_now() >= deadline)
+            .is_some_and(|deadline| clock.has_passed(deadline))
     }
 
     pub(crate) fn is_plain(&self) -> bool {
