@@ -41,6 +41,12 @@ impl Platform {
         let topic = self.viewed.state().await.unwrap_or_default();
         let retries = self.policies.stats();
         let dedup = self.tree.dedup.stats();
+        let handled = self
+            .system
+            .load()
+            .iter()
+            .map(|arbiter| arbiter.handled)
+            .sum();
         let figure = |name, value| Figure { name, value };
         vec![
             figure("restarts of children", self.tree().restarts_below()),
@@ -61,7 +67,7 @@ impl Platform {
             figure("duplicates answered from the store", dedup.answered),
             figure("keys refused for another payload", dedup.key_reused),
             figure("answers that came too late", late),
-            figure("messages handled", counters.handled()),
+            figure("messages handled", handled),
             figure("panics caught", counters.panics()),
             figure("views published", topic.published),
             figure("index jobs offered", jobs.offered),
