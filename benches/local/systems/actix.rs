@@ -75,7 +75,11 @@ impl<const BOUNDED: bool> System for Actix<BOUNDED> {
     type Counter = Addr<Counter>;
 
     fn name(&self) -> &'static str {
-        if BOUNDED { "actix" } else { "actix (unbounded)" }
+        if BOUNDED {
+            "actix"
+        } else {
+            "actix (unbounded)"
+        }
     }
 
     fn family(&self) -> Family {

@@ -123,9 +123,7 @@ impl System for Callboard {
     }
 
     fn spawn(stage: &Stage, task: impl Future<Output = ()> + Send + 'static) {
-        let accepted = stage
-            .system
-            .spawn(Placement::Pinned(SENDERS), move || task);
+        let accepted = stage.system.spawn(Placement::Pinned(SENDERS), move || task);
         assert!(accepted, "the system runs");
     }
 

@@ -7,12 +7,7 @@ use crate::systems::{Family, System};
 use crate::tally::{Finish, Tally};
 use crate::threads::{Layout, yield_now};
 
-pub(super) fn measure<S: System>(
-    system: &S,
-    senders: u64,
-    layout: Layout,
-    size: Size,
-) -> Vec<f64> {
+pub(super) fn measure<S: System>(system: &S, senders: u64, layout: Layout, size: Size) -> Vec<f64> {
     let share = size.pick(2_000_000, 80_000) / senders;
     let family = system.family();
     system.run(layout, move |stage| async move {
