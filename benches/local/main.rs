@@ -198,7 +198,7 @@ fn report(
     let mut text = String::from("# Local speed\n\n");
     text += "`cargo bench --manifest-path benches/Cargo.toml --bench local`\n\n";
     text += &format!("- Machine: {}.\n", machine::describe());
-    text += &format!("- Peers: {}.\n", machine::peers());
+    text += &format!("- Peers: {}\n", machine::peers());
     text += &format!(
         "- Medians [smallest..largest] of {} repetitions, {} s in all.\n",
         args.reps,
