@@ -4,6 +4,10 @@
 
 #[doc(inline)]
 pub use callboard_core::*;
+#[doc(inline)]
+pub use callboard_remote as remote;
+#[doc(inline)]
+pub use callboard_supervision as supervision;
 
 /// What most programs need: `use callboard::prelude::*;`.
 pub mod prelude {
@@ -15,3 +19,8 @@ pub mod prelude {
 
 /// What a program's `main` returns: any error will do.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// The README's code is a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -30,6 +30,7 @@ pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
     meta: Meta,
     tasks: Tasks,
+    failure: Option<String>,
 }
 
 impl<A: Actor> Context<A> {
@@ -38,6 +39,7 @@ impl<A: Actor> Context<A> {
             cell,
             meta: Meta::default(),
             tasks: Tasks::default(),
+            failure: None,
         }
     }
 
@@ -86,6 +88,14 @@ impl<A: Actor> Context<A> {
     /// Ends this actor after the message in hand; what is queued goes to dead letters (G11).
     pub fn stop(&mut self) {
         self.cell.mailbox.control(crate::mailbox::Control::Stop);
+    }
+
+    /// Ends this actor after the message in hand as [`Failed`](crate::ExitReason::Failed): a failure that
+    /// was noticed, where a panic is one that wasn't. A supervisor treats both alike. As after a panic
+    /// [`stopped`](Actor::stopped) doesn't run; what is queued is kept for the next incarnation, if
+    /// there is one (G13).
+    pub fn fail(&mut self, why: impl Into<String>) {
+        self.failure.get_or_insert(why.into());
     }
 
     /// Completes after `span`, in the system's time.
@@ -165,6 +175,10 @@ impl<A: Actor> Context<A> {
 
     pub(crate) fn cell(&self) -> &Cell<A> {
         &self.cell
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     pub(crate) fn set_meta(&mut self, meta: Meta) {

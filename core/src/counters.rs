@@ -20,6 +20,14 @@ pub enum DropReason {
     DropOldest,
     /// A message across a process boundary was lost after `tell` had answered.
     Undelivered,
+    /// A tell from another process: nothing is exposed under its name.
+    UnknownName,
+    /// A tell from another process: the receiver doesn't take messages of its type.
+    UnknownType,
+    /// A tell from another process: the receiver takes its type in other versions.
+    WrongVersion,
+    /// A tell from another process: its payload could not be decoded.
+    BadPayload,
     /// A reply came after its ask had ended.
     LateReply,
     /// The ring of dead letters was full; its oldest entry went.
@@ -28,13 +36,17 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 8] = [
+    pub const ALL: [DropReason; 12] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
         DropReason::DropNewest,
         DropReason::DropOldest,
         DropReason::Undelivered,
+        DropReason::UnknownName,
+        DropReason::UnknownType,
+        DropReason::WrongVersion,
+        DropReason::BadPayload,
         DropReason::LateReply,
         DropReason::DeadLetterOverflow,
     ];

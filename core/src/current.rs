@@ -1,6 +1,6 @@
 //! What the code that runs now works on: the request whose handler is being polled.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,38 +8,59 @@ use std::task::{Context, Poll};
 use futures::future::LocalBoxFuture;
 
 use crate::clock::Instant;
+use crate::envelope::Meta;
+
+/// What the request in hand hands down to what is asked in turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Inherited {
+    deadline: Option<Instant>,
+    caller_retries: bool,
+}
 
 thread_local! {
-    static DEADLINE: RefCell<Option<Instant>> = const { RefCell::new(None) };
+    static REQUEST: Cell<Inherited> = const { Cell::new(Inherited { deadline: None, caller_retries: false }) };
     static KILLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The deadline of the request in hand: what a handler asks in turn inherits it (G9).
 pub(crate) fn inherited_deadline() -> Option<Instant> {
-    DEADLINE.with(|deadline| *deadline.borrow())
+    REQUEST.get().deadline
 }
 
-/// Polls a handler with its request's deadline in place.
-pub(crate) struct WithDeadline<'a> {
-    pub(crate) deadline: Option<Instant>,
+/// Whether whoever asked for the request in hand retries: what a handler asks in turn says so too (G18).
+pub(crate) fn caller_retries() -> bool {
+    REQUEST.get().caller_retries
+}
+
+impl Inherited {
+    pub(crate) fn of(meta: &Meta) -> Self {
+        Inherited {
+            deadline: meta.deadline,
+            caller_retries: meta.caller_retries,
+        }
+    }
+}
+
+/// Polls a handler with what its request hands down in place.
+pub(crate) struct WithRequest<'a> {
+    pub(crate) request: Inherited,
     pub(crate) handler: LocalBoxFuture<'a, ()>,
 }
 
 /// Puts back what was there before, also when a handler panics.
-struct Restore(Option<Instant>);
+struct Restore(Inherited);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        DEADLINE.with(|deadline| *deadline.borrow_mut() = self.0);
+        REQUEST.set(self.0);
     }
 }
 
-impl Future for WithDeadline<'_> {
+impl Future for WithRequest<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let before = DEADLINE.with(|deadline| deadline.replace(self.deadline));
-        let _restore = Restore(before);
+        let _restore = Restore(REQUEST.replace(self.request));
         self.handler.as_mut().poll(cx)
     }
 }

@@ -12,7 +12,7 @@ use crate::boundary::Verdict;
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::counters::DropReason;
-use crate::current::WithDeadline;
+use crate::current::{Inherited, WithRequest};
 use crate::envelope::Envelope;
 use crate::message::Message;
 
@@ -93,12 +93,12 @@ where
             meta,
             responder,
         } = envelope;
-        let deadline = meta.deadline;
+        let request = Inherited::of(&meta);
         ctx.set_meta(meta);
         // Calling the handler is inside the fence too: a hand-written one may panic before it returns
         // its future.
         let handler = Box::pin(async move { actor.receive(message, responder, ctx).await });
-        let fenced = AssertUnwindSafe(WithDeadline { deadline, handler }).catch_unwind();
+        let fenced = AssertUnwindSafe(WithRequest { request, handler }).catch_unwind();
         Box::pin(fenced.map(|ended| match ended {
             Ok(()) => Turn::Handled,
             Err(payload) => Turn::Panicked(panic_text(payload.as_ref())),

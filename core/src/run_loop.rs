@@ -72,8 +72,12 @@ async fn start<A: Actor>(cell: &Cell<A>, actor: &mut A, ctx: &mut Context<A>) ->
         Poll::Pending => starting.as_mut().poll(cx).map(Some),
     })
     .await;
+    drop(starting);
     match started {
-        Some(Ok(Ok(()))) => Ok(()),
+        Some(Ok(Ok(()))) => match ctx.take_failure() {
+            None => Ok(()),
+            Some(why) => Err(Ended::StartFailed(why)),
+        },
         Some(Ok(Err(failure))) => Err(Ended::StartFailed(StartFailure::to_string(&failure))),
         Some(Err(payload)) => Err(Ended::StartFailed(panic_text(payload.as_ref()))),
         None => Err(Ended::Ran(ExitReason::Killed)),
@@ -89,6 +93,9 @@ async fn serve<A: Actor>(cell: &Cell<A>, actor: &mut A, ctx: &mut Context<A>) ->
             Next::Message(record) => {
                 if let Some(reason) = turn(cell, record, actor, ctx).await {
                     return reason;
+                }
+                if let Some(why) = ctx.take_failure() {
+                    return ExitReason::Failed(why);
                 }
             }
         }

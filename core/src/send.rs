@@ -43,6 +43,8 @@ enum Limit {
     /// The default of the boundary for an ask; none for a tell.
     Default,
     Within(Duration),
+    /// A point that was resolved before.
+    At(Instant),
     Never,
 }
 
@@ -52,6 +54,7 @@ impl Limit {
         let own = match self {
             Limit::Default => default.map(|span| clock.now() + span),
             Limit::Within(span) => Some(clock.now() + span),
+            Limit::At(at) => return Some(at),
             Limit::Never => return None,
         };
         match (own, current::inherited_deadline()) {
@@ -208,7 +211,11 @@ impl<M: Message> Ask<M> {
         self
     }
 
-    async fn send(self) -> Result<M::Reply, SendError<M>> {
+    /// Takes the ask apart, for a policy that sends it more than once or to somebody else. What is
+    /// inherited from the request that is being handled is resolved here: its deadline (G9), and that its
+    /// caller retries (G18). So call it where the ask would be awaited.
+    #[must_use]
+    pub fn into_parts(self) -> AskParts<M> {
         let Ask {
             route,
             message,
@@ -216,12 +223,28 @@ impl<M: Message> Ask<M> {
             limit,
             kept,
         } = self;
-        let clock = route.system().clock().clone();
         let default = match route.boundary() {
             Boundary::SameThread | Boundary::SameProcess => DEFAULT_LOCAL_DEADLINE,
             Boundary::SameHost | Boundary::Network => DEFAULT_REMOTE_DEADLINE,
         };
-        meta.deadline = limit.resolve(&clock, Some(default));
+        meta.deadline = limit.resolve(route.system().clock(), Some(default));
+        meta.caller_retries |= current::caller_retries();
+        AskParts {
+            route,
+            message,
+            meta,
+            kept,
+        }
+    }
+
+    async fn send(self) -> Result<M::Reply, SendError<M>> {
+        let AskParts {
+            route,
+            message,
+            meta,
+            kept,
+        } = self.into_parts();
+        let clock = route.system().clock().clone();
         let deadline = meta.deadline;
         let (responder, mut slot) = Responder::slot(route.system().counters_arc());
         let envelope = Envelope {
@@ -251,6 +274,52 @@ impl<M: Message> Ask<M> {
     /// As when awaited.
     pub fn blocking(self) -> Result<M::Reply, SendError<M>> {
         executor::block_on(self.into_future())
+    }
+}
+
+/// An [`Ask`] taken apart. Made by [`Ask::into_parts`]; [`into_ask`](AskParts::into_ask) puts it together.
+#[non_exhaustive]
+pub struct AskParts<M: Message> {
+    /// Where it goes.
+    pub route: Arc<dyn Route<M>>,
+    /// The message.
+    pub message: M,
+    /// What travels beside it. The deadline is a point in time by now; `None` is no deadline at all.
+    pub meta: Meta,
+    /// The copy that [`Ask::keep`] made.
+    pub kept: Option<M>,
+}
+
+impl<M: Message> AskParts<M> {
+    /// Parts of a new ask, without a kept copy.
+    #[must_use]
+    pub fn new(route: Arc<dyn Route<M>>, message: M, meta: Meta) -> Self {
+        AskParts {
+            route,
+            message,
+            meta,
+            kept: None,
+        }
+    }
+
+    /// The ask again.
+    pub fn into_ask(self) -> Ask<M> {
+        Ask {
+            limit: self.meta.deadline.map_or(Limit::Never, Limit::At),
+            route: self.route,
+            message: self.message,
+            meta: self.meta,
+            kept: self.kept,
+        }
+    }
+}
+
+impl<M: Message> fmt::Debug for AskParts<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AskParts")
+            .field("to", &self.route.label())
+            .field("meta", &self.meta)
+            .finish_non_exhaustive()
     }
 }
 

@@ -240,11 +240,19 @@ impl<T: Clone + Send + 'static> fmt::Debug for Topic<T> {
 #[must_use = "a subscription that is dropped gets nothing"]
 pub struct Subscription<T> {
     buffer: Arc<Buffer<T>>,
+    since: u64,
 }
 
 impl<T> Subscription<T> {
-    fn new(buffer: Arc<Buffer<T>>) -> Self {
-        Subscription { buffer }
+    fn new(buffer: Arc<Buffer<T>>, since: u64) -> Self {
+        Subscription { buffer, since }
+    }
+
+    /// The number of the last message that was published before it began: 0 if none was. Who subscribes
+    /// again can tell from it what was missed in between.
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        self.since
     }
 
     /// How many messages wait in its buffer.

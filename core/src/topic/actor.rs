@@ -121,7 +121,7 @@ impl<T: Clone + Send + 'static> Handler<Subscribe<T>> for TopicActor<T> {
             pattern: subscribe.pattern,
             buffer: Arc::clone(&buffer),
         });
-        Subscription::new(buffer)
+        Subscription::new(buffer, self.state.published)
     }
 }
 

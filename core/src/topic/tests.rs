@@ -52,6 +52,17 @@ async fn g27_every_matching_subscriber_gets_every_message_in_order(system: Syste
 }
 
 #[callboard::test(both)]
+async fn g28_a_subscription_knows_what_was_published_before_it(system: System) {
+    let topic = Topic::start(&system, "t");
+    let options = SubscriberOptions::default();
+    assert_eq!(topic.subscribe(">", options).await.unwrap().since(), 0);
+    for n in 1..=3_u32 {
+        topic.publish("a.b", n).await.unwrap();
+    }
+    assert_eq!(topic.subscribe(">", options).await.unwrap().since(), 3);
+}
+
+#[callboard::test(both)]
 async fn g28_a_slow_subscriber_delays_nobody_and_is_told_what_it_missed(system: System) {
     let topic = Topic::start(&system, "t");
     let mut oldest = topic
@@ -141,7 +152,7 @@ proptest! {
     ) {
         let policy = if newest { SlowSubscriber::DropNewest } else { SlowSubscriber::DropOldest };
         let buffer = Arc::new(Buffer::new(options(capacity, policy)));
-        let mut subscription = Subscription::new(Arc::clone(&buffer));
+        let mut subscription = Subscription::new(Arc::clone(&buffer), 0);
         let subject: Arc<str> = "a".into();
         let (mut published, mut seen) = (0, 0);
         let mut check = |event: TopicEvent<u64>| {

@@ -134,3 +134,35 @@ async fn g09_no_deadline_is_said_by_name(system: System) {
     gate.send(()).unwrap();
     assert_eq!(asked.await.unwrap(), 1);
 }
+
+#[callboard::test(both)]
+async fn g18_that_the_caller_retries_is_handed_down_to_what_a_handler_asks(system: System) {
+    #[derive(Message)]
+    #[message(reply = Vec<bool>)]
+    struct Hops(u32);
+    struct Relay(Option<callboard::ActorRef<Relay>>);
+    impl callboard::Actor for Relay {}
+    impl callboard::Handler<Hops> for Relay {
+        async fn handle(&mut self, Hops(n): Hops, ctx: &mut callboard::Context<Self>) -> Vec<bool> {
+            let mut seen = vec![ctx.meta().caller_retries];
+            if let Some(next) = &self.0 {
+                seen.extend(next.ask(Hops(n + 1)).await.expect("the next answers"));
+            }
+            seen
+        }
+    }
+    let last = system.start(Relay(None));
+    let middle = system.start(Relay(Some(last)));
+    let first = system.start(Relay(Some(middle)));
+    assert_eq!(first.ask(Hops(0)).await.unwrap(), [false; 3]);
+    let retried = first.ask(Hops(0)).caller_retries();
+    assert_eq!(retried.await.unwrap(), [true; 3]);
+    // Taken apart and put together again it is the same ask.
+    let parts = first
+        .ask(Hops(0))
+        .deadline(std::time::Duration::from_secs(1))
+        .into_parts();
+    let due = system.clock().now() + std::time::Duration::from_secs(1);
+    assert!(parts.meta.deadline.is_some_and(|deadline| deadline <= due));
+    assert_eq!(parts.into_ask().await.unwrap(), [false; 3]);
+}

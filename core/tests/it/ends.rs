@@ -127,3 +127,30 @@ fn references_work_from_any_thread_with_or_without_a_runtime() {
     });
     runtime.block_on(system.shutdown());
 }
+
+#[callboard::test(both)]
+async fn g11_an_actor_can_end_itself_as_failed(system: System) {
+    struct Honest(Log);
+    #[derive(Message)]
+    #[message(reply = u32)]
+    struct GiveUp;
+    impl Actor for Honest {
+        async fn stopped(&mut self, _: &ExitReason) {
+            self.0.push("stopped");
+        }
+    }
+    impl Handler<GiveUp> for Honest {
+        async fn handle(&mut self, _: GiveUp, ctx: &mut Context<Self>) -> u32 {
+            ctx.fail("the disk is gone");
+            ctx.fail("a second reason doesn't count");
+            7
+        }
+    }
+    let log = Log::default();
+    let actor = system.start(Honest(log.clone()));
+    assert_eq!(actor.ask(GiveUp).await.unwrap(), 7);
+    let reason = actor.wait().await;
+    assert_eq!(reason, ExitReason::Failed("the disk is gone".to_owned()));
+    assert!(log.lines().is_empty(), "as after a panic");
+    assert_eq!(system.counters().panics(), 0);
+}

@@ -1,0 +1,141 @@
+//! The lesson platform: one page whose parts come over four boundaries, and a drill that breaks them.
+//!
+//! ```text
+//! cargo run --release --example lesson_platform             # the drill, about 20 seconds
+//! cargo run --release --example lesson_platform -- --serve  # stay up, look at it in a browser
+//! ```
+//!
+//! | part of a page | where it comes from | what is crossed |
+//! |---|---|---|
+//! | the text | an actor of this process | nothing: a pointer moves |
+//! | the thumbnails | a supervised child process | its pipe |
+//! | the number of views | a process that subscribes to a topic | a Unix socket |
+//! | reading time, related lessons | a service | TCP |
+//!
+//! Start reading at [`web`] (what a page asks for), go on with [`platform`] (what a late answer costs) and
+//! [`platform::tree`] (who restarts whom).
+
+mod actors;
+mod args;
+mod calls;
+mod client;
+mod drill;
+mod index;
+mod ledger;
+mod lessons;
+mod markdown;
+mod messages;
+mod metadata;
+mod pages;
+mod platform;
+mod report;
+mod services;
+mod thumbnail;
+mod web;
+mod words;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use callboard::System;
+use tokio::net::TcpListener;
+
+use crate::args::{Command, HELP};
+use crate::lessons::{Library, plain};
+use crate::platform::Platform;
+
+/// It did what it was asked for.
+const DONE: u8 = 0;
+/// The drill found a broken promise, or something failed on the way.
+const BROKEN: u8 = 1;
+/// It could not start: bad arguments, no lessons, the port in use.
+const NOT_STARTED: u8 = 2;
+
+#[callboard::main]
+async fn main(system: System) -> ExitCode {
+    let outcome = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            println!("{HELP}");
+            Ok(DONE)
+        }
+        Ok(Command::Drill { lessons }) => drill(&system, lessons).await,
+        Ok(Command::Serve { lessons, port }) => serve(&system, lessons, port).await,
+        Ok(Command::Role(role)) => services::run(&system, role).await,
+        Err(why) => Err(format!("{why}\ntry `--help`")),
+    };
+    ExitCode::from(outcome.unwrap_or_else(|why| {
+        eprintln!("lesson_platform: {why}");
+        NOT_STARTED
+    }))
+}
+
+async fn drill(system: &System, lessons: PathBuf) -> Result<u8, String> {
+    let listener = listen(0).await?;
+    let address = listener.local_addr().map_err(|error| plain(&error))?;
+    let platform = start(system, lessons).await?;
+    let server = tokio::spawn(web::serve(
+        Arc::clone(&platform),
+        listener,
+        std::future::pending(),
+    ));
+    let passed = tokio::select! {
+        passed = drill::run(&platform, address) => passed,
+        () = interrupted() => {
+            println!("\ninterrupted");
+            false
+        }
+    };
+    server.abort();
+    platform.stop().await;
+    Ok(if passed { DONE } else { BROKEN })
+}
+
+async fn serve(system: &System, lessons: PathBuf, port: u16) -> Result<u8, String> {
+    // The port first: if it is taken, nothing needs to be started.
+    let listener = listen(port).await?;
+    let address = listener.local_addr().map_err(|error| plain(&error))?;
+    let platform = start(system, lessons).await?;
+    println!("serving at http://{address}/  (Ctrl-C ends it)");
+    println!("{}", platform.tree());
+    let served = web::serve(Arc::clone(&platform), listener, interrupted()).await;
+    println!("\nstopping");
+    platform.stop().await;
+    served.map(|()| DONE).map_err(|error| plain(&error))
+}
+
+async fn listen(port: u16) -> Result<TcpListener, String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("port {port} is in use by another program; choose one with `--port N`, 0 for a free one")
+        }
+        _ => format!("can't listen on {address}: {}", plain(&error)),
+    })
+}
+
+async fn start(system: &System, folder: PathBuf) -> Result<Arc<Platform>, String> {
+    let library = Library::load(&folder).map_err(|error| error.to_string())?;
+    for problem in library.problems() {
+        eprintln!("not available: {problem}");
+    }
+    let platform = Platform::start(system, folder, library).await;
+    platform.map_err(|error| error.to_string())
+}
+
+/// Completes when the program is asked to end: Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        // Without handlers the signals end the program at once, and the children with it.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

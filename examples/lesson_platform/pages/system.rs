@@ -1,0 +1,254 @@
+//! The page about the running system: dense, for those who operate it.
+
+use std::fmt::Display;
+
+use callboard::supervision::{ChildState, RetryStats, TreeSnapshot};
+use serde::Serialize;
+
+use super::{Tab, escape, page, put};
+use crate::calls::{CallsOfPart, readable};
+use crate::report::thousands;
+
+/// The running system in figures; `/system.json` is this, `/system` shows it as tables.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SystemReport {
+    pub(crate) uptime_seconds: f64,
+    pub(crate) tree: TreeSnapshot,
+    pub(crate) calls: Vec<CallsOfPart>,
+    pub(crate) retries: Vec<RetryStats>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) mailboxes: Vec<MailboxRow>,
+    pub(crate) figures: Vec<Figure>,
+    /// Lessons and pictures that can't be shown.
+    pub(crate) problems: Vec<String>,
+}
+
+/// A connection to a process.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Link {
+    pub(crate) to: String,
+    pub(crate) state: String,
+    pub(crate) connects: u64,
+    pub(crate) losses: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+}
+
+/// How full a mailbox is.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct MailboxRow {
+    pub(crate) actor: String,
+    pub(crate) arbiter: usize,
+    pub(crate) queued: usize,
+    /// The most that ever waited at once.
+    pub(crate) most: usize,
+    pub(crate) capacity: usize,
+}
+
+/// Anything else that is counted.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) value: u64,
+}
+
+/// The system page.
+pub(crate) fn system(report: &SystemReport) -> String {
+    let mut body = format!(
+        "<h1>System</h1>\n\
+         <p class=\"meta\">Up for {:.0} s &middot; <a href=\"/system.json\">as JSON</a></p>\n",
+        report.uptime_seconds
+    );
+    for problem in &report.problems {
+        put(
+            &mut body,
+            format_args!("<p class=\"notice failed\">{}</p>\n", escape(problem)),
+        );
+    }
+    body.push_str("<h2>Supervision tree</h2>\n<pre class=\"tree\">");
+    draw(&mut body, &report.tree, 0);
+    body.push_str("</pre>\n");
+
+    let calls = Sheet::new(
+        "Calls, by what is known about them",
+        &["Part", "Boundary"],
+        &[
+            "Calls",
+            "Answered",
+            "Not sent",
+            "Not executed",
+            "Maybe executed",
+            "Executed",
+            "p50",
+            "p99",
+        ],
+    );
+    calls.write(&mut body, &report.calls, |row| {
+        let counts = [
+            row.calls,
+            row.answered,
+            row.not_sent,
+            row.not_executed,
+            row.maybe_executed,
+            row.executed,
+        ];
+        let times = [row.p50_micros, row.p99_micros].map(readable);
+        let names = [row.part.to_string(), row.boundary.to_owned()];
+        names
+            .into_iter()
+            .chain(counts.map(thousands))
+            .chain(times)
+            .collect()
+    });
+
+    let retries = Sheet::new(
+        "Retries",
+        &["Policy"],
+        &[
+            "Requests",
+            "Tried again",
+            "Answered then",
+            "Over budget",
+            "Out of time",
+            "Failed",
+        ],
+    );
+    retries.write(&mut body, &report.retries, |row| {
+        let counts = [
+            row.requests,
+            row.retries,
+            row.recovered,
+            row.over_budget,
+            row.out_of_time,
+            row.failed,
+        ];
+        std::iter::once(row.name.clone())
+            .chain(counts.map(thousands))
+            .collect()
+    });
+
+    let links = Sheet::new(
+        "Links to other processes",
+        &["To", "State"],
+        &["Connected", "Lost", "Bytes out", "Bytes in"],
+    );
+    links.write(&mut body, &report.links, |row| {
+        let counts = [row.connects, row.losses, row.bytes_out, row.bytes_in].map(thousands);
+        [row.to.clone(), row.state.clone()]
+            .into_iter()
+            .chain(counts)
+            .collect()
+    });
+
+    let mailboxes = Sheet::new(
+        "Mailboxes",
+        &["Actor"],
+        &["Arbiter", "Queued", "At most", "Capacity"],
+    );
+    mailboxes.write(&mut body, &report.mailboxes, |row| {
+        let counts = [row.arbiter, row.queued, row.most, row.capacity];
+        let counts = counts.map(|count| thousands(count as u64));
+        std::iter::once(row.actor.clone()).chain(counts).collect()
+    });
+
+    let figures = Sheet::new("Counted since the start", &["What"], &["How often"]);
+    figures.write(&mut body, &report.figures, |row| {
+        vec![row.name.to_owned(), thousands(row.value)]
+    });
+    page("System", Tab::System, &body)
+}
+
+/// One line for each child, with what is below it.
+fn draw(body: &mut String, node: &TreeSnapshot, depth: usize) {
+    let class = match (node.state, node.restarts) {
+        (ChildState::Running, 0) => "ok",
+        (ChildState::Running | ChildState::Starting, _) => "warn",
+        _ => "bad",
+    };
+    put(
+        body,
+        format_args!(
+            "{}<span class=\"{class}\">{}</span> <span class=\"dim\">{}</span> {}",
+            "   ".repeat(depth),
+            escape(&node.label),
+            node.kind,
+            node.state
+        ),
+    );
+    if let Some(pid) = node.pid {
+        put(body, format_args!(" <span class=\"dim\">pid {pid}</span>"));
+    }
+    if node.restarts > 0 {
+        let times = if node.restarts == 1 { "once" } else { "times" };
+        let count = if node.restarts == 1 {
+            String::new()
+        } else {
+            format!("{} ", node.restarts)
+        };
+        put(
+            body,
+            format_args!(", <span class=\"warn\">restarted {count}{times}</span>"),
+        );
+    }
+    if let Some(cause) = &node.last_cause {
+        put(
+            body,
+            format_args!(" <span class=\"dim\">(last: {})</span>", escape(cause)),
+        );
+    }
+    body.push('\n');
+    for child in &node.children {
+        draw(body, child, depth + 1);
+    }
+}
+
+/// A table: first columns of text, then columns of figures.
+struct Sheet<'a> {
+    caption: &'a str,
+    text: &'a [&'a str],
+    figures: &'a [&'a str],
+}
+
+impl<'a> Sheet<'a> {
+    fn new(caption: &'a str, text: &'a [&'a str], figures: &'a [&'a str]) -> Self {
+        Sheet {
+            caption,
+            text,
+            figures,
+        }
+    }
+
+    fn write<T>(&self, body: &mut String, rows: &[T], cells: impl Fn(&T) -> Vec<String>) {
+        put(
+            body,
+            format_args!(
+                "<table class=\"data\"><caption>{}</caption><thead><tr>",
+                self.caption
+            ),
+        );
+        let head = self.text.iter().chain(self.figures);
+        self.row(body, "th", head);
+        body.push_str("</tr></thead><tbody>\n");
+        for row in rows {
+            body.push_str("<tr>");
+            self.row(body, "td", cells(row).iter());
+            body.push_str("</tr>\n");
+        }
+        body.push_str("</tbody></table>\n");
+    }
+
+    fn row<T: Display>(&self, body: &mut String, tag: &str, cells: impl Iterator<Item = T>) {
+        for (number, cell) in cells.enumerate() {
+            let class = if number < self.text.len() {
+                ""
+            } else {
+                " class=\"num\""
+            };
+            let cell = cell.to_string();
+            put(
+                body,
+                format_args!("<{tag}{class}>{}</{tag}>", escape(&cell)),
+            );
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The view counter: subscribes to what the platform publishes, and answers how often.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use callboard::prelude::*;
+use callboard::remote::{Node, Peer, RemoteEvent, stdin_closed};
+use futures::StreamExt;
+
+use crate::messages::{GetViews, LESSON_VIEWED, Viewed};
+use crate::services::VIEWS;
+
+// ANCHOR: run
+/// The process: hears of views through one Unix socket, answers questions on another.
+pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> callboard::Result<()> {
+    let views = system.start(Views::default());
+
+    let platform = Peer::unix(system, topic);
+    let mut viewed = platform.subscribe::<Viewed>(LESSON_VIEWED, LESSON_VIEWED)?;
+    viewed.ready().await?;
+    let counter = views.clone();
+    system.spawn(Placement::Spread, move || async move {
+        while let Some(event) = viewed.next().await {
+            if let RemoteEvent::Message { value, .. } = event
+                && counter.tell(value).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+
+    // Only now: whoever is answered can rely on views being counted.
+    let node = Node::new(system, VIEWS)?;
+    node.expose(VIEWS, &views.recipient::<GetViews, _>())?;
+    node.listen_unix(socket).await?;
+    Ok(stdin_closed(system).await?)
+}
+// ANCHOR_END: run
+
+// ANCHOR: views
+/// Counts views by lesson.
+#[derive(Default)]
+pub(crate) struct Views {
+    counts: BTreeMap<String, u64>,
+}
+
+impl Actor for Views {}
+
+impl Handler<Viewed> for Views {
+    async fn handle(&mut self, Viewed { slug }: Viewed, _ctx: &mut Context<Self>) {
+        *self.counts.entry(slug).or_insert(0) += 1;
+    }
+}
+
+impl Handler<GetViews> for Views {
+    async fn handle(
+        &mut self,
+        GetViews { slugs }: GetViews,
+        _ctx: &mut Context<Self>,
+    ) -> BTreeMap<String, u64> {
+        let count = |slug: String| {
+            let count = self.counts.get(&slug).copied().unwrap_or(0);
+            (slug, count)
+        };
+        slugs.into_iter().map(count).collect()
+    }
+}
+// ANCHOR_END: views

@@ -1,0 +1,105 @@
+//! The handshake over a byte stream.
+
+use std::pin::pin;
+
+use callboard::clock::Clock;
+use futures::future::{Either, select};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::config::LinkConfig;
+use crate::error::LinkErrorKind;
+use crate::transport::ByteStream;
+use crate::wire::WireError;
+use crate::wire::frame::HEADER;
+use crate::wire::handshake::{First, Hello, NotHello, first_body, first_header, refuse};
+
+/// Sends our `Hello`, reads the peer's, and checks that a version is spoken by both. Stalled ones are cut.
+pub(crate) async fn shake<S: ByteStream>(
+    stream: &mut S,
+    ours: &Hello,
+    clock: &Clock,
+    config: &LinkConfig,
+) -> Result<Hello, LinkErrorKind> {
+    let limit = config.handshake_timeout;
+    let exchange = pin!(async {
+        send(stream, &ours.encode()).await?;
+        match receive(stream).await? {
+            First::Refuse(why) => Err(LinkErrorKind::Refused(why)),
+            First::Hello(theirs) if ours.agree(&theirs).is_none() => Err(LinkErrorKind::Version {
+                theirs: theirs.versions,
+                ours: ours.versions,
+            }),
+            First::Hello(theirs) => Ok(theirs),
+        }
+    });
+    match select(exchange, clock.sleep(limit)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Err(LinkErrorKind::HandshakeStalled(limit)),
+    }
+}
+
+/// Tells a peer why it can't connect. What it says itself is read first, so that closing the stream with
+/// unread bytes doesn't destroy the answer on its way.
+pub(crate) async fn turn_away<S: ByteStream>(
+    stream: &mut S,
+    why: &str,
+    clock: &Clock,
+    config: &LinkConfig,
+) {
+    let exchange = pin!(async {
+        // It is turned away whatever it says, and whether or not it hears it.
+        let _ = send(stream, &refuse(why)).await;
+        let _ = receive(stream).await;
+    });
+    select(exchange, clock.sleep(config.handshake_timeout)).await;
+}
+
+async fn send<S: ByteStream>(stream: &mut S, frame: &[u8]) -> Result<(), LinkErrorKind> {
+    let sent = async {
+        stream.write_all(frame).await?;
+        stream.flush().await
+    };
+    sent.await
+        .map_err(|error: std::io::Error| LinkErrorKind::Io(error.to_string()))
+}
+
+async fn receive<S: ByteStream>(stream: &mut S) -> Result<First, LinkErrorKind> {
+    let mut header = [0; HEADER];
+    read_exact(stream, &mut header).await?;
+    let header = first_header(&header).map_err(|not| match not {
+        NotHello::Foreign => LinkErrorKind::NotCallboard {
+            first_bytes: show(&header),
+        },
+        NotHello::Malformed(error) => error.into(),
+    })?;
+    // Checked above to be at most `MAX_HELLO`.
+    let mut body = vec![0; header.len as usize];
+    read_exact(stream, &mut body).await?;
+    Ok(first_body(header.kind, &body)?)
+}
+
+async fn read_exact<S: ByteStream>(stream: &mut S, into: &mut [u8]) -> Result<(), LinkErrorKind> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match stream.read(&mut into[filled..]).await {
+            Ok(0) if filled == 0 => return Err(LinkErrorKind::ClosedByPeer),
+            Ok(0) => return Err(WireError::Truncated("hello").into()),
+            Ok(count) => filled += count,
+            Err(error) => return Err(LinkErrorKind::Io(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// Foreign bytes as a person can make sense of them.
+fn show(bytes: &[u8]) -> String {
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text: String = bytes
+        .iter()
+        .map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte),
+            _ => '.',
+        })
+        .collect();
+    format!("{} \"{text}\"", hex.join(" "))
+}

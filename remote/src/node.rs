@@ -1,0 +1,441 @@
+//! The answering side: what a process exposes by name, and where it listens.
+
+mod exposed;
+mod in_flight;
+mod listen;
+mod serve;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use callboard::topic::Topic;
+use callboard::{Incarnation, Principal, Recipient, RequestKey, System, WireMessage};
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::config::LinkConfig;
+use crate::connection::end::EndSignal;
+use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
+use crate::stats::{NodeCounters, NodeStats};
+use crate::transport::{ByteStream, Stdio, on_arbiter};
+
+use exposed::{Exposed, ToRecipient};
+use topics::ToTopic;
+
+pub use listen::Listener;
+use listen::ListenerState;
+
+/// What this process offers to others: actors and topics by name. Clones are handles to the same one.
+///
+/// Only what is exposed can be addressed (G35). Every message that can't be delivered is answered at once
+/// and typed; a tell goes to this side's dead letters with its reason (G34):
+///
+/// | what is wrong | kind | verdict |
+/// |---|---|---|
+/// | nothing has that name | `UnknownName` | `NotExecuted` |
+/// | it doesn't take that type | `UnknownType` | `NotExecuted` |
+/// | it takes that type in other versions | `WrongVersion` | `NotExecuted` |
+/// | the payload can't be decoded | `BadPayload` | `NotExecuted` |
+/// | its mailbox is full | `Full` | `NotExecuted` |
+/// | it has stopped | `Stopped` | `NotExecuted` |
+/// | the deadline passed on the way | `DeadlineExceeded` | `NotExecuted` |
+///
+/// A malformed frame ends the connection it came on, and no other (G36).
+///
+/// # Ends
+/// By [`close`](Node::close), or when the last handle is dropped: its listeners and connections end.
+///
+/// # Example
+/// ```no_run
+/// # use callboard_core as callboard;
+/// # use callboard::{Actor, Context, Handler, Message, System};
+/// # use callboard_remote::Node;
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[message(reply = u64, name = "counter.add")]
+/// struct Add(u64);
+///
+/// struct Counter(u64);
+/// impl Actor for Counter {}
+/// impl Handler<Add> for Counter {
+///     async fn handle(&mut self, Add(n): Add, _ctx: &mut Context<Self>) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// # async fn example(system: System) -> Result<(), Box<dyn std::error::Error>> {
+/// let counter = system.start(Counter(0));
+/// let node = Node::new(&system, "counting")?;
+/// node.expose("counter", &counter.recipient::<Add, _>())?;
+/// let listener = node.listen_tcp("127.0.0.1:0".parse()?).await?;
+/// println!("listening at {}", listener.address());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    owner: Arc<Owner>,
+}
+
+/// Closes the node when the last handle is gone. Background tasks hold the core only.
+struct Owner {
+    core: Arc<Core>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+pub(crate) struct Core {
+    pub(crate) system: System,
+    pub(crate) config: LinkConfig,
+    pub(crate) name: String,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) counters: NodeCounters,
+    pub(crate) exposed: Exposed,
+    closed: watch::Sender<bool>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    connections: BTreeMap<u64, Open>,
+    listeners: BTreeMap<u64, Arc<ListenerState>>,
+}
+
+struct Open {
+    end: Arc<EndSignal>,
+    snapshot: ConnectionSnapshot,
+}
+
+/// A connection that a node serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConnectionSnapshot {
+    /// Where it came in: the listener's address, or `standard input`.
+    pub through: String,
+    /// The name the peer gave; `None` during the handshake.
+    pub peer: Option<String>,
+    /// What the transport proved about it: `uid:1000`.
+    pub principal: Option<String>,
+}
+
+/// How a node is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// Which start of it this is.
+    pub incarnation: Incarnation,
+    /// Where it listens.
+    pub listeners: Vec<String>,
+    /// Who is connected.
+    pub connections: Vec<ConnectionSnapshot>,
+    /// What is exposed: name and type with version, in order.
+    pub exposed: Vec<String>,
+    /// What it has done.
+    pub stats: NodeStats,
+}
+
+impl Node {
+    /// A node with the default limits. Its incarnation comes from the time of this start.
+    ///
+    /// # Errors
+    /// [`NameError::Malformed`].
+    pub fn new(system: &System, name: &str) -> Result<Self, NameError> {
+        Node::with(
+            system,
+            name,
+            fresh_incarnation(system),
+            LinkConfig::default(),
+        )
+    }
+
+    /// A node with an incarnation that somebody else counts, and limits.
+    ///
+    /// # Errors
+    /// [`NameError::Malformed`].
+    pub fn with(
+        system: &System,
+        name: &str,
+        incarnation: Incarnation,
+        config: LinkConfig,
+    ) -> Result<Self, NameError> {
+        check_name(name)?;
+        let core = Arc::new(Core {
+            system: system.clone(),
+            config,
+            name: name.to_owned(),
+            incarnation,
+            counters: NodeCounters::default(),
+            exposed: Exposed::default(),
+            closed: watch::Sender::new(false),
+            inner: Mutex::default(),
+        });
+        let owner = Arc::new(Owner { core });
+        Ok(Node { owner })
+    }
+
+    /// Lets peers send `M` to `recipient` under a name. A name can take several types, and a type in
+    /// several versions: one call for each.
+    ///
+    /// # Errors
+    /// [`NameError`]: the name is malformed, or takes that type in that version already.
+    pub fn expose<M: WireMessage>(
+        &self,
+        name: &str,
+        recipient: &Recipient<M>,
+    ) -> Result<(), NameError> {
+        let entry = Arc::new(ToRecipient(recipient.clone()));
+        self.owner.core.exposed.actors.add::<M>(name, entry)
+    }
+
+    /// Lets peers subscribe to a topic under a name. Topics have names of their own, apart from those of
+    /// actors.
+    ///
+    /// # Errors
+    /// [`NameError`]: the name is malformed, or has a topic of that type in that version already.
+    pub fn expose_topic<T: WireMessage + Clone>(
+        &self,
+        name: &str,
+        topic: &Topic<T>,
+    ) -> Result<(), NameError> {
+        let entry = Arc::new(ToTopic(topic.clone()));
+        self.owner.core.exposed.topics.add::<T>(name, entry)
+    }
+
+    /// Takes everything away that is exposed under a name. Requests that have arrived are still answered.
+    /// Answers whether there was anything.
+    pub fn conceal(&self, name: &str) -> bool {
+        self.owner.core.exposed.remove(name)
+    }
+
+    /// Listens on a TCP address of this host; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`ListenError::NotLoopback`] for an address off this host (G35), [`ListenError::InUse`] if the port is taken.
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_tcp(&self, address: SocketAddr) -> Result<Listener, ListenError> {
+        listen::tcp(&self.owner.core, address).await
+    }
+
+    /// Listens on a Unix socket. Only processes of the same user are let in; their principal is `uid:<n>`
+    /// (G35). A socket file that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// [`ListenError::InUse`] if somebody listens there, [`ListenError::NoSocket`] if another kind of file
+    /// has that name.
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_unix(&self, path: impl Into<PathBuf>) -> Result<Listener, ListenError> {
+        listen::unix(&self.owner.core, path.into()).await
+    }
+
+    /// Serves the parent over this process's standard input and output, until standard input closes: the
+    /// lifeline of a child process. The kernel closes it however the parent ends, also by SIGKILL.
+    ///
+    /// Ok means that the parent closed it, or has ended. Either way the process has nobody to serve any
+    /// more, and should end.
+    ///
+    /// # Errors
+    /// [`ListenError`] if they are no pipes; [`ListenError::Io`] with the [`LinkError`]'s text if the parent broke
+    /// the protocol.
+    ///
+    /// # Cancel safety
+    /// Dropping it doesn't end the connection.
+    pub async fn serve_stdio(&self) -> Result<(), ListenError> {
+        let core = Arc::clone(&self.owner.core);
+        let through = "standard input";
+        let ended = on_arbiter(&self.owner.core.system, through, move || async move {
+            let stream = Stdio::open()?;
+            Ok(serve::serve(&core, stream, through, None).await)
+        })
+        .await?;
+        match ended.kind() {
+            LinkErrorKind::ClosedByPeer | LinkErrorKind::ClosedHere | LinkErrorKind::Io(_) => {
+                Ok(())
+            }
+            _ => Err(ListenError::Io {
+                address: through.to_owned(),
+                reason: ended.to_string(),
+            }),
+        }
+    }
+
+    /// Serves one byte stream, until it ends; answers why it did. `through` is for people. For transports
+    /// of your own, which vouch for the principal they name.
+    ///
+    /// # Cancel safety
+    /// Dropping it doesn't end the connection.
+    pub async fn serve(
+        &self,
+        stream: impl ByteStream,
+        through: &str,
+        principal: Option<Principal>,
+    ) -> LinkError {
+        let core = Arc::clone(&self.owner.core);
+        let (tx, rx) = futures::channel::oneshot::channel();
+        let label = through.to_owned();
+        let placement = callboard::Placement::Spread;
+        self.owner.core.system.spawn(placement, move || async move {
+            let ended = serve::serve(&core, stream, &label, principal).await;
+            // An error means that nobody waits for it.
+            let _ = tx.send(ended);
+        });
+        rx.await
+            .unwrap_or_else(|_| LinkError::new(through, LinkErrorKind::NoArbiter))
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        self.owner.core.state()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.owner.core.name
+    }
+
+    /// The system it belongs to.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.owner.core.system
+    }
+
+    /// Ends its listeners and connections, and takes no new ones. Requests in hand are not answered any
+    /// more: stop asking first.
+    pub fn close(&self) {
+        self.owner.core.close();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.owner.core.name)
+            .field("incarnation", &self.owner.core.incarnation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place among the connections of a node; given back when dropped.
+pub(crate) struct Slot<'a> {
+    core: &'a Core,
+    number: u64,
+    pub(crate) end: Arc<EndSignal>,
+}
+
+impl Slot<'_> {
+    /// The peer has introduced itself.
+    pub(crate) fn introduce(&self, peer: &str) {
+        let mut inner = self.core.inner.lock();
+        if let Some(open) = inner.connections.get_mut(&self.number) {
+            open.snapshot.peer = Some(peer.to_owned());
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.core.inner.lock().connections.remove(&self.number);
+    }
+}
+
+impl Core {
+    /// Takes a place for a connection, or says why there is none.
+    pub(crate) fn admit(
+        &self,
+        through: &str,
+        principal: Option<&Principal>,
+    ) -> Result<Slot<'_>, String> {
+        let mut inner = self.inner.lock();
+        if self.is_closed() {
+            return Err("the node has been closed".to_owned());
+        }
+        let most = self.config.connections;
+        if inner.connections.len() >= most {
+            return Err(format!("the node has its {most} connections"));
+        }
+        inner.next += 1;
+        let number = inner.next;
+        let end = Arc::new(EndSignal::default());
+        let snapshot = ConnectionSnapshot {
+            through: through.to_owned(),
+            peer: None,
+            principal: principal.map(ToString::to_string),
+        };
+        let open = Open {
+            end: Arc::clone(&end),
+            snapshot,
+        };
+        inner.connections.insert(number, open);
+        drop(inner);
+        let core = self;
+        Ok(Slot { core, number, end })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    fn state(&self) -> NodeState {
+        let exposed = self.exposed.list();
+        let inner = self.inner.lock();
+        NodeState {
+            name: self.name.clone(),
+            incarnation: self.incarnation,
+            listeners: inner
+                .listeners
+                .values()
+                .map(|listener| listener.address.clone())
+                .collect(),
+            connections: inner
+                .connections
+                .values()
+                .map(|open| open.snapshot.clone())
+                .collect(),
+            exposed,
+            stats: self.counters.snapshot(),
+        }
+    }
+
+    fn close(&self) {
+        self.closed.send_replace(true);
+        let mut inner = self.inner.lock();
+        let ends: Vec<_> = inner
+            .connections
+            .values()
+            .map(|open| Arc::clone(&open.end))
+            .collect();
+        let listeners = std::mem::take(&mut inner.listeners);
+        drop(inner);
+        ends.iter()
+            .for_each(|end| end.set(LinkErrorKind::ClosedHere));
+        listeners.values().for_each(|listener| listener.close());
+    }
+}
+
+/// An incarnation that is larger for a later start: the milliseconds of its time, which is the one thing
+/// that grows without being stored. On the simulating executor, where no start is later, 1.
+pub(crate) fn fresh_incarnation(system: &System) -> Incarnation {
+    if system.clock().is_manual() {
+        return Incarnation(1);
+    }
+    // A version 7 UUID begins with 48 bits of milliseconds.
+    let (high, _) = RequestKey::new().as_uuid().as_u64_pair();
+    Incarnation(high >> 16)
+}

@@ -1,0 +1,200 @@
+//! What is exposed: name, then message type, then version.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use callboard::{
+    DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, Recipient, Refused, Responder,
+    System, Verdict, WireMessage, codec,
+};
+use parking_lot::RwLock;
+
+use super::in_flight::Answer;
+use super::topics::ServeTopic;
+use crate::error::{NameError, check_name};
+
+/// Decodes a message of one type and hands it on.
+pub(crate) trait Dispatch: Send + Sync {
+    /// Answers the ask itself, sooner or later, once the payload is decoded; before that it gives the way
+    /// back with the failure.
+    fn ask(&self, payload: &[u8], meta: Meta, answer: Answer) -> Result<(), (Answer, Failure)>;
+
+    /// Delivers a tell, or loses it with a count.
+    fn tell(&self, payload: &[u8], meta: Meta) -> Result<(), Failure>;
+}
+
+/// What is exposed by name: actors, and apart from them topics.
+#[derive(Default)]
+pub(crate) struct Exposed {
+    pub(crate) actors: Table<dyn Dispatch>,
+    pub(crate) topics: Table<dyn ServeTopic>,
+}
+
+impl Exposed {
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        // Both, whatever the first says.
+        self.actors.remove(name) | self.topics.remove(name)
+    }
+
+    pub(crate) fn list(&self) -> Vec<String> {
+        let mut lines = self.actors.list();
+        lines.extend(self.topics.list());
+        lines
+    }
+}
+
+type Types<D> = BTreeMap<&'static str, BTreeMap<u32, Arc<D>>>;
+
+/// By name, then by message type, then by version.
+pub(crate) struct Table<D: ?Sized> {
+    names: RwLock<BTreeMap<Arc<str>, Types<D>>>,
+}
+
+impl<D: ?Sized> Default for Table<D> {
+    fn default() -> Self {
+        Table {
+            names: RwLock::default(),
+        }
+    }
+}
+
+impl<D: ?Sized> Table<D> {
+    pub(crate) fn add<M: WireMessage>(&self, name: &str, entry: Arc<D>) -> Result<(), NameError> {
+        check_name(name)?;
+        check_name(M::NAME)?;
+        let mut names = self.names.write();
+        let types = names.entry(Arc::from(name)).or_default();
+        let versions = types.entry(M::NAME).or_default();
+        if versions.contains_key(&M::VERSION) {
+            return Err(NameError::Taken {
+                name: name.to_owned(),
+                type_name: M::NAME,
+                version: M::VERSION,
+            });
+        }
+        versions.insert(M::VERSION, entry);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> bool {
+        let removed = self.names.write().remove(name);
+        removed.is_some()
+    }
+
+    fn list(&self) -> Vec<String> {
+        let names = self.names.read();
+        let mut lines = Vec::new();
+        for (name, types) in names.iter() {
+            for (type_name, versions) in types {
+                let line = |version| format!("{name}: {type_name} v{version}");
+                lines.extend(versions.keys().map(line));
+            }
+        }
+        lines
+    }
+
+    /// What takes that type in that version under that name, or which of the three is unknown (G34).
+    pub(crate) fn find(
+        &self,
+        name: &str,
+        type_name: &str,
+        version: u32,
+    ) -> Result<(Arc<str>, Arc<D>), Failure> {
+        let refuse = |kind, detail: String| {
+            Err(Failure::new(kind, Verdict::NotExecuted).with_detail(detail))
+        };
+        let names = self.names.read();
+        let Some((name, types)) = names.get_key_value(name) else {
+            return refuse(FailureKind::UnknownName, name.to_owned());
+        };
+        let Some(versions) = types.get(type_name) else {
+            let detail = format!("{name} does not take {type_name}");
+            return refuse(FailureKind::UnknownType, detail);
+        };
+        match versions.get(&version) {
+            Some(entry) => Ok((Arc::clone(name), Arc::clone(entry))),
+            None => {
+                let known: Vec<String> = versions.keys().map(ToString::to_string).collect();
+                let known = known.join(", ");
+                let detail = format!("{name} takes {type_name} in version {known}, not {version}");
+                refuse(FailureKind::WrongVersion, detail)
+            }
+        }
+    }
+}
+
+/// Hands what it decoded to a recipient.
+pub(crate) struct ToRecipient<M: WireMessage>(pub(crate) Recipient<M>);
+
+/// Decodes what came from a peer. What serde says names types of this side, so it stays in the log.
+pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
+    // A hand-written `Deserialize` may panic.
+    match catch_unwind(AssertUnwindSafe(|| codec::decode::<M>(payload))) {
+        Ok(Ok(message)) => Ok(message),
+        undecodable => {
+            let why = match undecodable {
+                Ok(Err(error)) => error.to_string(),
+                _ => "decoding it panicked".to_owned(),
+            };
+            tracing::debug!(target: "callboard::remote", message = M::NAME, %why, "bad payload");
+            Err(
+                Failure::new(FailureKind::BadPayload, Verdict::NotExecuted).with_detail(format!(
+                    "the payload of {} v{}",
+                    M::NAME,
+                    M::VERSION
+                )),
+            )
+        }
+    }
+}
+
+impl<M: WireMessage> Dispatch for ToRecipient<M> {
+    fn ask(&self, payload: &[u8], meta: Meta, answer: Answer) -> Result<(), (Answer, Failure)> {
+        let message = match decode::<M>(payload) {
+            Ok(message) => message,
+            Err(failure) => return Err((answer, failure)),
+        };
+        let envelope = Envelope {
+            message,
+            meta,
+            responder: Responder::new(Box::new(answer)),
+        };
+        // The reader never waits: a full mailbox is an answer.
+        if let Err(refused) = self.0.route().send(envelope) {
+            refused.envelope.responder.fail(refused.failure);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, payload: &[u8], meta: Meta) -> Result<(), Failure> {
+        let message = decode::<M>(payload)?;
+        let envelope = Envelope {
+            message,
+            meta,
+            responder: Responder::nowhere(),
+        };
+        if let Err(refused) = self.0.route().send(envelope) {
+            bury(self.0.route().system(), &self.0.label(), refused);
+        }
+        Ok(())
+    }
+}
+
+/// A tell that found no room, or nobody: its sender was told long ago that it was accepted.
+fn bury<M: WireMessage>(system: &System, target: &str, refused: Refused<M>) {
+    let reason = match refused.failure.kind() {
+        FailureKind::Stopped => DropReason::Stopped,
+        FailureKind::DeadlineExceeded => DropReason::Expired,
+        FailureKind::Full => DropReason::DropNewest,
+        _ => DropReason::Undelivered,
+    };
+    system.dead_letters().push(DeadLetter {
+        at: system.clock().now(),
+        target: target.to_owned(),
+        message_type: std::any::type_name::<M>(),
+        reason,
+        key: refused.envelope.meta.key,
+        message: Box::new(refused.envelope.message),
+    });
+}

@@ -1,0 +1,239 @@
+//! Topics for subscribers in other processes: one pump for each subscription, polled by the connection's
+//! task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use callboard::topic::{SubscriberOptions, Topic, TopicError, TopicEvent};
+use callboard::{Failure, FailureKind, Verdict, WireMessage, codec};
+use futures::future::{AbortHandle, Abortable, LocalBoxFuture};
+use futures::stream::{FuturesUnordered, LocalBoxStream, StreamExt};
+
+use super::Core;
+use super::in_flight::send_failure;
+use crate::connection::outbox::{Cargo, Outbox, Queued};
+use crate::wire::WireError;
+use crate::wire::body::{Event, Subscribe, put_gap, put_subscribed};
+use crate::wire::frame::{Kind, bare, put_frame};
+
+/// A topic whose type only it knows.
+pub(crate) trait ServeTopic: Send + Sync {
+    fn subscribe(
+        &self,
+        pattern: String,
+        options: SubscriberOptions,
+    ) -> LocalBoxFuture<'static, Result<Encoded, Failure>>;
+}
+
+/// A subscription whose messages are encoded.
+pub(crate) struct Encoded {
+    since: u64,
+    events: LocalBoxStream<'static, TopicEvent<Payload>>,
+}
+
+/// An encoded message; `None` if it refuses to be encoded.
+type Payload = Option<Vec<u8>>;
+
+pub(crate) struct ToTopic<T: WireMessage + Clone>(pub(crate) Topic<T>);
+
+impl<T: WireMessage + Clone> ServeTopic for ToTopic<T> {
+    fn subscribe(
+        &self,
+        pattern: String,
+        options: SubscriberOptions,
+    ) -> LocalBoxFuture<'static, Result<Encoded, Failure>> {
+        let topic = self.0.clone();
+        Box::pin(async move {
+            let subscription = topic.subscribe(&pattern, options).await;
+            let subscription = subscription.map_err(|error| match error {
+                TopicError::Subject(error) => {
+                    Failure::new(FailureKind::BadPayload, Verdict::NotExecuted)
+                        .with_detail(error.to_string())
+                }
+                TopicError::Failed(failure) => Failure::new(failure.kind(), failure.verdict()),
+                other => Failure::new(FailureKind::NoAnswer, Verdict::NotExecuted)
+                    .with_detail(other.to_string()),
+            })?;
+            Ok(Encoded {
+                since: subscription.since(),
+                events: subscription.map(encode).boxed_local(),
+            })
+        })
+    }
+}
+
+fn encode<T: WireMessage>(event: TopicEvent<T>) -> TopicEvent<Payload> {
+    match event {
+        TopicEvent::Message {
+            subject,
+            sequence,
+            value,
+        } => TopicEvent::Message {
+            subject,
+            sequence,
+            value: codec::encode(&value).ok(),
+        },
+        TopicEvent::Gap { from, to } => TopicEvent::Gap { from, to },
+    }
+}
+
+/// The subscriptions of one connection.
+pub(crate) struct Pumps {
+    running: FuturesUnordered<LocalBoxFuture<'static, u64>>,
+    handles: HashMap<u64, AbortHandle>,
+    max_frame: u32,
+}
+
+impl Pumps {
+    pub(crate) fn new(max_frame: u32) -> Self {
+        Pumps {
+            running: FuturesUnordered::new(),
+            handles: HashMap::new(),
+            max_frame,
+        }
+    }
+
+    /// Begins a subscription, or answers why not.
+    pub(crate) fn subscribe(
+        &mut self,
+        core: &Arc<Core>,
+        outbox: &Arc<Outbox>,
+        number: u64,
+        wanted: &Subscribe<'_>,
+    ) -> Result<(), WireError> {
+        if self.handles.contains_key(&number) {
+            return Err(WireError::BadField {
+                frame: Kind::Subscribe.text(),
+                field: "correlation",
+            });
+        }
+        let found = if self.handles.len() < core.config.subscriptions {
+            let topics = &core.exposed.topics;
+            topics.find(wanted.name, wanted.type_name, wanted.version)
+        } else {
+            Err(Failure::new(FailureKind::Full, Verdict::NotExecuted)
+                .with_detail("too many subscriptions on this connection"))
+        };
+        let topic = match found {
+            Ok((_, topic)) => topic,
+            Err(failure) => {
+                core.counters.failed(failure.kind());
+                send_failure(outbox, number, self.max_frame, &failure);
+                return Ok(());
+            }
+        };
+        let pump = Pump {
+            core: Arc::clone(core),
+            outbox: Arc::clone(outbox),
+            number,
+            max_frame: self.max_frame,
+        };
+        let subscribing = topic.subscribe(wanted.pattern.to_owned(), wanted.options);
+        let (handle, registration) = AbortHandle::new_pair();
+        let run = Abortable::new(pump.run(subscribing), registration);
+        self.handles.insert(number, handle);
+        self.running.push(Box::pin(async move {
+            // Whether it ended by itself or was aborted is the same here.
+            let _ = run.await;
+            number
+        }));
+        Ok(())
+    }
+
+    pub(crate) fn unsubscribe(&mut self, number: u64) {
+        if let Some(handle) = self.handles.remove(&number) {
+            handle.abort();
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(cx) {
+            self.handles.remove(&ended);
+        }
+    }
+}
+
+/// Moves the events of one subscription into the outbox, waiting for room there: what the peer doesn't
+/// take waits in the subscription's own buffer, under its policy (G28).
+struct Pump {
+    core: Arc<Core>,
+    outbox: Arc<Outbox>,
+    number: u64,
+    max_frame: u32,
+}
+
+impl Pump {
+    async fn run(self, subscribing: LocalBoxFuture<'static, Result<Encoded, Failure>>) {
+        let mut subscription = match subscribing.await {
+            Ok(subscription) => subscription,
+            Err(failure) => {
+                self.core.counters.failed(failure.kind());
+                send_failure(&self.outbox, self.number, self.max_frame, &failure);
+                return;
+            }
+        };
+        self.core.counters.subscriptions();
+        let since = subscription.since;
+        self.send(Kind::Subscribed, |out| put_subscribed(out, since))
+            .await;
+        while let Some(event) = subscription.events.next().await {
+            let sent = match event {
+                TopicEvent::Message {
+                    subject,
+                    sequence,
+                    value: Some(payload),
+                } => {
+                    let event = Event {
+                        sequence,
+                        subject: &subject,
+                        payload: &payload,
+                    };
+                    match self.send(Kind::Event, |out| event.put(out)).await {
+                        Sent::TooLarge => {
+                            self.send(Kind::Gap, |out| put_gap(out, sequence, sequence))
+                                .await
+                        }
+                        sent => sent,
+                    }
+                }
+                TopicEvent::Message { sequence, .. } => {
+                    self.send(Kind::Gap, |out| put_gap(out, sequence, sequence))
+                        .await
+                }
+                TopicEvent::Gap { from, to } => {
+                    self.send(Kind::Gap, |out| put_gap(out, from, to)).await
+                }
+            };
+            match sent {
+                Sent::Yes => self.core.counters.events(),
+                Sent::TooLarge => {}
+                Sent::Closed => return,
+            }
+        }
+        self.outbox.push_answer(bare(Kind::Ended, self.number));
+    }
+
+    async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {
+        let mut frame = Vec::new();
+        if put_frame(&mut frame, kind, 0, self.number, self.max_frame, write).is_err() {
+            return Sent::TooLarge;
+        }
+        let mut queued = Some(Queued {
+            frame,
+            deadline: None,
+            cargo: Cargo::Other,
+        });
+        if self.outbox.push_waiting(&mut queued).await {
+            Sent::Yes
+        } else {
+            Sent::Closed
+        }
+    }
+}
+
+enum Sent {
+    Yes,
+    TooLarge,
+    Closed,
+}

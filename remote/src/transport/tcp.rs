@@ -1,0 +1,64 @@
+//! TCP on loopback. Any other address is refused until TLS is here (G35).
+
+use std::io;
+use std::net::SocketAddr;
+
+use callboard::Boundary;
+use futures::future::BoxFuture;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{ByteStream, Connector};
+use crate::error::ListenError;
+
+pub(crate) fn check_loopback(address: SocketAddr) -> Result<(), ListenError> {
+    if address.ip().to_canonical().is_loopback() {
+        Ok(())
+    } else {
+        Err(ListenError::NotLoopback(address))
+    }
+}
+
+/// Dials one address.
+pub(crate) struct TcpConnector(pub(crate) SocketAddr);
+
+impl Connector for TcpConnector {
+    fn address(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn boundary(&self) -> Boundary {
+        Boundary::Network
+    }
+
+    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn ByteStream>>> {
+        let address = self.0;
+        Box::pin(async move {
+            if !super::has_sockets() {
+                return Err(io::Error::other("no arbiter with sockets to run on"));
+            }
+            let stream = TcpStream::connect(address).await?;
+            Ok(Box::new(without_delay(stream)) as Box<dyn ByteStream>)
+        })
+    }
+}
+
+/// Frames are gathered by the writer; the kernel need not wait for more (Nagle).
+pub(crate) fn without_delay(stream: TcpStream) -> TcpStream {
+    // It costs time only, should it fail.
+    let _ = stream.set_nodelay(true);
+    stream
+}
+
+/// Binds. Must run on an arbiter.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    check_loopback(address)?;
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address.to_string()),
+            _ => ListenError::Io {
+                address: address.to_string(),
+                reason: error.to_string(),
+            },
+        })
+}

@@ -1,0 +1,616 @@
+//! What holds over every transport. One list of tests, one line for each transport.
+
+use std::time::Duration;
+
+use callboard::topic::{SlowSubscriber, SubscriberOptions, Topic};
+use callboard::{
+    Boundary, DropReason, FailureKind, Incarnation, Recipient, RequestKey, System, Verdict, Watch,
+    codec,
+};
+use callboard_remote::{LinkConfig, LinkErrorKind, Node, Phase, RemoteEvent};
+use futures::future::join_all;
+use futures::{FutureExt, StreamExt};
+
+use crate::actors::{
+    Add, Echo, Hold, Look, NewerAdd, NewerViewed, Panic, Unheard, Viewed, WrongReply, WrongShape,
+    expose_tester, tester,
+};
+use crate::wires::{Attached, Memory, Tcp, Unix, Wire, connect, connect_with};
+
+const MOMENT: Duration = Duration::from_millis(100);
+
+async fn an_ask_and_a_tell_reach_an_exposed_actor<W: Wire>(system: System) {
+    let (node, _actor, probe) = tester(&system, "adding");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    assert_eq!(add.boundary(), W::BOUNDARY);
+    assert_eq!(add.ask(Add(2)).await.unwrap(), 2);
+    add.tell(Add(3)).await.unwrap();
+    add.try_tell(Add(4)).unwrap();
+    assert_eq!(add.ask(Add(5)).await.unwrap(), 14);
+    assert_eq!(probe.added_now(), [2, 3, 4, 5]);
+    let state = peer.state();
+    assert_eq!(state.phase, Phase::Connected);
+    assert_eq!(state.remote.unwrap().name, "adding");
+    let stats = state.stats;
+    assert_eq!(
+        (stats.connects, stats.asks, stats.tells, stats.replies),
+        (1, 2, 2, 2)
+    );
+    assert!(stats.bytes_in > 0 && stats.bytes_out > 0 && stats.failures.is_empty());
+}
+
+async fn g02_messages_of_one_sender_keep_their_order<W: Wire>(system: System) {
+    let (node, _actor, probe) = tester(&system, "order");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    for n in 0..40 {
+        if n % 3 == 0 {
+            add.ask(Add(n)).await.unwrap();
+        } else {
+            add.tell(Add(n)).await.unwrap();
+        }
+    }
+    add.ask(Add(40)).await.unwrap();
+    assert_eq!(probe.added_now(), (0..=40).collect::<Vec<_>>());
+}
+
+async fn g03_a_full_outbox_makes_senders_wait_and_loses_nothing<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "room");
+    let mut config = LinkConfig::default();
+    config.outbox = 1;
+    config.in_flight = 4;
+    let (_wire, peer) = connect_with::<W>(&system, &node, config).await;
+    let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
+    let sizes: Vec<usize> = (0..40).map(|n| n * 97).collect();
+    let answers = sizes.iter().map(|size| {
+        let ask = echo.ask(Echo(vec![7; *size]));
+        async { ask.await.map(|bytes| bytes.len()) }
+    });
+    let answers: Result<Vec<_>, _> = join_all(answers).await.into_iter().collect();
+    assert_eq!(answers.unwrap(), sizes);
+    assert_eq!(peer.state().in_flight, 0);
+}
+
+async fn g06_without_a_connection_the_message_comes_back_unsent<W: Wire>(system: System) {
+    let mut wire = W::new().await;
+    let peer = wire.peer(&system, LinkConfig::default()).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    for error in [
+        add.ask(Add(7)).await.unwrap_err(),
+        add.tell(Add(7)).await.unwrap_err(),
+        add.try_tell(Add(7)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), FailureKind::NoConnection);
+        assert_eq!(error.verdict(), Verdict::NotSent);
+        assert_eq!(error.into_message(), Some(Add(7)));
+    }
+}
+
+async fn g07_a_lost_connection_ends_each_ask_with_its_verdict<W: Wire>(system: System) {
+    let (node, _actor, probe) = tester(&system, "lost");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let hold: Recipient<Hold> = peer.recipient("tester").unwrap();
+    let (answer, held) = futures::join!(hold.ask(Hold(1)).keep().into_future(), async {
+        let held = probe.held().await;
+        node.close();
+        held
+    });
+    let error = answer.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::ConnectionLost, "{error}");
+    assert_eq!(error.verdict(), Verdict::MaybeExecuted);
+    assert_eq!(error.into_message(), Some(Hold(1)));
+    // The handler's answer reaches nobody, and harms nobody.
+    probe.withdrawn(1).await;
+    held.1.send(1);
+    assert_eq!(system.counters().drops(DropReason::LateReply), 1);
+}
+
+async fn g07_a_panic_and_a_dropped_responder_are_told_at_once<W: Wire>(system: System) {
+    let (node, actor, probe) = tester(&system, "fence");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let hold: Recipient<Hold> = peer.recipient("tester").unwrap();
+    let (answer, ()) = futures::join!(hold.ask(Hold(1)).into_future(), async {
+        drop(probe.held().await);
+    });
+    let error = answer.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::NoAnswer, Verdict::Executed)
+    );
+    let panics: Recipient<Panic> = peer.recipient("tester").unwrap();
+    let error = panics.ask(Panic).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::Panicked, Verdict::Executed)
+    );
+    assert!(!error.to_string().contains("secret"), "{error}");
+    actor.wait().await;
+    let error = hold.ask(Hold(2)).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::Stopped, Verdict::NotExecuted)
+    );
+}
+
+async fn g09_a_deadline_ends_an_ask_and_withdraws_it_over_there<W: Wire>(system: System) {
+    let (node, _actor, probe) = tester(&system, "deadline");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let hold: Recipient<Hold> = peer.recipient("tester").unwrap();
+    let (answer, (number, responder)) = futures::join!(
+        hold.ask(Hold(9)).deadline(MOMENT).into_future(),
+        probe.held()
+    );
+    let error = answer.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::DeadlineExceeded);
+    assert_eq!(error.verdict(), Verdict::MaybeExecuted);
+    probe.withdrawn(number).await;
+    responder.send(9);
+    // G8: it reached nobody, and was counted where it ended.
+    assert_eq!(system.counters().drops(DropReason::LateReply), 1);
+    assert_eq!(peer.state().in_flight, 0);
+    assert_eq!(peer.state().phase, Phase::Connected);
+}
+
+async fn g09_deadline_travels_as_remaining_time<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "remaining");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let look: Recipient<Look> = peer.recipient("tester").unwrap();
+    let seen = look.ask(Look).await.unwrap();
+    let remaining = seen.remaining.unwrap();
+    assert!(
+        remaining <= Duration::from_secs(5) && remaining > Duration::from_secs(2),
+        "{remaining:?}"
+    );
+    let seen = look
+        .ask(Look)
+        .deadline(Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert!(seen.remaining.unwrap() > Duration::from_secs(50));
+    assert_eq!(look.ask(Look).no_deadline().await.unwrap().remaining, None);
+}
+
+async fn g17_key_attempt_and_retry_marker_travel<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "marks");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let look: Recipient<Look> = peer.recipient("tester").unwrap();
+    let seen = look.ask(Look).await.unwrap();
+    assert_eq!(
+        (seen.key, seen.attempt, seen.caller_retries),
+        (None, 1, false)
+    );
+    let key = RequestKey::new();
+    let seen = look
+        .ask(Look)
+        .key(key)
+        .attempt(3)
+        .caller_retries()
+        .await
+        .unwrap();
+    assert_eq!(
+        (seen.key, seen.attempt, seen.caller_retries),
+        (Some(key), 3, true)
+    );
+}
+
+async fn g34_what_cannot_be_delivered_is_answered_at_once<W: Wire>(system: System) {
+    let (node, _actor, probe) = tester(&system, "answers");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let nobody: Recipient<Add> = peer.recipient("nobody").unwrap();
+    let unheard: Recipient<Unheard> = peer.recipient("tester").unwrap();
+    let newer: Recipient<NewerAdd> = peer.recipient("tester").unwrap();
+    let misshapen: Recipient<WrongShape> = peer.recipient("tester").unwrap();
+    let start = system.clock().now();
+    let failures = [
+        nobody.ask(Add(1)).await.unwrap_err().into_parts().0,
+        unheard.ask(Unheard).await.unwrap_err().into_parts().0,
+        newer.ask(NewerAdd(1)).await.unwrap_err().into_parts().0,
+        misshapen
+            .ask(WrongShape("one".into()))
+            .await
+            .unwrap_err()
+            .into_parts()
+            .0,
+    ];
+    assert!(system.clock().now().since(start) < Duration::from_secs(4));
+    let kinds = failures.each_ref().map(callboard::Failure::kind);
+    assert_eq!(
+        kinds,
+        [
+            FailureKind::UnknownName,
+            FailureKind::UnknownType,
+            FailureKind::WrongVersion,
+            FailureKind::BadPayload
+        ]
+    );
+    for failure in &failures {
+        assert_eq!(failure.verdict(), Verdict::NotExecuted);
+        assert!(!failure.to_string().contains("WrongShape"), "{failure}");
+    }
+    assert_eq!(
+        failures[2].detail(),
+        Some("tester takes test.add in version 1, not 2")
+    );
+    // An answer of the wrong type is this side's to find out; the handler ran.
+    let wrong: Recipient<WrongReply> = peer.recipient("tester").unwrap();
+    let error = wrong.ask(WrongReply(1)).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::BadPayload, Verdict::Executed)
+    );
+    // Others go on over the same connection.
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    assert_eq!(add.ask(Add(1)).await.unwrap(), 2);
+    assert_eq!(probe.added_now(), [1, 1]);
+    assert_eq!(peer.state().stats.connects, 1);
+}
+
+async fn g34_a_tell_nobody_understands_is_a_counted_dead_letter<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "letters");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let nobody: Recipient<Add> = peer.recipient("nobody").unwrap();
+    let unheard: Recipient<Unheard> = peer.recipient("tester").unwrap();
+    let newer: Recipient<NewerAdd> = peer.recipient("tester").unwrap();
+    let misshapen: Recipient<WrongShape> = peer.recipient("tester").unwrap();
+    nobody.tell(Add(1)).await.unwrap();
+    unheard.tell(Unheard).await.unwrap();
+    newer.tell(NewerAdd(1)).await.unwrap();
+    misshapen.tell(WrongShape("one".into())).await.unwrap();
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    add.ask(Add(1)).await.unwrap();
+    let letters = system.dead_letters().take();
+    let reasons: Vec<_> = letters.iter().map(|letter| letter.reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            DropReason::UnknownName,
+            DropReason::UnknownType,
+            DropReason::WrongVersion,
+            DropReason::BadPayload
+        ]
+    );
+    assert_eq!(letters[0].target, "nobody (test.add v1)");
+    let payload = letters[0].message.downcast_ref::<Vec<u8>>().unwrap();
+    assert_eq!(codec::decode::<Add>(payload).unwrap(), Add(1));
+}
+
+async fn g34_a_full_mailbox_is_an_answer_and_the_reader_goes_on<W: Wire>(system: System) {
+    let (node, actor, probe) = tester(&system, "full");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    // 64 fit; the actor may take some out meanwhile.
+    let asks = (0..400).map(|n| add.ask(Add(n)).into_future());
+    let answers = join_all(asks).await;
+    let refused: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .collect();
+    for error in &refused {
+        assert_eq!(
+            (error.kind(), error.verdict()),
+            (FailureKind::Full, Verdict::NotExecuted)
+        );
+        assert_eq!(error.failure().detail(), Some("tester"));
+    }
+    assert_eq!(probe.added_now().len() + refused.len(), 400);
+    assert_eq!(actor.mailbox().len, 0);
+    assert_eq!(peer.state().stats.connects, 1);
+}
+
+async fn g36_a_message_above_the_peers_limit_comes_back_unsent<W: Wire>(system: System) {
+    let mut config = LinkConfig::default();
+    config.max_frame = 10_000;
+    let node = Node::with(&system, "small", Incarnation(3), config).unwrap();
+    let (_actor, _probe) = expose_tester(&node);
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
+    // Bytes as numbers of 1 or 2 bytes each.
+    assert_eq!(echo.ask(Echo(vec![1; 9_900])).await.unwrap().len(), 9_900);
+    let error = echo.ask(Echo(vec![1; 10_000])).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::TooLarge, Verdict::NotSent)
+    );
+    assert_eq!(error.into_message().unwrap().0.len(), 10_000);
+    assert_eq!(peer.state().remote.unwrap().incarnation, Incarnation(3));
+}
+
+async fn g36_a_reply_above_the_askers_limit_is_told_with_its_verdict<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "large");
+    let mut config = LinkConfig::default();
+    config.max_frame = 10_000;
+    let (_wire, peer) = connect_with::<W>(&system, &node, config).await;
+    let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
+    let error = echo.ask(Echo(vec![1; 12_000])).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::TooLarge, Verdict::Executed)
+    );
+    assert_eq!(echo.ask(Echo(vec![1; 9_000])).await.unwrap().len(), 9_000);
+}
+
+async fn g13_a_reference_stays_valid_over_a_restart_of_the_other_side<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "first");
+    let (mut wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    assert_eq!(add.ask(Add(1)).await.unwrap(), 1);
+    node.close();
+    let next = Node::with(
+        &system,
+        "second",
+        Incarnation(u64::MAX),
+        LinkConfig::default(),
+    )
+    .unwrap();
+    let (_actor, _probe) = expose_tester(&next);
+    wire.serve(&next).await;
+    // The old connection may still be up for a moment; the state of the new actor tells.
+    let answer = loop {
+        peer.connected().await.unwrap();
+        match add.ask(Add(5)).await {
+            Ok(sum) => break sum,
+            Err(error) => assert!(
+                matches!(
+                    error.kind(),
+                    FailureKind::NoConnection | FailureKind::ConnectionLost
+                ),
+                "{error}"
+            ),
+        }
+        system.clock().sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!(answer, 5);
+    let state = peer.state();
+    assert_eq!(state.remote.unwrap().name, "second");
+    assert!(state.stats.connects >= 2 && state.stats.disconnects >= 1);
+}
+
+async fn g12_a_watch_fires_when_the_peer_is_closed_for_good<W: Wire>(system: System) {
+    let (node, _actor, probe) = tester(&system, "watched");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let hold: Recipient<Hold> = peer.recipient("tester").unwrap();
+    let (tx, rx) = futures::channel::oneshot::channel();
+    hold.watch(Box::new(move |notice| tx.send(notice).unwrap()));
+    let (answer, _held) = futures::join!(hold.ask(Hold(1)).into_future(), async {
+        let held = probe.held().await;
+        peer.close();
+        held
+    });
+    assert_eq!(answer.unwrap_err().verdict(), Verdict::MaybeExecuted);
+    assert_eq!(rx.await.unwrap().id, hold.id());
+    let error = hold.ask(Hold(2)).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::NoConnection, Verdict::NotSent)
+    );
+    let closed = peer.connected().await.unwrap_err();
+    assert_eq!(closed.kind(), &LinkErrorKind::ClosedHere);
+    // A watch on what has ended already fires at once.
+    let (tx, rx) = futures::channel::oneshot::channel();
+    hold.watch(Box::new(move |notice| tx.send(notice).unwrap()));
+    assert!(rx.now_or_never().unwrap().unwrap().reason.is_normal());
+}
+
+async fn dropping_the_last_handle_closes_the_connection<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "handles");
+    let (wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    drop((peer, wire));
+    assert_eq!(add.ask(Add(1)).await.unwrap(), 1);
+    assert_eq!(node.state().connections.len(), 1);
+    drop(add);
+    while !node.state().connections.is_empty() {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn g27_a_subscriber_gets_each_message_that_matches_in_order<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    topic.publish("seen.before", Viewed(0)).await.unwrap();
+    let mut all = peer.subscribe::<Viewed>("views", ">").unwrap();
+    let mut some = peer.subscribe::<Viewed>("views", "lesson.*").unwrap();
+    all.ready().await.unwrap();
+    some.ready().await.unwrap();
+    for n in 1..=20 {
+        let subject = if n % 2 == 0 { "lesson.even" } else { "other" };
+        topic.publish(subject, Viewed(n)).await.unwrap();
+    }
+    for n in 1..=20 {
+        let subject = if n % 2 == 0 { "lesson.even" } else { "other" };
+        let event = message(subject, n + 1, n);
+        assert_eq!(all.next().await, Some(event.clone()));
+        if n % 2 == 0 {
+            assert_eq!(some.next().await, Some(event));
+        }
+    }
+    let stats = peer.state().stats;
+    assert_eq!((stats.events, stats.gaps), (30, 0));
+    drop(some);
+    while topic.state().await.unwrap().subscribers > 1 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    topic.stop();
+    assert_eq!(all.next().await, None);
+}
+
+async fn g28_a_subscription_survives_a_lost_connection_and_names_the_gap<W: Wire>(system: System) {
+    let topic = Topic::start(&system, "views");
+    let serve = |incarnation| {
+        let config = LinkConfig::default();
+        let node = Node::with(&system, "topics", Incarnation(incarnation), config).unwrap();
+        node.expose_topic("views", &topic).unwrap();
+        node
+    };
+    let node = serve(1);
+    let (mut wire, peer) = connect::<W>(&system, &node).await;
+    let mut views = peer.subscribe::<Viewed>("views", ">").unwrap();
+    views.ready().await.unwrap();
+    topic.publish("a", Viewed(1)).await.unwrap();
+    assert_eq!(views.next().await, Some(message("a", 1, 1)));
+    node.close();
+    while topic.state().await.unwrap().subscribers > 0 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    topic.publish("a", Viewed(2)).await.unwrap();
+    topic.publish("a", Viewed(3)).await.unwrap();
+    // The same start of the node, reached again: the numbers are comparable.
+    let again = serve(1);
+    wire.serve(&again).await;
+    while topic.state().await.unwrap().subscribers == 0 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    topic.publish("a", Viewed(4)).await.unwrap();
+    assert_eq!(
+        views.next().await,
+        Some(RemoteEvent::Gap { from: 2, to: 3 })
+    );
+    assert_eq!(views.next().await, Some(message("a", 4, 4)));
+    // Another start: they are not.
+    again.close();
+    let restarted = serve(2);
+    wire.serve(&restarted).await;
+    assert_eq!(
+        views.next().await,
+        Some(RemoteEvent::Restarted { missed: 4 })
+    );
+    peer.close();
+    assert_eq!(views.next().await, None);
+}
+
+async fn g28_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let options = SubscriberOptions {
+        capacity: 4,
+        policy: SlowSubscriber::DropOldest,
+    };
+    let mut slow = peer
+        .subscribe_with::<Viewed>("views", ">", options)
+        .unwrap();
+    let mut quick = peer.subscribe::<Viewed>("views", ">").unwrap();
+    slow.ready().await.unwrap();
+    quick.ready().await.unwrap();
+    for n in 1..=100 {
+        topic.publish("a", Viewed(n)).await.unwrap();
+        assert_eq!(quick.next().await, Some(message("a", n, n)));
+    }
+    // Its events and those of the other take the same way; the last may still be on it.
+    let mut seen = 0;
+    while seen < 100 {
+        assert!(slow.waiting() <= 4);
+        match slow.next().await {
+            Some(RemoteEvent::Message { sequence, .. }) => {
+                assert_eq!(sequence, seen + 1);
+                seen = sequence;
+            }
+            Some(RemoteEvent::Gap { from, to }) => {
+                assert_eq!(from, seen + 1);
+                seen = to;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn g34_a_subscription_that_cannot_be_is_answered_at_once<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::<Viewed>::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let unknown = peer.subscribe::<Viewed>("nothing", ">").unwrap();
+    let failure = unknown.ready().await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::UnknownName);
+    let other = peer.subscribe::<Add>("views", ">").unwrap();
+    assert_eq!(
+        other.ready().await.unwrap_err().kind(),
+        FailureKind::UnknownType
+    );
+    let newer = peer.subscribe::<NewerViewed>("views", ">").unwrap();
+    assert_eq!(
+        newer.ready().await.unwrap_err().kind(),
+        FailureKind::WrongVersion
+    );
+    let mut malformed = peer.subscribe::<Viewed>("views", "a.>.b").unwrap();
+    let failure = malformed.ready().await.unwrap_err();
+    assert_eq!(
+        (failure.kind(), failure.verdict()),
+        (FailureKind::BadPayload, Verdict::NotExecuted)
+    );
+    assert_eq!(malformed.next().await, Some(RemoteEvent::Failed(failure)));
+    assert_eq!(malformed.next().await, None);
+    assert!(
+        peer.subscribe::<Viewed>("views", &"a".repeat(1_000))
+            .is_err()
+    );
+    let good = peer.subscribe::<Viewed>("views", ">").unwrap();
+    good.ready().await.unwrap();
+}
+
+fn message(subject: &str, sequence: u64, value: u64) -> RemoteEvent<Viewed> {
+    RemoteEvent::Message {
+        subject: subject.into(),
+        sequence,
+        value: Viewed(value),
+    }
+}
+
+macro_rules! conformance {
+    ($($transport:ident, $wire:ty, $on:ident;)*) => {
+        $(each! { $transport, $wire, $on;
+            an_ask_and_a_tell_reach_an_exposed_actor
+            g02_messages_of_one_sender_keep_their_order
+            g03_a_full_outbox_makes_senders_wait_and_loses_nothing
+            g06_without_a_connection_the_message_comes_back_unsent
+            g07_a_lost_connection_ends_each_ask_with_its_verdict
+            g07_a_panic_and_a_dropped_responder_are_told_at_once
+            g09_a_deadline_ends_an_ask_and_withdraws_it_over_there
+            g09_deadline_travels_as_remaining_time
+            g12_a_watch_fires_when_the_peer_is_closed_for_good
+            g13_a_reference_stays_valid_over_a_restart_of_the_other_side
+            g17_key_attempt_and_retry_marker_travel
+            g27_a_subscriber_gets_each_message_that_matches_in_order
+            g28_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody
+            g28_a_subscription_survives_a_lost_connection_and_names_the_gap
+            g34_a_subscription_that_cannot_be_is_answered_at_once
+            g34_what_cannot_be_delivered_is_answered_at_once
+            g34_a_tell_nobody_understands_is_a_counted_dead_letter
+            g34_a_full_mailbox_is_an_answer_and_the_reader_goes_on
+            g36_a_message_above_the_peers_limit_comes_back_unsent
+            g36_a_reply_above_the_askers_limit_is_told_with_its_verdict
+            dropping_the_last_handle_closes_the_connection
+        })*
+    };
+}
+
+macro_rules! each {
+    ($transport:ident, $wire:ty, $on:ident; $($test:ident)*) => {
+        mod $transport {
+            use super::*;
+            $(#[callboard::test($on)]
+            async fn $test(system: System) {
+                super::$test::<$wire>(system).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    memory, Memory, both;
+    attached, Attached, both;
+    unix, Unix, arbiters;
+    tcp, Tcp, arbiters;
+}
+
+#[test]
+fn boundaries_are_told() {
+    assert_eq!(
+        (Unix::BOUNDARY, Tcp::BOUNDARY),
+        (Boundary::SameHost, Boundary::Network)
+    );
+}

@@ -1,0 +1,341 @@
+//! What must not run twice doesn't: deduplication by request key, before the handler.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_core::{
+    Admission, Admitted, Envelope, Failure, FailureKind, Message, ReplySink, Responder, System,
+    Verdict,
+};
+use serde::Serialize;
+
+mod shared;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use shared::{Shared, Sink};
+use store::{Bounds, Decision};
+
+/// How long a finished request is remembered unless told otherwise: 10 minutes.
+pub const DEFAULT_DEDUP_WINDOW: Duration = Duration::from_secs(600);
+/// How many requests, running and finished, are remembered unless told otherwise.
+pub const DEFAULT_DEDUP_ENTRIES: usize = 100_000;
+/// How many bytes they take unless told otherwise: 64 MiB.
+pub const DEFAULT_DEDUP_BYTES: usize = 64 * 1024 * 1024;
+/// How many askers wait for one running request, the first included, unless told otherwise.
+pub const DEFAULT_DEDUP_WAITERS: usize = 64;
+
+/// A message that may be run again after an attempt that broke off in the middle: the handler notices, or running
+/// the first half twice changes nothing more.
+///
+/// [`DedupBuilder::replay_safe`] needs it. It is a promise about the handler, which the compiler can't check.
+pub trait ReplaySafe: Message {}
+
+/// Stands before a handler and lets each keyed request run once. Clones share one store; keep one to read its
+/// [`stats`](Dedup::stats).
+///
+/// # Guarantees
+/// Effectively-once within the window, in this process's memory, as long as the process lives (G19):
+/// - A keyed request has one execution: at most one attempt runs at a time. A duplicate that comes meanwhile joins
+///   it and is answered by its outcome, within its own deadline; one that comes after its end gets the stored
+///   outcome, a failure as well as a success.
+/// - The same key with another payload (compared by a 128-bit keyed hash) is `KeyReused`, `NotExecuted`, and never
+///   runs.
+/// - A running entry is never evicted. A full store refuses new keyed requests: `Overloaded`, `NotExecuted`. So
+///   does a running request with too many waiters.
+/// - An attempt that certainly did not run (it expired, everyone withdrew, the mailbox had no room, the handler
+///   refused with `NotExecuted`) leaves nothing behind: the next one with that key runs.
+/// - An attempt that began and brought no answer (a panic, a kill, a dropped responder) is `Indeterminate`, `Executed`,
+///   for those that had joined and all later duplicates in the window; for a [`ReplaySafe`] type the next one
+///   runs. The first asker is told what happened.
+/// - An answer whose askers have all gone is counted as a late reply, and recorded: asking again finds it (G8).
+/// - Keys are apart for each [`Principal`](callboard_core::Principal): nobody gets what was stored for another.
+///
+/// A message without a key passes untouched.
+///
+/// # When it fails
+/// The store is memory: a process that dies forgets. What must outlive it needs a durable store; an effect outside
+/// the process needs the key inside its own transaction. Choose a window longer than any caller tries again and
+/// anything in between keeps a message.
+///
+/// The store stands before the actor's mailbox, not in an incarnation: it outlives restarts.
+///
+/// # Example
+/// ```
+/// use callboard_core::{Actor, Context, Handler, Message, RequestKey, Simulation};
+/// use callboard_supervision::Dedup;
+///
+/// #[derive(Hash)]
+/// struct Charge { cents: u64 }
+/// impl Message for Charge {
+///     type Reply = u64;
+/// }
+///
+/// struct Till(u64);
+/// impl Actor for Till {}
+/// impl Handler<Charge> for Till {
+///     async fn handle(&mut self, charge: Charge, _: &mut Context<Self>) -> u64 {
+///         self.0 += charge.cents;
+///         self.0
+///     }
+/// }
+///
+/// let mut simulation = Simulation::new(1);
+/// let system = simulation.system().clone();
+/// simulation.block_on(async move {
+///     let dedup = Dedup::<Charge>::builder(&system).build();
+///     let till = system.actor(|| Till(0)).admission(dedup.clone()).start();
+///     let key = RequestKey::new();
+///     for _ in 0..3 {
+///         assert_eq!(till.ask(Charge { cents: 100 }).key(key).await.unwrap(), 100);
+///     }
+///     assert_eq!(dedup.stats().answered, 2);
+/// });
+/// ```
+pub struct Dedup<M: Message> {
+    shared: Arc<Shared<M>>,
+}
+
+impl<M: Message> Dedup<M> {
+    /// A store that compares payloads by their `Hash`.
+    pub fn builder(system: &System) -> DedupBuilder<M>
+    where
+        M: Hash,
+    {
+        DedupBuilder::new(
+            system,
+            Box::new(|message, mut hasher| message.hash(&mut hasher)),
+        )
+    }
+
+    /// A store that compares payloads by their encoded form, for messages that have no `Hash` (floats, say). What
+    /// differs only in the order of a hash map counts as different.
+    pub fn builder_encoded(system: &System) -> DedupBuilder<M>
+    where
+        M: Serialize,
+    {
+        let print =
+            |message: &M, hasher: &mut dyn Hasher| match callboard_core::codec::encode(message) {
+                Ok(bytes) => hasher.write(&bytes),
+                // Nothing else has this print, so such a message is deduplicated only with its like.
+                Err(error) => hasher.write(error.to_string().as_bytes()),
+            };
+        DedupBuilder::new(system, Box::new(print))
+    }
+
+    /// What it holds and did so far. What is past its window goes first.
+    #[must_use]
+    pub fn stats(&self) -> DedupStats {
+        self.shared.stats()
+    }
+}
+
+impl<M: Message> Clone for Dedup<M> {
+    fn clone(&self) -> Self {
+        Dedup {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<M: Message> fmt::Debug for Dedup<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dedup").finish_non_exhaustive()
+    }
+}
+
+type Print<M> = Box<dyn Fn(&M, &mut dyn Hasher) + Send + Sync>;
+type Weigh<R> = Box<dyn Fn(&R) -> usize + Send + Sync>;
+
+/// A dedup store in preparation. Made by [`Dedup::builder`].
+#[must_use = "nothing is deduplicated until it is built and put before an actor"]
+pub struct DedupBuilder<M: Message> {
+    system: System,
+    print: Print<M>,
+    weigh: Weigh<M::Reply>,
+    window: Duration,
+    bounds: Bounds,
+    replay_safe: bool,
+}
+
+impl<M: Message> DedupBuilder<M> {
+    fn new(system: &System, print: Print<M>) -> Self {
+        DedupBuilder {
+            system: system.clone(),
+            print,
+            weigh: Box::new(|_| size_of::<M::Reply>()),
+            window: DEFAULT_DEDUP_WINDOW,
+            bounds: Bounds {
+                entries: DEFAULT_DEDUP_ENTRIES,
+                bytes: DEFAULT_DEDUP_BYTES,
+                waiters: DEFAULT_DEDUP_WAITERS,
+                forget_oldest: false,
+            },
+            replay_safe: false,
+        }
+    }
+
+    /// How long a finished request is remembered, from its end.
+    pub fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// How many requests, running and finished, are remembered at most; at least 1.
+    pub fn max_entries(mut self, entries: usize) -> Self {
+        self.bounds.entries = entries.max(1);
+        self
+    }
+
+    /// How many bytes they take at most: about 256 for each, and what [`weigh`](DedupBuilder::weigh) says of stored
+    /// replies. A reply for which there is no room is not stored: its duplicates are told that it ran.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// How many askers wait for one running request at most, the first included.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.bounds.waiters = waiters.max(1);
+        self
+    }
+
+    /// How large a reply is, in bytes, its heap included. Without it the size of its type.
+    pub fn weigh(mut self, weigh: impl Fn(&M::Reply) -> usize + Send + Sync + 'static) -> Self {
+        self.weigh = Box::new(weigh);
+        self
+    }
+
+    /// At the bound the oldest finished requests are forgotten before their window ends, instead of new ones being
+    /// refused. Then the window is what the bounds leave of it: a late duplicate may run again.
+    pub fn forget_oldest(mut self) -> Self {
+        self.bounds.forget_oldest = true;
+        self
+    }
+
+    /// After an attempt that broke off in the middle the next one with its key runs.
+    pub fn replay_safe(mut self) -> Self
+    where
+        M: ReplaySafe,
+    {
+        self.replay_safe = true;
+        self
+    }
+
+    /// The store. Give it, or a clone, to [`Spawn::admission`](callboard_core::Spawn::admission).
+    pub fn build(self) -> Dedup<M>
+    where
+        M::Reply: Clone,
+    {
+        let entropy = self.system.entropy();
+        let seeds = [entropy.next_u64(), entropy.next_u64()];
+        Dedup {
+            shared: Arc::new(Shared::new(self, seeds)),
+        }
+    }
+}
+
+impl<M: Message> fmt::Debug for DedupBuilder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DedupBuilder")
+            .field("window", &self.window)
+            .field("bounds", &self.bounds)
+            .field("replay_safe", &self.replay_safe)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Dedup`] holds and did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct DedupStats {
+    /// Keyed requests that were let through.
+    pub started: u64,
+    /// Duplicates that joined a running request.
+    pub joined: u64,
+    /// Duplicates that were answered from the store.
+    pub answered: u64,
+    /// Requests refused because their key was used with another payload.
+    pub key_reused: u64,
+    /// Requests refused because the store was full, or too many waited already.
+    pub overloaded: u64,
+    /// Attempts that began and brought no answer.
+    pub indeterminate: u64,
+    /// Answers that found nobody waiting, and were recorded (G8).
+    pub late: u64,
+    /// Finished requests that were forgotten at the end of their window.
+    pub expired: u64,
+    /// Finished requests that were forgotten before, to make room ([`DedupBuilder::forget_oldest`]).
+    pub forgotten: u64,
+    /// Requests that run, or wait for their turn to.
+    pub running: usize,
+    /// Finished requests that are remembered.
+    pub stored: usize,
+    /// The bytes all of them take, as far as known.
+    pub bytes: usize,
+}
+
+impl<M> Admission<M> for Dedup<M>
+where
+    M: Message<Reply: Clone>,
+{
+    fn admit(&self, envelope: Envelope<M>) -> Admitted<M> {
+        let Some(key) = envelope.meta.key else {
+            return Admitted::Pass(envelope);
+        };
+        let id = (envelope.meta.principal.clone(), key);
+        let print = self.shared.print(&envelope.message);
+        let Envelope {
+            message,
+            meta,
+            responder,
+        } = envelope;
+        let back = |responder| Envelope {
+            message,
+            meta,
+            responder,
+        };
+        let waiter = responder.into_sink();
+        let (number, decision) = Shared::admit(&self.shared, &id, print, waiter);
+        match decision {
+            Decision::Run => {
+                let sink = Sink::new(&self.shared, id, number);
+                Admitted::Pass(back(Responder::new(Box::new(sink))))
+            }
+            Decision::Joined => Admitted::Taken,
+            Decision::Ended(stored, waiter) => {
+                if let Some(mut waiter) = waiter {
+                    waiter.progress(Verdict::Executed);
+                    let stored = stored.lock().clone();
+                    waiter.finish(stored.outcome());
+                }
+                Admitted::Taken
+            }
+            Decision::KeyReused(waiter) => {
+                let failure = Failure::new(FailureKind::KeyReused, Verdict::NotExecuted)
+                    .with_detail(key.to_string());
+                Admitted::Refused(back(responder_of(waiter)), failure)
+            }
+            Decision::Full(waiter) => {
+                let failure = Failure::new(FailureKind::Overloaded, Verdict::NotExecuted)
+                    .with_detail("the dedup store has no room");
+                Admitted::Refused(back(responder_of(waiter)), failure)
+            }
+        }
+    }
+}
+
+/// The responder an asker came with, or a tell's.
+fn responder_of<R: Send + 'static>(waiter: Option<Box<dyn ReplySink<R>>>) -> Responder<R> {
+    waiter.map_or_else(Responder::nowhere, Responder::new)
+}
+
+fn seeded(seed: u64) -> DefaultHasher {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(seed);
+    hasher
+}

@@ -1,0 +1,70 @@
+//! A supervisor as a child of another.
+
+use std::sync::Arc;
+
+use callboard_core::{ChildEvent, ChildKind, ChildStatus, ExitReason, OnChildEvent, Place};
+
+use crate::tree::Tree;
+
+/// Counts as started when all its children have been, and as ended when all of them have: the next
+/// incarnation finds every place free (G13), also after this one was killed.
+pub(crate) struct SupervisorPlace {
+    actor: Arc<dyn Place>,
+    tree: Arc<Tree>,
+}
+
+impl SupervisorPlace {
+    pub(crate) fn new(actor: Arc<dyn Place>, tree: Arc<Tree>) -> Self {
+        SupervisorPlace { actor, tree }
+    }
+}
+
+impl Place for SupervisorPlace {
+    fn label(&self) -> String {
+        self.actor.label()
+    }
+
+    fn kind(&self) -> ChildKind {
+        ChildKind::Supervisor
+    }
+
+    fn start(&self, on_event: OnChildEvent) {
+        let tree = Arc::clone(&self.tree);
+        self.actor
+            .start(Arc::new(move |incarnation, event| match event {
+                ChildEvent::Started => {
+                    let on_event = Arc::clone(&on_event);
+                    tree.when_up(Box::new(move || {
+                        on_event(incarnation, ChildEvent::Started);
+                    }));
+                }
+                last => {
+                    let last = match (tree.was_up(), last) {
+                        (false, ChildEvent::Ended(ExitReason::Failed(why))) => {
+                            ChildEvent::StartFailed(why)
+                        }
+                        (_, last) => last,
+                    };
+                    let on_event = Arc::clone(&on_event);
+                    tree.when_idle(Box::new(move || on_event(incarnation, last)));
+                }
+            }));
+    }
+
+    fn stop(&self) {
+        self.actor.stop();
+    }
+
+    fn kill(&self) {
+        self.actor.kill();
+    }
+
+    fn close(&self, reason: ExitReason) {
+        self.tree.close(&reason);
+        self.actor.close(reason);
+    }
+
+    fn status(&self) -> ChildStatus {
+        self.actor.status()
+    }
+}

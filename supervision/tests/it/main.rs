@@ -1,0 +1,12 @@
+//! Tests of guarantees, on the simulating executor under many seeds, and on arbiters where nothing waits long.
+#![allow(missing_docs)]
+
+extern crate callboard_core as callboard;
+
+mod common;
+mod dedups;
+mod nested;
+mod processes;
+mod restarts;
+mod retries;
+mod shutdown;

@@ -1,0 +1,59 @@
+//! Examples say what the guide says they say.
+//!
+//! Each runs as the program it is, on real arbiters, and in virtual time under several seeds, and must
+//! print its transcript in `tests/fixtures/` every time.
+
+use crate::source_tree::{assert_none, files, text_of};
+
+/// Under how many seeds each transcript must come out the same.
+const SEEDS: u64 = 16;
+
+macro_rules! transcripts {
+    ($($name:ident: $path:literal),* $(,)?) => {
+        $(
+            #[path = $path]
+            #[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+            mod $name;
+
+            #[test]
+            fn $name() {
+                let expected = text_of(concat!("tests/fixtures/", stringify!($name), ".out"));
+                let mut out = Vec::new();
+                $name::run(&mut out).expect("the example ends well");
+                assert_eq!(text(out), expected, "on arbiters");
+                for seed in 0..SEEDS {
+                    let mut out = Vec::new();
+                    let mut simulation = callboard::Simulation::new(seed);
+                    let system = simulation.system().clone();
+                    let story = $name::story(system, &mut out);
+                    simulation.block_on(story).expect("the example ends well");
+                    assert_eq!(text(out), expected, "under seed {seed}");
+                }
+            }
+        )*
+
+        const WITH_TRANSCRIPT: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+transcripts! {
+    first_actor: "../../examples/first_actor.rs",
+    first_failure: "../../examples/first_failure.rs",
+}
+
+fn text(out: Vec<u8>) -> String {
+    String::from_utf8(out).expect("examples print UTF-8")
+}
+
+#[test]
+fn every_small_example_has_a_transcript() {
+    let names = files().iter().filter_map(|file| {
+        let name = file.path.strip_prefix("examples/")?.strip_suffix(".rs")?;
+        // The hello example is the README's: a doctest asserts what it does.
+        (!name.contains('/') && name != "hello").then(|| name.to_owned())
+    });
+    let without: Vec<String> = names
+        .filter(|name| !WITH_TRANSCRIPT.contains(&name.as_str()))
+        .collect();
+    assert_none("examples whose output nobody checks:", &without);
+}

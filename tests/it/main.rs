@@ -1,0 +1,11 @@
+//! Tests of the whole: the rules of the house, the guide, the guarantees, the examples.
+//!
+//! One binary for all of them, so that they are linked once.
+
+#![allow(missing_docs)]
+
+mod examples;
+mod guarantees;
+mod guide;
+mod source_tree;
+mod tidy;
