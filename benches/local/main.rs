@@ -24,7 +24,7 @@ use std::{env, fs, thread};
 use args::{Args, Command};
 use machine::Usage;
 use plan::{Block, Cell};
-use results::Results;
+use results::{Results, Row};
 use systems::Candidate;
 use workloads::Size;
 
@@ -91,9 +91,10 @@ fn measure(args: &Args) -> Result<()> {
         .zip(Usage::now())
         .map(|(before, now)| now.since(&before).others_share());
 
+    let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
     let text = report(&blocks, &systems, &results, args, took, others);
     print!("{text}");
-    write(&results, &text, args)
+    write(&results.rows(&blocks, &names), &text, args)
 }
 
 /// The blocks with those cells that are asked for.
@@ -221,12 +222,12 @@ fn report(
     text + &render::goals(&goals::verdicts(blocks, systems, results))
 }
 
-fn write(results: &Results, text: &str, args: &Args) -> Result<()> {
+fn write(rows: &[&Row], text: &str, args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = root.join("target/bench");
     write_file(
         &folder.join("local.json"),
-        &serde_json::to_string_pretty(results.rows())?,
+        &serde_json::to_string_pretty(rows)?,
     )?;
     let markdown: PathBuf = if args.write_guide {
         root.join("guide/src/bench-local.md")

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::plan::{Cell, Column};
+use crate::plan::{Block, Cell, Column};
 
 /// One row of the JSON: all runs of one system in one workload.
 #[derive(Debug, Clone, Serialize)]
@@ -53,8 +53,14 @@ impl Results {
         self.rows.iter().find(|row| is(row, cell, column, system))
     }
 
-    pub(crate) fn rows(&self) -> &[Row] {
-        &self.rows
+    /// All rows, in the order of the plan and of the systems.
+    pub(crate) fn rows(&self, blocks: &[Block], systems: &[&'static str]) -> Vec<&Row> {
+        let cells = blocks.iter().flat_map(|block| &block.cells);
+        let columns = cells.flat_map(|cell| cell.columns.iter().map(move |column| (cell, column)));
+        columns
+            .flat_map(|(cell, column)| systems.iter().map(move |system| (cell, column, system)))
+            .filter_map(|(cell, column, system)| self.get(cell, column, system))
+            .collect()
     }
 }
 
