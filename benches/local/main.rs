@@ -10,6 +10,7 @@ mod machine;
 mod plan;
 mod render;
 mod results;
+mod stopwatch;
 mod systems;
 mod tally;
 mod threads;
@@ -18,13 +19,14 @@ mod workloads;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs, thread};
 
 use args::{Args, Command};
 use machine::Usage;
 use plan::{Block, Cell};
 use results::{Results, Row};
+use stopwatch::Stopwatch;
 use systems::Candidate;
 use workloads::Size;
 
@@ -84,7 +86,7 @@ fn measure(args: &Args) -> Result<()> {
     }
 
     let before = Usage::now();
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     let results = run_all(&blocks, &systems, args)?;
     let took = begin.elapsed();
     let others = before

@@ -1,8 +1,7 @@
 //! Asks: in sequence, and many in flight.
 
-use std::time::Instant;
-
 use super::{Size, millions};
+use crate::stopwatch::Stopwatch;
 use crate::systems::System;
 use crate::tally::{Finish, Tally};
 use crate::threads::Layout;
@@ -24,7 +23,7 @@ pub(super) fn in_sequence<S: System>(system: &S, layout: Layout, size: Size) -> 
         }
 
         let mut right = true;
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         for _ in 0..count {
             sum += 1;
             right &= S::ask(&counter, 1).await == sum;
@@ -35,7 +34,7 @@ pub(super) fn in_sequence<S: System>(system: &S, layout: Layout, size: Size) -> 
         let mut nanoseconds = Vec::with_capacity(usize::try_from(count / 4).expect("it fits"));
         for _ in 0..count / 4 {
             sum += 1;
-            let begin = Instant::now();
+            let begin = Stopwatch::start();
             let answer = S::ask(&counter, 1).await;
             nanoseconds.push(begin.elapsed().as_nanos());
             right &= answer == sum;
@@ -70,7 +69,7 @@ pub(super) fn in_flight<S: System>(
         let parties = usize::try_from(askers).expect("it fits");
         let (finish, finished, _) = Finish::new(parties);
 
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         for _ in 0..askers {
             let counter = counter.clone();
             let finish = finish.clone();

@@ -1,8 +1,7 @@
 //! One sender, many receivers: each round tells each of them once.
 
-use std::time::Instant;
-
 use super::{Size, burst_is_over, millions, sum_below};
+use crate::stopwatch::Stopwatch;
 use crate::systems::System;
 use crate::tally::{Finish, Tally};
 use crate::threads::{Layout, yield_now};
@@ -22,7 +21,7 @@ pub(super) fn measure<S: System>(system: &S, layout: Layout, size: Size) -> Vec<
             counters.push(counter);
         }
 
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         let mut sent = 0;
         for round in 0..rounds {
             for counter in &counters {

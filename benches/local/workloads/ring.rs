@@ -1,8 +1,7 @@
 //! A ring of actors on one thread and one token: what it costs to run another actor.
 
-use std::time::Instant;
-
 use super::{Size, millions};
+use crate::stopwatch::Stopwatch;
 use crate::systems::System;
 use crate::tally::{Finish, Tally};
 use crate::threads::Layout;
@@ -23,7 +22,7 @@ pub(super) fn measure<S: System>(system: &S, size: Size) -> Vec<f64> {
         }
 
         // The token knows its hops: it ends after exactly that many, or not at all.
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         S::pass(&ring[0], hops).await;
         finished.await.expect("the token ends");
         vec![millions(hops, begin.elapsed())]

@@ -1,8 +1,7 @@
 //! Starting and stopping many actors on one thread, until the last one's state has been dropped.
 
-use std::time::Instant;
-
 use super::{Size, each};
+use crate::stopwatch::Stopwatch;
 use crate::systems::System;
 use crate::tally::{Finish, Tally};
 use crate::threads::Layout;
@@ -14,7 +13,7 @@ pub(super) fn measure<S: System>(system: &S, size: Size) -> Vec<f64> {
         let (finish, _, gone) = Finish::new(many);
         let mut counters = Vec::with_capacity(many);
 
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         for _ in 0..count {
             counters.push(S::start(&stage, Tally::of(u64::MAX, &finish)).await);
         }

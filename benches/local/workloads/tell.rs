@@ -1,8 +1,7 @@
 //! Tells: one or more senders, one receiver, until the receiver has counted all.
 
-use std::time::Instant;
-
 use super::{Size, burst_is_over, millions, sum_below};
+use crate::stopwatch::Stopwatch;
 use crate::systems::{Family, System};
 use crate::tally::{Finish, Tally};
 use crate::threads::{Layout, yield_now};
@@ -16,7 +15,7 @@ pub(super) fn measure<S: System>(system: &S, senders: u64, layout: Layout, size:
         let counter = S::start(&stage, Tally::of(1 + share * senders, &finish)).await;
         assert_eq!(S::ask(&counter, 0).await, 0);
 
-        let begin = Instant::now();
+        let begin = Stopwatch::start();
         for _ in 0..senders {
             S::spawn(&stage, send::<S>(counter.clone(), share, family));
         }
