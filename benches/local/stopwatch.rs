@@ -1,0 +1,19 @@
+//! The only place of the benchmarks that reads the machine's clock.
+
+use std::time::{Duration, Instant};
+
+/// Runs from its start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[inline]
+    pub(crate) fn start() -> Self {
+        Stopwatch(Instant::now())
+    }
+
+    #[inline]
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
