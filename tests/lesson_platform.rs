@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -19,13 +20,32 @@ use rustix::process::{Pid, Signal, kill_process};
 /// As the platform promises: nothing is left by then.
 const GONE: Duration = Duration::from_secs(5);
 
-/// The example, built by cargo beside this test.
+/// The example as a program. `cargo test` builds it as a test of its own parts only, so the program is built
+/// here, once, with the features that the whole workspace has: all but the last link is done by then.
 fn program() -> Command {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.push("examples/lesson_platform");
-    let mut command = Command::new(path);
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo.args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--example",
+            "lesson_platform",
+        ]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(
+            cargo.status().unwrap().success(),
+            "the example does not build"
+        );
+        let mut path = std::env::current_exe().unwrap();
+        path.pop();
+        path.pop();
+        path.join("examples/lesson_platform")
+    });
+    let mut command = Command::new(&*BUILT);
     command.stdin(Stdio::null());
     command
 }
