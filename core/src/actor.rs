@@ -127,6 +127,9 @@ pub trait Receives<M: Message, How: 'static>: Actor {
         responder: Responder<M::Reply>,
         ctx: &mut Context<Self>,
     ) -> impl Future<Output = ()>;
+
+    /// Handles one message that nobody waits for.
+    fn receive_tell(&mut self, message: M, ctx: &mut Context<Self>) -> impl Future<Output = ()>;
 }
 
 /// Marks [`Receives`] that follows from [`Handler`].
@@ -146,6 +149,11 @@ impl<A: Handler<M>, M: Message> Receives<M, ByReturn> for A {
     ) {
         responder.send(self.handle(message, ctx).await);
     }
+
+    #[inline]
+    async fn receive_tell(&mut self, message: M, ctx: &mut Context<Self>) {
+        drop(self.handle(message, ctx).await);
+    }
 }
 
 impl<A: DeferredHandler<M>, M: Message> Receives<M, ByResponder> for A {
@@ -156,5 +164,10 @@ impl<A: DeferredHandler<M>, M: Message> Receives<M, ByResponder> for A {
         ctx: &mut Context<Self>,
     ) {
         self.handle_deferred(message, responder, ctx).await;
+    }
+
+    async fn receive_tell(&mut self, message: M, ctx: &mut Context<Self>) {
+        self.handle_deferred(message, Responder::nowhere(), ctx)
+            .await;
     }
 }

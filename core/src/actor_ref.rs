@@ -105,9 +105,11 @@ impl<A: Actor> ActorRef<A> {
         How: 'static,
     {
         let route = Direct::<_, A, How>::new(&self.cell);
-        route
-            .send(Envelope::tell(message))
-            .map_err(Refused::into_error)
+        route.send_lean(message).or_else(|message| {
+            route
+                .send(Envelope::tell(message))
+                .map_err(Refused::into_error)
+        })
     }
 
     /// Puts a message into room of its own, past the bound: for what was promised room before.
@@ -445,6 +447,11 @@ where
         } else {
             cell.put::<M, How>(envelope)
         }
+    }
+
+    #[inline]
+    fn send_lean(&self, message: M) -> Result<(), M> {
+        self.cell().put_lean::<M, How>(message)
     }
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {

@@ -179,6 +179,27 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// Puts a message with nothing beside it into the mailbox, if there is room and nothing else to do.
+    #[inline]
+    pub(crate) fn put_lean<M, How>(self: &Arc<Self>, message: M) -> Result<(), M>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        if self.admissions.is_some() {
+            return Err(message);
+        }
+        match self.mailbox.push_fast(Lean::<M, How>::of(message)) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.schedule();
+                Ok(())
+            }
+            Err(record) => Err(record.into_message()),
+        }
+    }
+
     #[inline]
     fn push<R: Opens<A>>(self: &Arc<Self>, record: R) -> Result<(), Refused<R::Message>> {
         match self.mailbox.push(record) {

@@ -169,6 +169,13 @@ impl Clock {
         coarse >= point || (point.since(coarse) <= COARSE_LAG && self.now() >= point)
     }
 
+    /// Whether both are the same clock.
+    #[must_use]
+    #[inline]
+    pub fn is(&self, other: &Clock) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Whether time only moves when told to.
     #[must_use]
     pub fn is_manual(&self) -> bool {

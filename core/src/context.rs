@@ -179,6 +179,13 @@ impl<A: Actor> Context<A> {
     }
 
     #[inline]
+    pub(crate) fn clear_meta(&mut self) {
+        if !self.meta.is_plain() {
+            self.meta = Meta::default();
+        }
+    }
+
+    #[inline]
     pub(crate) fn set_meta(&mut self, meta: Meta) {
         self.meta = meta;
     }

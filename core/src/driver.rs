@@ -18,6 +18,8 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::cell::AnyCell;
+use crate::clock::{Clock, Instant, Sleep};
+use crate::deadlines::{Deadlines, Key};
 use crate::entropy::Entropy;
 use crate::sync::{Home, current_arbiter};
 
@@ -55,6 +57,7 @@ pub(crate) enum Parcel {
 pub(crate) struct Arbiter {
     number: u64,
     index: usize,
+    clock: Clock,
     injector: Mutex<Vec<Parcel>>,
     /// The driver has been told to look at the injector and has not looked yet.
     notified: AtomicBool,
@@ -78,6 +81,9 @@ struct Local {
     queue: RefCell<VecDeque<Arc<dyn Run>>>,
     /// For other arbiters, until the end of the turn.
     outgoing: RefCell<Vec<(Arc<Arbiter>, Parcel)>>,
+    deadlines: RefCell<Deadlines>,
+    /// When the driver will look at the deadlines by itself.
+    alarm: Cell<Instant>,
     /// The driver is running: what is queued now will be seen.
     awake: Cell<bool>,
     /// In a turn: what goes to other arbiters is collected.
@@ -103,18 +109,21 @@ pub struct ArbiterLoad {
 }
 
 impl Arbiter {
-    pub(crate) fn new(index: usize) -> Arc<Self> {
+    pub(crate) fn new(index: usize, clock: Clock) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let local = Local {
             queue: RefCell::default(),
             outgoing: RefCell::default(),
+            deadlines: RefCell::new(Deadlines::new()),
+            alarm: Cell::new(Instant::FAR),
             awake: Cell::new(false),
             in_turn: Cell::new(false),
         };
         Arc::new(Arbiter {
             number,
             index,
+            clock,
             injector: Mutex::default(),
             notified: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -192,6 +201,32 @@ impl Arbiter {
         self.cells.lock().cells.iter().flatten().cloned().collect()
     }
 
+    /// Arms a deadline in the table. `None` if this isn't the thread, or the clock is another.
+    #[inline]
+    pub(crate) fn arm(&self, clock: &Clock, due: Instant, waker: &Waker) -> Option<Key> {
+        if !self.clock.is(clock) {
+            return None;
+        }
+        let local = self.local.enter()?;
+        let key = local
+            .deadlines
+            .borrow_mut()
+            .arm(clock.coarse_now(), due, waker);
+        if due < local.alarm.get() && !local.awake.get() {
+            drop(local);
+            self.driver.wake();
+        }
+        Some(key)
+    }
+
+    /// Works on the deadlines. `None` if this isn't the thread.
+    #[inline]
+    pub(crate) fn with_deadlines<T>(&self, work: impl FnOnce(&mut Deadlines) -> T) -> Option<T> {
+        let local = self.local.enter()?;
+        let done = work(&mut local.deadlines.borrow_mut());
+        Some(done)
+    }
+
     /// Puts an actor into the run queue.
     #[inline]
     pub(crate) fn schedule(self: &Arc<Self>, run: Arc<dyn Run>) {
@@ -266,13 +301,19 @@ pub(crate) fn enter(arbiter: Option<Arc<Arbiter>>) -> Option<Arc<Arbiter>> {
 /// The task that gives the actors of an arbiter their turns. Dropping it ends them.
 pub(crate) struct Driver {
     arbiter: Arc<Arbiter>,
+    /// Wakes the driver when the next deadline may be due.
+    alarm: Option<Sleep>,
     /// On the simulating executor: who is next is drawn, not queued.
     order: Option<Entropy>,
 }
 
 impl Driver {
     pub(crate) fn new(arbiter: Arc<Arbiter>, order: Option<Entropy>) -> Self {
-        Driver { arbiter, order }
+        Driver {
+            arbiter,
+            alarm: None,
+            order,
+        }
     }
 
     fn take_injected(&self) {
@@ -310,6 +351,33 @@ impl Driver {
         }
     }
 
+    /// Wakes the asks whose deadline has come, and sees to it that the driver wakes for the next.
+    fn look_at_deadlines(&mut self, cx: &mut Context<'_>) {
+        let arbiter = Arc::clone(&self.arbiter);
+        loop {
+            let Some(earliest) = arbiter.with_deadlines(|deadlines| deadlines.earliest()) else {
+                return;
+            };
+            if earliest != Instant::FAR && arbiter.clock.has_passed(earliest) {
+                let now = arbiter.clock.now();
+                let due = arbiter.with_deadlines(|deadlines| deadlines.fire(now));
+                due.into_iter().flatten().for_each(Waker::wake);
+                continue;
+            }
+            if self.alarm.as_ref().map_or(Instant::FAR, Sleep::due) != earliest {
+                self.alarm =
+                    (earliest != Instant::FAR).then(|| arbiter.clock.sleep_until(earliest));
+                if let Some(local) = arbiter.local.enter() {
+                    local.alarm.set(earliest);
+                }
+            }
+            let rings = |alarm: &mut Sleep| Pin::new(alarm).poll(cx).is_ready();
+            if !self.alarm.as_mut().is_some_and(rings) {
+                return;
+            }
+        }
+    }
+
     /// Gives one actor its turn.
     fn give_turn(&self, run: Arc<dyn Run>) {
         if Arc::clone(&run).turn() == Turned::Again
@@ -343,9 +411,10 @@ impl Driver {
 impl Future for Driver {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
         self.mark(true, true);
+        self.look_at_deadlines(cx);
         self.take_injected();
         let mut turns = 0;
         while turns < TURNS {
@@ -356,6 +425,8 @@ impl Future for Driver {
             turns += 1;
             self.give_turn(run);
         }
+        // What the turns armed may be due before the alarm rings.
+        self.look_at_deadlines(cx);
         let arbiter = &self.arbiter;
         let counted = arbiter.turns.load(Ordering::Relaxed) + u64::from(turns);
         arbiter.turns.store(counted, Ordering::Relaxed);

@@ -25,14 +25,26 @@ pub(crate) struct FutureBuffer {
 
 #[derive(Clone, Copy)]
 struct Vtable {
-    poll: unsafe fn(NonNull<u8>, &mut Context<'_>) -> Poll<()>,
+    poll: unsafe fn(NonNull<u8>, &mut Context<'_>, &mut Option<Vtable>) -> Poll<()>,
     drop: unsafe fn(NonNull<u8>),
 }
 
-unsafe fn poll_as<F: Future<Output = ()>>(memory: NonNull<u8>, cx: &mut Context<'_>) -> Poll<()> {
+/// Polls, and drops what has ended at once. `running` is cleared in between: a future whose poll panics is
+/// still there, one whose drop panics is not.
+unsafe fn poll_as<F: Future<Output = ()>>(
+    memory: NonNull<u8>,
+    cx: &mut Context<'_>,
+    running: &mut Option<Vtable>,
+) -> Poll<()> {
     // SAFETY: the caller vouches that an `F` is there; it is never moved until dropped in place.
     let future = unsafe { Pin::new_unchecked(memory.cast::<F>().as_mut()) };
-    future.poll(cx)
+    let polled = future.poll(cx);
+    if polled.is_ready() {
+        *running = None;
+        // SAFETY: it has ended, and is marked gone.
+        unsafe { memory.cast::<F>().as_ptr().drop_in_place() };
+    }
+    polled
 }
 
 unsafe fn drop_as<F>(memory: NonNull<u8>) {
@@ -94,13 +106,13 @@ impl FutureBuffer {
     /// Polls the future that is in; `Ready` if there is none. One that ends is dropped at once.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(running), Some((memory, _))) = (self.running, self.memory) else {
+        let (Some(running), Some((memory, layout))) = (self.running, self.memory) else {
             return Poll::Ready(());
         };
         // SAFETY: `running` describes what `put` wrote into this memory and nobody has dropped.
-        let polled = unsafe { (running.poll)(memory, cx) };
-        if polled.is_ready() {
-            self.clear();
+        let polled = unsafe { (running.poll)(memory, cx, &mut self.running) };
+        if polled.is_ready() && layout.size() > KEPT {
+            self.release();
         }
         polled
     }

@@ -20,6 +20,7 @@ mod context;
 mod counters;
 mod current;
 mod dead_letter;
+mod deadlines;
 mod driver;
 mod entropy;
 mod envelope;

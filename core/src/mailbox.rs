@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -105,8 +105,9 @@ pub(crate) struct Mailbox<K: Kind> {
     /// What the loop has not yet handled of its batch: all of it in the upper half, what counts against
     /// the bound in the lower. Written by the loop alone.
     batch_left: AtomicU64,
-    /// Whether senders wait. Changed under the lock.
-    waiting: AtomicBool,
+    /// 0 if no sender waits; else one more than what may be left of the batch for waiting senders to be let
+    /// in. Changed under the lock.
+    waiting: AtomicU32,
 }
 
 struct Inner<K: Kind> {
@@ -114,6 +115,9 @@ struct Inner<K: Kind> {
     capacity: u32,
     /// What the batch held when it was taken.
     batch: u32,
+    /// So many records can be put in without further thought: never more than there is room, and 0 while
+    /// senders wait or the mailbox is shut.
+    free: u32,
     /// Room handed to waiters that have not used it yet.
     granted: u32,
     high_water: u32,
@@ -132,6 +136,7 @@ impl<K: Kind> Mailbox<K> {
                 inbox: Records::new(),
                 capacity: u32::try_from(capacity.max(1)).unwrap_or(u32::MAX),
                 batch: 0,
+                free: 0,
                 granted: 0,
                 high_water: 0,
                 overflow,
@@ -142,7 +147,7 @@ impl<K: Kind> Mailbox<K> {
             signals: AtomicU8::new(0),
             quiet: AtomicBool::new(true),
             batch_left: AtomicU64::new(0),
-            waiting: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
         }
     }
 
@@ -166,16 +171,35 @@ impl<K: Kind> Mailbox<K> {
     #[inline]
     fn put<R: Record<K>>(&self, inner: &mut Inner<K>, record: R, counted: bool) -> bool {
         inner.inbox.push(record, counted);
-        let len = u32::try_from(inner.inbox.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(inner.batch);
-        inner.high_water = inner.high_water.max(len);
-        self.quiet.store(false, Ordering::Relaxed);
+        if counted {
+            inner.free = inner.free.saturating_sub(1);
+        }
+        let len = inner.inbox.len();
+        if len == 1 {
+            self.quiet.store(false, Ordering::Relaxed);
+        }
+        inner.high_water = inner.high_water.max(len_u32(len) + inner.batch);
         !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true)
     }
 
-    /// Puts a record in, or says why not. Never waits.
+    /// Puts a record in if there certainly is room, and gives it back else. Answers whether the actor must
+    /// be scheduled.
     #[inline]
+    pub(crate) fn push_fast<R: Record<K>>(&self, record: R) -> Result<bool, R> {
+        let mut inner = self.inner.lock();
+        if inner.free == 0 {
+            return Err(record);
+        }
+        Ok(self.put(&mut inner, record, true))
+    }
+
+    /// Counts anew how many records can be put in without further thought.
+    fn recount(&self, inner: &mut Inner<K>) {
+        let shut = self.is_shut() || !inner.waiters.is_empty();
+        inner.free = if shut { 0 } else { len_u32(self.room(inner)) };
+    }
+
+    /// Puts a record in, or says why not. Never waits.
     pub(crate) fn push<R: Record<K>>(&self, record: R) -> Result<Pushed<K, R>, Rejected<R>> {
         let mut inner = self.inner.lock();
         if self.is_shut() {
@@ -200,6 +224,7 @@ impl<K: Kind> Mailbox<K> {
             }
         }
         let schedule = self.put(&mut inner, record, true);
+        self.recount(&mut inner);
         Ok(Pushed { schedule, dropped })
     }
 
@@ -244,6 +269,7 @@ impl<K: Kind> Mailbox<K> {
     pub(crate) fn drain(&self) -> bool {
         let mut inner = self.inner.lock();
         self.signals.fetch_or(DRAIN, Ordering::Release);
+        inner.free = 0;
         let waiters = self.take_waiters(&mut inner);
         let schedule = !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true);
         drop(inner);
@@ -293,7 +319,7 @@ impl<K: Kind> Mailbox<K> {
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Acquire)
             && self.signals.load(Ordering::Acquire) == 0
-            && !self.waiting.load(Ordering::Acquire)
+            && self.waiting.load(Ordering::Acquire) == 0
     }
 
     /// Swaps the inbox against the loop's batch, which must be empty.
@@ -309,11 +335,7 @@ impl<K: Kind> Mailbox<K> {
         inner.batch = u32::try_from(batch.counted()).unwrap_or(u32::MAX);
         self.batch_left.store(left(batch), Ordering::Release);
         self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
-        let wake = if inner.waiters.is_empty() {
-            Vec::new()
-        } else {
-            self.grant(&mut inner, true)
-        };
+        let wake = self.grant(&mut inner, true);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
     }
@@ -322,7 +344,8 @@ impl<K: Kind> Mailbox<K> {
     #[inline]
     pub(crate) fn handled(&self, batch: &Records<K>) {
         self.batch_left.store(left(batch), Ordering::Release);
-        if self.waiting.load(Ordering::Relaxed) {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if waiting != 0 && batch.counted() < waiting as usize {
             self.let_in(true);
         }
     }
@@ -340,11 +363,7 @@ impl<K: Kind> Mailbox<K> {
     /// handler waits, so that a message alone is no reason to run.
     pub(crate) fn rest(&self, awaiting: bool, woken: impl FnOnce() -> bool) -> bool {
         let mut inner = self.inner.lock();
-        let wake = if inner.waiters.is_empty() {
-            Vec::new()
-        } else {
-            self.grant(&mut inner, false)
-        };
+        let wake = self.grant(&mut inner, false);
         let signals = self.signals.load(Ordering::Relaxed);
         let busy = if awaiting {
             signals & KILL != 0 || woken()
@@ -388,6 +407,7 @@ impl<K: Kind> Mailbox<K> {
         inner.batch = 0;
         self.batch_left.store(0, Ordering::Release);
         self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
+        self.recount(&mut inner);
     }
 
     /// There is no incarnation now: messages queue up until one begins.
@@ -401,6 +421,7 @@ impl<K: Kind> Mailbox<K> {
     pub(crate) fn close(&self) -> Records<K> {
         let mut inner = self.inner.lock();
         self.signals.store(CLOSED, Ordering::Release);
+        inner.free = 0;
         let rest = std::mem::replace(&mut inner.inbox, Records::new());
         let waiters = self.take_waiters(&mut inner);
         drop(inner);
@@ -424,26 +445,39 @@ impl<K: Kind> Mailbox<K> {
 
     /// Hands free room to the senders that waited longest. Under the lock; wake them outside it.
     fn grant(&self, inner: &mut Inner<K>, half: bool) -> Vec<Waker> {
-        let mut room = self.room(inner);
-        if half && room < (inner.capacity as usize).div_ceil(2) {
-            return Vec::new();
-        }
         let mut wake = Vec::new();
-        while room > 0 {
-            let Some(waiter) = inner.waiters.pop_front() else {
-                break;
-            };
-            inner.granted += 1;
-            room -= 1;
-            wake.extend(waiter.settle(GRANTED));
+        if !inner.waiters.is_empty() {
+            let mut room = self.room(inner);
+            if half && room < (inner.capacity as usize).div_ceil(2) {
+                room = 0;
+            }
+            while room > 0 {
+                let Some(waiter) = inner.waiters.pop_front() else {
+                    break;
+                };
+                inner.granted += 1;
+                room -= 1;
+                wake.extend(waiter.settle(GRANTED));
+            }
         }
-        self.waiting
-            .store(!inner.waiters.is_empty(), Ordering::Release);
+        self.note_waiters(inner);
+        self.recount(inner);
         wake
     }
 
+    /// Tells the loop from when on senders can be let in.
+    fn note_waiters(&self, inner: &Inner<K>) {
+        let at = if inner.waiters.is_empty() {
+            0
+        } else {
+            let taken = inner.inbox.counted() + inner.granted as usize;
+            1 + len_u32((inner.capacity as usize / 2).saturating_sub(taken))
+        };
+        self.waiting.store(at, Ordering::Release);
+    }
+
     fn take_waiters(&self, inner: &mut Inner<K>) -> VecDeque<Arc<Waiter>> {
-        self.waiting.store(false, Ordering::Release);
+        self.waiting.store(0, Ordering::Release);
         std::mem::take(&mut inner.waiters)
     }
 }
@@ -460,6 +494,10 @@ impl<K: Kind> fmt::Debug for Mailbox<K> {
 #[inline]
 fn left<K: Kind>(batch: &Records<K>) -> u64 {
     (batch.len() as u64) << 32 | batch.counted() as u64
+}
+
+fn len_u32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 #[inline]
@@ -523,9 +561,8 @@ impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
             }
             _ => {
                 inner.waiters.retain(|other| !Arc::ptr_eq(other, &waiter));
-                self.mailbox
-                    .waiting
-                    .store(!inner.waiters.is_empty(), Ordering::Release);
+                self.mailbox.note_waiters(&inner);
+                self.mailbox.recount(&mut inner);
             }
         }
         drop(inner);
@@ -561,7 +598,8 @@ impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
                 waker: Mutex::new(Some(cx.waker().clone())),
             });
             inner.waiters.push_back(Arc::clone(&waiter));
-            mailbox.waiting.store(true, Ordering::Release);
+            mailbox.note_waiters(&inner);
+            inner.free = 0;
             this.waiter = Some(waiter);
             return Poll::Pending;
         }

@@ -63,6 +63,16 @@ pub trait Route<M: Message>: Watch + Send + Sync {
     /// Gives the envelope back with the reason.
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>;
 
+    /// Hands over a message that has nothing beside it, if that takes no waiting and no thinking; else gives
+    /// it back for [`send`](Route::send) to deal with. A shortcut: who doesn't have one keeps the default.
+    ///
+    /// # Errors
+    /// Gives the message back.
+    #[inline]
+    fn send_lean(&self, message: M) -> Result<(), M> {
+        Err(message)
+    }
+
     /// Waits for room, but no longer than the message's own deadline, and hands it over. Called with an
     /// envelope that [`send`](Route::send) gave back with [`may_wait`](Refused::may_wait).
     ///
@@ -95,8 +105,13 @@ macro_rules! route_through_pointer {
                 (**self).system()
             }
 
-            fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+                        fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
                 (**self).send(envelope)
+            }
+
+            #[inline]
+            fn send_lean(&self, message: M) -> Result<(), M> {
+                (**self).send_lean(message)
             }
 
             fn wait_for_room(

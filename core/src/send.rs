@@ -23,8 +23,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::boundary::Boundary;
-use crate::clock::{Clock, Instant, Sleep};
+use crate::clock::{Clock, Instant};
 use crate::current;
+use crate::deadlines::Due;
 use crate::envelope::{Envelope, Meta};
 use crate::error::{Failure, FailureKind, SendError};
 use crate::executor;
@@ -114,12 +115,15 @@ impl<'r, M: Message, R: Route<M> + 'r> Tell<'r, M, R> {
     ///
     /// # Errors
     /// As when awaited.
-    pub fn blocking(self) -> Result<(), SendError<M>> {
+    pub fn blocking(self) -> Result<(), SendError<M>>
+    where
+        R: Clone,
+    {
         executor::block_on(self.into_future())
     }
 }
 
-impl<'r, M: Message, R: Route<M> + 'r> IntoFuture for Tell<'r, M, R> {
+impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Tell<'r, M, R> {
     type Output = Result<(), SendError<M>>;
     type IntoFuture = Telling<'r, M, R>;
 
@@ -135,13 +139,11 @@ impl<'r, M: Message, R: Route<M> + 'r> IntoFuture for Tell<'r, M, R> {
         if limit != Limit::Default {
             meta.deadline = limit.resolve(route.system().clock(), None);
         }
-        let envelope = Envelope {
-            message,
-            meta,
-            responder: Responder::nowhere(),
-        };
         Telling {
-            step: TellStep::Send(route, envelope),
+            route,
+            message: Some(message),
+            meta,
+            waiting: None,
         }
     }
 }
@@ -149,42 +151,57 @@ impl<'r, M: Message, R: Route<M> + 'r> IntoFuture for Tell<'r, M, R> {
 /// The future of a [`Tell`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Telling<'r, M: Message, R: Route<M>> {
-    step: TellStep<'r, M, R>,
-}
-
-enum TellStep<'r, M: Message, R: Route<M>> {
-    Send(R, Envelope<M>),
+    route: R,
+    /// Until it is sent.
+    message: Option<M>,
+    meta: Meta,
     /// There was no room at once.
-    Wait(BoxFuture<'r, Result<(), Refused<M>>>),
-    Over,
+    waiting: Option<BoxFuture<'r, Result<(), Refused<M>>>>,
 }
 
 // Nothing in it is pinned: what must not move is in a box.
 impl<M: Message, R: Route<M>> Unpin for Telling<'_, M, R> {}
 
-impl<'r, M: Message, R: Route<M> + 'r> Future for Telling<'r, M, R> {
+impl<'r, M: Message, R: Route<M> + Clone + 'r> Telling<'r, M, R> {
+    #[cold]
+    fn send_with_care(&mut self, message: M) -> Result<(), SendError<M>> {
+        let meta = std::mem::take(&mut self.meta);
+        let envelope = Envelope {
+            message,
+            meta,
+            responder: Responder::nowhere(),
+        };
+        match self.route.send(envelope) {
+            Ok(()) => Ok(()),
+            Err(refused) if refused.may_wait => {
+                self.waiting = Some(wait_for_room(self.route.clone(), refused.envelope));
+                Ok(())
+            }
+            Err(refused) => Err(refused.into_error()),
+        }
+    }
+}
+
+impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Telling<'r, M, R> {
     type Output = Result<(), SendError<M>>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match std::mem::replace(&mut self.step, TellStep::Over) {
-            TellStep::Send(route, envelope) => match route.send(envelope) {
-                Ok(()) => Poll::Ready(Ok(())),
-                Err(refused) if refused.may_wait => {
-                    self.step = TellStep::Wait(wait_for_room(route, refused.envelope));
-                    self.poll(cx)
-                }
-                Err(refused) => Poll::Ready(Err(refused.into_error())),
-            },
-            TellStep::Wait(mut waiting) => match waiting.as_mut().poll(cx) {
-                Poll::Ready(waited) => Poll::Ready(waited.map_err(Refused::into_error)),
-                Poll::Pending => {
-                    self.step = TellStep::Wait(waiting);
-                    Poll::Pending
-                }
-            },
-            // Polled again after it ended.
-            TellStep::Over => Poll::Pending,
+        let this = &mut *self;
+        if let Some(mut message) = this.message.take() {
+            if this.meta.is_plain() {
+                message = match this.route.send_lean(message) {
+                    Ok(()) => return Poll::Ready(Ok(())),
+                    Err(message) => message,
+                };
+            }
+            if let Err(error) = this.send_with_care(message) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        match &mut this.waiting {
+            None => Poll::Ready(Ok(())),
+            Some(waiting) => waiting.as_mut().poll(cx).map_err(Refused::into_error),
         }
     }
 }
@@ -390,7 +407,7 @@ enum AskStep<'r, M: Message, R: Route<M> + 'r> {
         Option<Instant>,
         Option<M>,
     ),
-    WaitForReply(R, Sleep, Option<M>),
+    WaitForReply(R, Due, Option<M>),
     Over,
 }
 
@@ -419,7 +436,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
                     return Poll::Ready(end(outcome, kept));
                 }
                 let due = deadline.unwrap_or(Instant::FAR);
-                let due = route.system().clock().sleep_until(due);
+                let due = Due::at(route.system().clock(), due);
                 self.step = AskStep::WaitForReply(route, due, kept);
                 self.slot = Some(slot);
                 Poll::Pending
@@ -462,7 +479,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
                 }
                 Poll::Ready(Ok(())) => {
                     let due = deadline.unwrap_or(Instant::FAR);
-                    let due = route.system().clock().sleep_until(due);
+                    let due = Due::at(route.system().clock(), due);
                     this.step = AskStep::WaitForReply(route.clone(), due, kept.take());
                 }
             }

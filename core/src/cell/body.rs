@@ -143,6 +143,23 @@ impl<A: Actor> Body<A> {
         self.run(handle);
     }
 
+    /// Begins the handler of a message that has nothing beside it.
+    #[inline]
+    pub(super) fn begin_lean<M, F>(
+        &self,
+        handle: impl FnOnce(&'static mut A, &'static mut Context<A>) -> F,
+    ) where
+        F: Future<Output = ()>,
+    {
+        self.request.set(Inherited::default());
+        self.message_type.set(std::any::type_name::<M>());
+        // SAFETY: no handler is in the buffer (one message at a time), so nobody has a reference to it.
+        if let Some(ctx) = unsafe { (*self.ctx.get()).as_mut() } {
+            ctx.clear_meta();
+        }
+        self.run(handle);
+    }
+
     /// Puts a handler into the buffer. It is polled by [`poll`](Body::poll).
     #[inline]
     fn run<F: Future<Output = ()>>(

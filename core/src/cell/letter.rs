@@ -7,10 +7,9 @@ use super::{Cell, Opens};
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
 use crate::counters::DropReason;
-use crate::envelope::{Envelope, Meta};
+use crate::envelope::Envelope;
 use crate::mailbox::records::{Kind, Record};
 use crate::message::Message;
-use crate::responder::Responder;
 
 /// The records of an actor's mailbox.
 pub(crate) struct ActorKind<A>(PhantomData<fn(A)>);
@@ -37,10 +36,20 @@ impl<M: Message, How> Lean<M, How> {
     /// Of an envelope that [is lean](Envelope::is_lean).
     #[inline]
     pub(crate) fn new(envelope: Envelope<M>) -> Self {
+        Lean::of(envelope.message)
+    }
+
+    #[inline]
+    pub(crate) fn of(message: M) -> Self {
         Lean {
-            message: envelope.message,
+            message,
             how: PhantomData,
         }
+    }
+
+    #[inline]
+    pub(crate) fn into_message(self) -> M {
+        self.message
     }
 }
 
@@ -55,9 +64,7 @@ where
         match with {
             Use::Begin(_, body) => {
                 let message = self.message;
-                body.begin::<M, _>(Meta::default(), |actor, ctx| {
-                    actor.receive(message, Responder::nowhere(), ctx)
-                });
+                body.begin_lean::<M, _>(|actor, ctx| actor.receive_tell(message, ctx));
             }
             Use::Discard(cell, reason) => cell.bury(Envelope::tell(self.message), reason),
         }

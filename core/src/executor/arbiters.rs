@@ -12,6 +12,7 @@ use futures::channel::oneshot;
 use parking_lot::Mutex;
 
 use super::{Here, MakeTask, enter, thread};
+use crate::clock::Clock;
 use crate::driver::{Arbiter, Driver};
 use crate::system::{StartError, System};
 
@@ -49,7 +50,9 @@ impl Arbiters {
     }
 
     fn over(handles: Vec<ArbiterHandle>, end: Option<oneshot::Sender<()>>) -> Self {
-        let arbiters = (0..handles.len()).map(Arbiter::new).collect();
+        let arbiters = (0..handles.len())
+            .map(|index| Arbiter::new(index, Clock::machine()))
+            .collect();
         Arbiters {
             handles,
             arbiters,

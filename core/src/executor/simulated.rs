@@ -131,7 +131,9 @@ impl Simulation {
     pub fn with_arbiters(seed: u64, arbiters: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let clock = Clock::manual();
-        let arbiters: Arc<[_]> = (0..arbiters.max(1)).map(Arbiter::new).collect();
+        let arbiters: Arc<[_]> = (0..arbiters.max(1))
+            .map(|index| Arbiter::new(index, clock.clone()))
+            .collect();
         let executor = SimulatedArbiters {
             arbiters: Arc::clone(&arbiters),
             shared: Arc::clone(&shared),
