@@ -39,8 +39,36 @@ use letter::{ActorKind, Full, Lean, Use};
 
 pub(crate) type Admissions = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
 
-/// What a started incarnation reports to: called once at the end of it, at home.
-pub(crate) type OnIncarnationEnd = Box<dyn FnOnce(Ended)>;
+/// Who is told how an incarnation fares, at home. Dropping it untold is an end, too.
+pub(crate) trait Owner {
+    fn started(&self);
+    fn ended(self: Box<Self>, ended: Ended);
+}
+
+/// A start on its way to the actor's home.
+struct Start<A: Actor> {
+    cell: Option<Arc<Cell<A>>>,
+    owner: Option<Box<dyn Owner + Send>>,
+}
+
+impl<A: Actor> Start<A> {
+    fn run(mut self, make: impl FnOnce() -> A) {
+        let owner = self.owner.take();
+        if let Some(cell) = self.cell.take() {
+            cell.begin(make, owner.map(|owner| owner as Box<dyn Owner>));
+        }
+    }
+}
+
+impl<A: Actor> Drop for Start<A> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell.take()
+            && self.owner.is_none()
+        {
+            cell.end(ExitReason::Killed);
+        }
+    }
+}
 
 pub(crate) struct Cell<A: Actor> {
     pub(crate) mailbox: Mailbox<ActorKind<A>>,
@@ -132,21 +160,23 @@ impl<A: Actor> Cell<A> {
         self.life.lock().exit.clone()
     }
 
-    /// Starts an incarnation at home, now or by a parcel. Should the arbiter have ended, dropping the
-    /// closures is all that happens.
+    /// Starts an incarnation at home, now or by a parcel. Should the arbiter have ended, dropping the owner
+    /// is all that happens; without an owner the actor ends.
     pub(crate) fn start(
         self: &Arc<Self>,
         make: impl FnOnce() -> A + Send + 'static,
-        on_started: impl FnOnce() + Send + 'static,
-        on_end: impl FnOnce(Ended) + Send + 'static,
-    ) -> bool {
-        let cell = Arc::clone(self);
-        let call = move || cell.begin(make, on_started, Box::new(on_end));
+        owner: Option<Box<dyn Owner + Send>>,
+    ) {
+        let start = Start {
+            cell: Some(Arc::clone(self)),
+            owner,
+        };
+        let call = move || start.run(make);
         if self.home.is_here() {
             call();
-            return true;
+        } else {
+            self.home.send(Parcel::Call(Box::new(call)));
         }
-        self.home.send(Parcel::Call(Box::new(call)))
     }
 
     /// Runs what stands before the mailbox.

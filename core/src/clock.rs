@@ -312,6 +312,11 @@ impl Sleep {
     pub fn due(&self) -> Instant {
         self.due
     }
+
+    /// Whether its timer is set and lies ahead.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.id.is_some() && !self.clock.has_passed(self.due)
+    }
 }
 
 impl Future for Sleep {

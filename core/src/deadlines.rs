@@ -204,10 +204,10 @@ impl Future for Due {
         if this.due == Instant::FAR {
             return Poll::Pending;
         }
-        if this.clock.has_passed(this.due) {
-            return Poll::Ready(());
-        }
         match &mut this.armed {
+            Armed::Table(..) | Armed::Clock(_) if this.clock.has_passed(this.due) => {
+                return Poll::Ready(());
+            }
             Armed::Table(arbiter, key) => {
                 if arbiter
                     .with_deadlines(|deadlines| deadlines.update(*key, cx.waker()))

@@ -351,30 +351,44 @@ impl Driver {
         }
     }
 
-    /// Wakes the asks whose deadline has come, and sees to it that the driver wakes for the next.
-    fn look_at_deadlines(&mut self, cx: &mut Context<'_>) {
-        let arbiter = Arc::clone(&self.arbiter);
-        loop {
-            let Some(earliest) = arbiter.with_deadlines(|deadlines| deadlines.earliest()) else {
-                return;
-            };
-            if earliest != Instant::FAR && arbiter.clock.has_passed(earliest) {
-                let now = arbiter.clock.now();
-                let due = arbiter.with_deadlines(|deadlines| deadlines.fire(now));
-                due.into_iter().flatten().for_each(Waker::wake);
-                continue;
+    /// Wakes the asks whose deadline has come.
+    fn fire_deadlines(&mut self) {
+        let arbiter = &self.arbiter;
+        let earliest = arbiter.with_deadlines(|deadlines| deadlines.earliest());
+        if earliest.is_none_or(|earliest| earliest == Instant::FAR)
+            || !earliest.is_some_and(|earliest| arbiter.clock.has_passed(earliest))
+        {
+            return;
+        }
+        let now = arbiter.clock.now();
+        let due = arbiter.with_deadlines(|deadlines| deadlines.fire(now));
+        due.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Sees to it that the driver wakes for the next deadline.
+    fn set_alarm(&mut self, cx: &mut Context<'_>) {
+        let Some(local) = self.arbiter.local.enter() else {
+            return;
+        };
+        let earliest = local.deadlines.borrow().earliest();
+        // An alarm that is too early does no harm: it finds the next one to set.
+        if earliest >= local.alarm.get() && self.alarm.as_ref().is_some_and(Sleep::is_armed) {
+            return;
+        }
+        drop(local);
+        self.alarm = None;
+        let mut due = Instant::FAR;
+        if earliest != Instant::FAR {
+            let mut alarm = self.arbiter.clock.sleep_until(earliest);
+            if Pin::new(&mut alarm).poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            } else {
+                due = earliest;
+                self.alarm = Some(alarm);
             }
-            if self.alarm.as_ref().map_or(Instant::FAR, Sleep::due) != earliest {
-                self.alarm =
-                    (earliest != Instant::FAR).then(|| arbiter.clock.sleep_until(earliest));
-                if let Some(local) = arbiter.local.enter() {
-                    local.alarm.set(earliest);
-                }
-            }
-            let rings = |alarm: &mut Sleep| Pin::new(alarm).poll(cx).is_ready();
-            if !self.alarm.as_mut().is_some_and(rings) {
-                return;
-            }
+        }
+        if let Some(local) = self.arbiter.local.enter() {
+            local.alarm.set(due);
         }
     }
 
@@ -414,7 +428,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
         self.mark(true, true);
-        self.look_at_deadlines(cx);
+        self.fire_deadlines();
         self.take_injected();
         let mut turns = 0;
         while turns < TURNS {
@@ -425,8 +439,7 @@ impl Future for Driver {
             turns += 1;
             self.give_turn(run);
         }
-        // What the turns armed may be due before the alarm rings.
-        self.look_at_deadlines(cx);
+        self.set_alarm(cx);
         let arbiter = &self.arbiter;
         let counted = arbiter.turns.load(Ordering::Relaxed) + u64::from(turns);
         arbiter.turns.store(counted, Ordering::Relaxed);

@@ -58,6 +58,18 @@ const DRAIN: u8 = 4;
 const CLOSED: u8 = 8;
 const FAIL: u8 = 16;
 
+/// What the loop finds when it looks for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Took {
+    Batch,
+    /// Nothing: the loop is at rest.
+    Nothing,
+    /// Nothing, and draining: this is the end.
+    Drained,
+    /// A signal first.
+    Signal,
+}
+
 /// Why a push did not put the record in. The record comes back.
 pub(crate) enum Rejected<T> {
     /// No room under [`Overflow::Wait`]: the sender may wait.
@@ -302,10 +314,6 @@ impl<K: Kind> Mailbox<K> {
         }
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.signals.load(Ordering::Acquire) & DRAIN != 0
-    }
-
     /// Takes back the signals that were meant for the incarnation before.
     pub(crate) fn clear_signals(&self) {
         let _inner = self.inner.lock();
@@ -322,22 +330,42 @@ impl<K: Kind> Mailbox<K> {
             && self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Swaps the inbox against the loop's batch, which must be empty.
-    pub(crate) fn take_batch(&self, batch: &mut Records<K>) {
+    /// Swaps the inbox against the loop's batch, which must be empty; or, if nothing has come, lets the
+    /// loop come to rest.
+    #[inline]
+    pub(crate) fn take_or_rest(&self, batch: &mut Records<K>) -> Took {
         batch.shrink();
         let mut inner = self.inner.lock();
-        if inner.overflow == Overflow::DropOldest {
+        let took = if inner.inbox.is_empty() {
+            let signals = self.signals.load(Ordering::Relaxed);
+            if signals & (STOP | KILL | FAIL) != 0 {
+                return Took::Signal;
+            }
+            if signals & DRAIN != 0 {
+                return Took::Drained;
+            }
+            inner.scheduled = false;
+            inner.awaiting = false;
+            Took::Nothing
+        } else if inner.overflow == Overflow::DropOldest {
             // One at a time: what is in the batch can't be evicted any more.
             inner.inbox.move_first_to(batch);
+            Took::Batch
         } else {
             std::mem::swap(&mut inner.inbox, batch);
-        }
-        inner.batch = u32::try_from(batch.counted()).unwrap_or(u32::MAX);
+            Took::Batch
+        };
+        inner.batch = len_u32(batch.counted());
         self.batch_left.store(left(batch), Ordering::Release);
         self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
-        let wake = self.grant(&mut inner, true);
+        if inner.waiters.is_empty() {
+            self.recount(&mut inner);
+            return took;
+        }
+        let wake = self.grant(&mut inner, took == Took::Batch);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
+        took
     }
 
     /// Notes what is left of the batch, and lets senders in when half of the room is free.
@@ -359,20 +387,15 @@ impl<K: Kind> Mailbox<K> {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    /// The loop has nothing to do: comes to rest, unless something has come meanwhile. `awaiting` if a
-    /// handler waits, so that a message alone is no reason to run.
-    pub(crate) fn rest(&self, awaiting: bool, woken: impl FnOnce() -> bool) -> bool {
+    /// A handler waits: the loop comes to rest until its waker fires, unless it has fired meanwhile, or
+    /// there is a kill. A message alone is no reason to run until then.
+    pub(crate) fn rest(&self, woken: impl FnOnce() -> bool) -> bool {
         let mut inner = self.inner.lock();
         let wake = self.grant(&mut inner, false);
-        let signals = self.signals.load(Ordering::Relaxed);
-        let busy = if awaiting {
-            signals & KILL != 0 || woken()
-        } else {
-            signals & (STOP | KILL | FAIL) != 0 || !inner.inbox.is_empty()
-        };
+        let busy = self.signals.load(Ordering::Relaxed) & KILL != 0 || woken();
         if !busy {
             inner.scheduled = false;
-            inner.awaiting = awaiting;
+            inner.awaiting = true;
         }
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
@@ -390,10 +413,6 @@ impl<K: Kind> Mailbox<K> {
         inner.scheduled = signals & KILL != 0 || woken();
         inner.awaiting = !inner.scheduled;
         inner.scheduled
-    }
-
-    pub(crate) fn is_inbox_empty(&self) -> bool {
-        self.quiet.load(Ordering::Acquire)
     }
 
     /// Puts what is left of a batch in front of the inbox. If the mailbox is closed, it stays in the batch.

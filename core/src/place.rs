@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::actor::Actor;
-use crate::cell::{Cell, Ended};
+use crate::cell::{Cell, Ended, Owner};
 use crate::id::Incarnation;
 use crate::mailbox::{Control, MailboxState};
 use crate::watch::ExitReason;
@@ -133,23 +133,14 @@ where
         // Signals that are still there were meant for the incarnation before.
         self.cell.mailbox.clear_signals();
         let incarnation = self.cell.begin_incarnation();
-        let mut report = Report {
-            on_event: Arc::clone(&on_event),
+        // If the arbiter is gone, dropping the report says so.
+        let report = Report {
+            on_event,
             incarnation,
             done: false,
         };
         let factory = Arc::clone(&self.factory);
-        // If the arbiter is gone, dropping the report says so.
-        self.cell.start(
-            move || factory(),
-            move || on_event(incarnation, ChildEvent::Started),
-            move |ended| {
-                report.end(match ended {
-                    Ended::StartFailed(why) => ChildEvent::StartFailed(why),
-                    Ended::Ran(reason) => ChildEvent::Ended(reason),
-                });
-            },
-        );
+        self.cell.start(move || factory(), Some(Box::new(report)));
     }
 
     fn stop(&self) {
@@ -185,6 +176,19 @@ impl Report {
         if !std::mem::replace(&mut self.done, true) {
             (self.on_event)(self.incarnation, event);
         }
+    }
+}
+
+impl Owner for Report {
+    fn started(&self) {
+        (self.on_event)(self.incarnation, ChildEvent::Started);
+    }
+
+    fn ended(mut self: Box<Self>, ended: Ended) {
+        self.end(match ended {
+            Ended::StartFailed(why) => ChildEvent::StartFailed(why),
+            Ended::Ran(reason) => ChildEvent::Ended(reason),
+        });
     }
 }
 

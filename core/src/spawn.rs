@@ -137,12 +137,7 @@ pub(crate) fn start_here<A: Actor>(actor: A) -> Result<ActorRef<A>, StartError> 
     let spawn = Spawn::new(&here.system, ()).placement(Placement::Pinned(here.arbiter.index()));
     let (cell, ()) = spawn.into_cell::<A>(false);
     cell.begin_incarnation();
-    let ending = EndOnDrop(Arc::clone(&cell));
-    Arc::clone(&cell).begin(
-        move || actor,
-        || {},
-        Box::new(move |ended| ending.0.end(ended.into_reason())),
-    );
+    Arc::clone(&cell).begin(move || actor, None);
     Ok(ActorRef::new(cell))
 }
 
@@ -153,20 +148,5 @@ fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send 
         return;
     }
     cell.begin_incarnation();
-    let ending = EndOnDrop(Arc::clone(cell));
-    cell.start(
-        factory,
-        || {},
-        move |ended| ending.0.end(ended.into_reason()),
-    );
-}
-
-/// Ends the actor also if its start, or its end, is dropped with its arbiter. Without effect after a
-/// proper end.
-struct EndOnDrop<A: Actor>(Arc<Cell<A>>);
-
-impl<A: Actor> Drop for EndOnDrop<A> {
-    fn drop(&mut self) {
-        self.0.end(ExitReason::Killed);
-    }
+    cell.start(factory, None);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use super::letter::ActorKind;
-use super::{Cell, OnIncarnationEnd};
+use super::{Cell, Owner};
 use crate::actor::{Actor, StartFailure};
 use crate::context::Context;
 use crate::current::Inherited;
@@ -63,14 +63,9 @@ pub(crate) struct Body<A: Actor> {
     pub(super) message_type: StdCell<&'static str>,
     /// A handler that ran on an asker's stack panicked with this text.
     pub(super) failed: StdCell<Option<String>>,
-    reports: StdCell<Option<Box<Reports>>>,
+    /// Who is told of the start and the end of this incarnation; nobody, if it is the only one.
+    owner: StdCell<Option<Box<dyn Owner>>>,
     started: StdCell<Option<Result<(), StartFailure>>>,
-}
-
-/// Who is told of the start and the end of an incarnation.
-struct Reports {
-    on_started: Option<Box<dyn FnOnce()>>,
-    on_end: OnIncarnationEnd,
 }
 
 impl<A: Actor> Body<A> {
@@ -85,19 +80,13 @@ impl<A: Actor> Body<A> {
             request: StdCell::new(Inherited::default()),
             message_type: StdCell::new(""),
             failed: StdCell::new(None),
-            reports: StdCell::new(None),
+            owner: StdCell::new(None),
             started: StdCell::new(None),
         }
     }
 
     /// Moves an actor in, and begins `starting`. The body is vacant.
-    pub(super) fn move_in(
-        &self,
-        cell: &Arc<Cell<A>>,
-        actor: A,
-        on_started: Box<dyn FnOnce()>,
-        on_end: OnIncarnationEnd,
-    ) {
+    pub(super) fn move_in(&self, cell: &Arc<Cell<A>>, actor: A, owner: Option<Box<dyn Owner>>) {
         self.handler.borrow_mut().clear();
         // SAFETY: no handler is in the buffer, so nobody has a reference to these.
         unsafe {
@@ -105,11 +94,7 @@ impl<A: Actor> Body<A> {
             *self.ctx.get() = Some(Context::new(Arc::clone(cell)));
         }
         *self.waker.borrow_mut() = Some(Waker::from(Arc::clone(cell)));
-        let reports = Reports {
-            on_started: Some(on_started),
-            on_end,
-        };
-        self.reports.set(Some(Box::new(reports)));
+        self.owner.set(owner);
         self.stage.set(Stage::Starting);
         let started = std::ptr::from_ref(&self.started);
         self.run(|actor, ctx| async move {
@@ -209,18 +194,14 @@ impl<A: Actor> Body<A> {
     }
 
     pub(super) fn report_started(&self) {
-        let Some(mut reports) = self.reports.take() else {
-            return;
-        };
-        let on_started = reports.on_started.take();
-        self.reports.set(Some(reports));
-        if let Some(on_started) = on_started {
-            on_started();
+        if let Some(owner) = self.owner.take() {
+            owner.started();
+            self.owner.set(Some(owner));
         }
     }
 
-    pub(super) fn take_report(&self) -> Option<OnIncarnationEnd> {
-        self.reports.take().map(|reports| reports.on_end)
+    pub(super) fn take_owner(&self) -> Option<Box<dyn Owner>> {
+        self.owner.take()
     }
 
     /// Drops the handler that is running, if one is. Its drop may panic.

@@ -8,13 +8,13 @@ use std::task::Poll;
 
 use super::body::{Body, Ended, Stage};
 use super::letter::Use;
-use super::{Cell, OnIncarnationEnd};
+use super::{Cell, Owner};
 use crate::actor::{Actor, Receives};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
 use crate::driver::{Run, Turned};
 use crate::envelope::Envelope;
-use crate::mailbox::Control;
+use crate::mailbox::{Control, Took};
 use crate::message::Message;
 use crate::panics::panic_text;
 use crate::sync::HomeGuard;
@@ -60,26 +60,32 @@ impl<A: Actor> Run for Cell<A> {
 
 impl<A: Actor> Cell<A> {
     /// Begins an incarnation. At home, with the body vacant.
-    pub(crate) fn begin(
-        self: Arc<Self>,
-        make: impl FnOnce() -> A,
-        on_started: impl FnOnce() + 'static,
-        on_end: OnIncarnationEnd,
-    ) {
+    pub(crate) fn begin(self: Arc<Self>, make: impl FnOnce() -> A, owner: Option<Box<dyn Owner>>) {
         let actor = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(actor) => actor,
             Err(payload) => {
                 self.system.counters().count_panic();
-                return on_end(Ended::StartFailed(panic_text(payload.as_ref())));
+                let ended = Ended::StartFailed(panic_text(payload.as_ref()));
+                return self.report(owner, ended);
             }
         };
         match self.body.enter() {
-            Some(body) => body.move_in(&self, actor, Box::new(on_started), on_end),
-            None => return on_end(Ended::StartFailed("not at home".to_owned())),
+            Some(body) => body.move_in(&self, actor, owner),
+            None => {
+                return self.report(owner, Ended::StartFailed("not at home".to_owned()));
+            }
         }
         self.woken.store(true, Ordering::Relaxed);
         if self.mailbox.wake() {
             self.schedule();
+        }
+    }
+
+    /// Tells the owner of an end; an actor without one ends for good.
+    fn report(&self, owner: Option<Box<dyn Owner>>, ended: Ended) {
+        match owner {
+            Some(owner) => owner.ended(ended),
+            None => self.end(ended.into_reason()),
         }
     }
 
@@ -136,7 +142,7 @@ impl<A: Actor> Cell<A> {
             // Come to rest until its waker fires, unless it has fired meanwhile.
             if self
                 .mailbox
-                .rest(true, || self.woken.swap(false, Ordering::AcqRel))
+                .rest(|| self.woken.swap(false, Ordering::AcqRel))
             {
                 return Some(Step::Rest);
             }
@@ -172,14 +178,11 @@ impl<A: Actor> Cell<A> {
             if *handled >= BUDGET {
                 return Step::Again;
             }
-            if !self.take_next(body) {
-                if self.mailbox.is_draining() && self.mailbox.is_inbox_empty() {
-                    return self.begin_stopping(body);
-                }
-                if self.mailbox.rest(false, || false) {
-                    return Step::Rest;
-                }
-                continue;
+            match self.take_next(body) {
+                Took::Batch => {}
+                Took::Nothing => return Step::Rest,
+                Took::Drained => return self.begin_stopping(body),
+                Took::Signal => continue,
             }
             if body.is_handling() {
                 current::set_request(body.request.get());
@@ -193,18 +196,19 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Begins the next message. `false` if there is none.
+    /// Begins the next message, if there is one.
     #[inline]
-    fn take_next(&self, body: &Body<A>) -> bool {
+    fn take_next(&self, body: &Body<A>) -> Took {
         let mut batch = body.batch.borrow_mut();
         if batch.is_empty() {
-            self.mailbox.take_batch(&mut batch);
+            let took = self.mailbox.take_or_rest(&mut batch);
+            if took != Took::Batch {
+                return took;
+            }
         }
-        let taken = batch.consume_first(Use::Begin(self, body));
-        if taken {
-            self.mailbox.handled(&batch);
-        }
-        taken
+        batch.consume_first(Use::Begin(self, body));
+        self.mailbox.handled(&batch);
+        Took::Batch
     }
 
     /// A panic came through the fence.
@@ -241,11 +245,9 @@ impl<A: Actor> Cell<A> {
         self.mailbox.put_back(&mut batch);
         self.discard_all(&mut batch, DropReason::Stopped);
         self.mailbox.vacate();
-        let report = body.take_report();
+        let owner = body.take_owner();
         drop(body);
-        if let Some(report) = report {
-            report(ended);
-        }
+        self.report(owner, ended);
     }
 
     /// At home: ends the incarnation there is, without ceremony.
