@@ -13,5 +13,9 @@ mod introduction {}
 mod ch01 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/02-hello-actor.md")]
+mod ch02 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
