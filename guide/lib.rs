@@ -17,5 +17,9 @@ mod ch01 {}
 mod ch02 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/03-mailboxes-and-back-pressure.md")]
+mod ch03 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}

@@ -40,6 +40,7 @@ transcripts! {
     first_actor: "../../examples/first_actor.rs",
     first_failure: "../../examples/first_failure.rs",
     bookmarks: "../../examples/bookmarks.rs",
+    flood: "../../examples/flood.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
