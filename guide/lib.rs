@@ -21,5 +21,9 @@ mod ch02 {}
 mod ch03 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/04-ask-tell-deadlines-verdicts.md")]
+mod ch04 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}

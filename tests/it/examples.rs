@@ -41,6 +41,7 @@ transcripts! {
     first_failure: "../../examples/first_failure.rs",
     bookmarks: "../../examples/bookmarks.rs",
     flood: "../../examples/flood.rs",
+    verdicts: "../../examples/verdicts.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
