@@ -13,5 +13,17 @@ mod introduction {}
 mod ch01 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/02-hello-actor.md")]
+mod ch02 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/03-mailboxes-and-back-pressure.md")]
+mod ch03 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/04-ask-tell-deadlines-verdicts.md")]
+mod ch04 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}

@@ -39,6 +39,9 @@ macro_rules! transcripts {
 transcripts! {
     first_actor: "../../examples/first_actor.rs",
     first_failure: "../../examples/first_failure.rs",
+    bookmarks: "../../examples/bookmarks.rs",
+    flood: "../../examples/flood.rs",
+    verdicts: "../../examples/verdicts.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
