@@ -17,7 +17,7 @@ const SEEDS: u64 = 16;
 pub enum On {
     /// The simulating one, in virtual time, under several seeds.
     Simulated,
-    /// Real arbiters, once.
+    /// Real arbiters, once with hand-off and once without.
     Arbiters,
     /// Both.
     Both,
@@ -62,6 +62,8 @@ where
             let _print = PrintSeed(seed);
             let mut simulation = Simulation::new(seed);
             let system = simulation.system().clone();
+            // What is observable must not depend on hand-offs: half of the schedules do without.
+            system.hand_off(seed.is_multiple_of(2));
             simulation.block_on(async move {
                 body(system.clone()).await.check();
                 system.shutdown().await;
@@ -69,9 +71,15 @@ where
         }
     }
     if matches!(on, On::Arbiters | On::Both) {
-        match system::run(body) {
-            Ok(outcome) => outcome.check(),
-            Err(error) => panic!("{error}"),
+        for hand_off in [true, false] {
+            let run = |system: System| {
+                system.hand_off(hand_off);
+                body(system)
+            };
+            match system::run(run) {
+                Ok(outcome) => outcome.check(),
+                Err(error) => panic!("hand-off {hand_off}: {error}"),
+            }
         }
     }
 }
