@@ -19,12 +19,16 @@ use rustix::process::{Pid, Signal, kill_process};
 /// As the platform promises: nothing is left by then.
 const GONE: Duration = Duration::from_secs(5);
 
-/// The example, built by cargo beside this test.
+/// The example, built by cargo beside this test unless only some targets were named.
 fn program() -> Command {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     path.push("examples/lesson_platform");
+    assert!(
+        path.exists(),
+        "build it first: cargo build --example lesson_platform"
+    );
     let mut command = Command::new(path);
     command.stdin(Stdio::null());
     command
