@@ -112,6 +112,9 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// If the queue has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
     pub async fn state(&self) -> Result<QueueState, Failure> {
         Ok(self.actor.ask(State).await?)
     }
