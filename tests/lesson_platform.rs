@@ -198,6 +198,17 @@ fn ctrl_c_stops_it_in_order_and_leaves_no_child() {
 }
 
 #[test]
+fn ctrl_c_leaves_no_child_that_was_frozen() {
+    let mut platform = Platform::serve(&own_lessons());
+    for child in &platform.children {
+        kill_process(pid(*child), Signal::STOP).unwrap();
+    }
+    platform.signal(Signal::INT);
+    platform.assert_children_end();
+    assert_eq!(platform.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn no_child_outlives_a_parent_that_was_killed() {
     let platform = Platform::serve(&own_lessons());
     platform.signal(Signal::KILL);
