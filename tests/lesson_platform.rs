@@ -10,7 +10,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,32 +19,20 @@ use rustix::process::{Pid, Signal, kill_process};
 /// As the platform promises: nothing is left by then.
 const GONE: Duration = Duration::from_secs(5);
 
-/// The example as a program. `cargo test` builds it as a test of its own parts only, so the program is built
-/// here, once, with the features that the whole workspace has: all but the last link is done by then.
+/// No page takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The example, built by cargo beside this test unless only some targets were named.
 fn program() -> Command {
-    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        cargo.args([
-            "build",
-            "--quiet",
-            "--workspace",
-            "--example",
-            "lesson_platform",
-        ]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        assert!(
-            cargo.status().unwrap().success(),
-            "the example does not build"
-        );
-        let mut path = std::env::current_exe().unwrap();
-        path.pop();
-        path.pop();
-        path.join("examples/lesson_platform")
-    });
-    let mut command = Command::new(&*BUILT);
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples/lesson_platform");
+    assert!(
+        path.exists(),
+        "build it first: cargo build --example lesson_platform"
+    );
+    let mut command = Command::new(path);
     command.stdin(Stdio::null());
     command
 }
@@ -119,16 +106,33 @@ impl Platform {
         platform
     }
 
-    /// The body of a page.
+    /// A page, its head included.
     fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n"), b"")
+    }
+
+    /// Enrols with these headers besides the usual ones.
+    fn enrol(&self, headers: &str, form: &str) -> String {
+        let length = form.len();
+        let head = format!(
+            "POST /enrol HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\
+             content-type: application/x-www-form-urlencoded\r\n{headers}"
+        );
+        self.send(&head, form.as_bytes())
+    }
+
+    fn send(&self, head: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-        )
-        .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // What is refused early may be answered before it was sent.
+        let _ = write!(stream, "{head}connection: close\r\n\r\n");
+        let _ = stream.write_all(body);
         let mut response = Vec::new();
-        stream.read_to_end(&mut response).unwrap();
+        let read = stream.read_to_end(&mut response);
+        assert!(
+            read.is_ok() || !response.is_empty(),
+            "{head:.200}: {read:?}"
+        );
         String::from_utf8_lossy(&response).into_owned()
     }
 
@@ -191,6 +195,17 @@ fn ctrl_c_stops_it_in_order_and_leaves_no_child() {
     platform.assert_children_end();
     let left = std::fs::read_dir(&platform.temporary.0).unwrap().count();
     assert_eq!(left, 0, "its own folder is gone");
+}
+
+#[test]
+fn ctrl_c_leaves_no_child_that_was_frozen() {
+    let mut platform = Platform::serve(&own_lessons());
+    for child in &platform.children {
+        kill_process(pid(*child), Signal::STOP).unwrap();
+    }
+    platform.signal(Signal::INT);
+    platform.assert_children_end();
+    assert_eq!(platform.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -258,4 +273,69 @@ fn what_keeps_it_from_starting_is_said_in_a_sentence() {
         message.contains(&format!("port {port} is in use")),
         "{message}"
     );
+}
+
+#[test]
+fn requests_of_bad_will_get_an_answer_and_harm_nobody() {
+    let platform = Platform::serve(&own_lessons());
+    for path in [
+        "/images/..%2f08-paying-john-once.md",
+        "/images/../08-paying-john-once.md",
+        "/images/%00",
+        "/thumbs/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/lessons/%zz",
+        "/lessons/..%2f..",
+    ] {
+        let page = platform.get(path);
+        assert!(page.starts_with("HTTP/1.1 404 "), "{path}: {page}");
+    }
+    let page = platform.get("/images/%ff");
+    assert!(page.starts_with("HTTP/1.1 400 "), "{page}");
+    let page = platform.get("/search?q=%3Cscript%3E%22%27%3Cimg%20src=x");
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    assert!(
+        !page.contains("<script") && !page.contains("<img"),
+        "{page}"
+    );
+    let page = platform.get(&format!("/search?q={}", "x".repeat(201)));
+    assert!(page.starts_with("HTTP/1.1 400 "), "{page}");
+    let page = platform.send(
+        &format!("GET / HTTP/1.1\r\nx: {}\r\n", "x".repeat(1_000_000)),
+        b"",
+    );
+    assert!(page.starts_with("HTTP/1.1 4"), "{page}");
+
+    let one = "idempotency-key: 018f0000-0000-7000-8000-000000000001\r\n";
+    let two = "idempotency-key: 018f0000-0000-7000-8000-000000000002\r\n";
+    let form = "learner=Mira&lesson=paying-john-once";
+    let long = format!("learner={}", "x".repeat(100_000));
+    for (headers, form, why) in [
+        ("", form, "needs a key"),
+        ("idempotency-key: <script>\r\n", form, "is no UUID"),
+        ("idempotency-key: \r\n", form, "is no UUID"),
+        (&format!("{one}{two}"), form, "several"),
+        (one, &format!("{form}&key=x"), "differ"),
+        (one, "lesson=paying-john-once", "is empty"),
+        (one, "learner=Mira&lesson=<script>", "There is no lesson"),
+        (
+            one,
+            "learner=Mi%0Ara&lesson=paying-john-once",
+            "on one line",
+        ),
+        (one, &long, "no form"),
+    ] {
+        let page = platform.enrol(headers, form);
+        assert!(page.starts_with("HTTP/1.1 400 "), "{why}: {page}");
+        assert!(
+            page.contains(why) && !page.contains("<script"),
+            "{why}: {page}"
+        );
+    }
+    // The first that is charged: none of those was.
+    let page = platform.enrol(one, form);
+    assert!(page.contains("x-receipt: 1\r\n"), "{page}");
+    let page = platform.enrol(one, "learner=John&lesson=paying-john-once");
+    assert!(page.starts_with("HTTP/1.1 409 "), "{page}");
+    let page = platform.get("/");
+    assert!(!page.contains("notice degraded"), "{page}");
 }

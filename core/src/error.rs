@@ -77,7 +77,7 @@ impl FailureKind {
         match self {
             FailureKind::NoConnection => "no connection",
             FailureKind::ConnectionLost => "connection lost",
-            FailureKind::Full => "mailbox full",
+            FailureKind::Full => "no room",
             FailureKind::Stopped => "actor stopped",
             FailureKind::DeadlineExceeded => "deadline exceeded",
             FailureKind::Withdrawn => "withdrawn by the asker",

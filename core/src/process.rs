@@ -8,7 +8,8 @@
 //! - An incarnation is reported as ended only after its process was reaped; no zombie is left, and the next
 //!   one is not started before (G13).
 //! - A process that can't be started is a failed start that names the program (G16).
-//! - [`stop`](crate::Place::stop) closes the child's stdin and sends SIGTERM; what is left of its process group
+//! - [`stop`](crate::Place::stop) closes the child's stdin and sends SIGTERM, then SIGCONT, without which a frozen
+//!   one would not hear of it; what is left of its process group
 //!   after its [shutdown time](ProcessSpec::shutdown_time), in the system's time, is sent SIGKILL (G11).
 //! - When the child has ended, for whatever reason, SIGKILL goes to the rest of its process group, so that
 //!   what it started doesn't outlive it (unless it left the group).

@@ -113,6 +113,9 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// If the queue has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
     pub async fn state(&self) -> Result<QueueState, Failure> {
         Ok(self.actor.ask(State).await?)
     }
@@ -191,7 +194,7 @@ impl<T: Send + 'static> Offer<T> {
             item,
             deadline,
         } = self;
-        let (item, mut permit) = match put(&queue, item, None).await? {
+        let (item, permit) = match put(&queue, item, None).await? {
             Ok(sequence) => return Ok(sequence),
             Err(item) if deadline == Some(Duration::ZERO) => {
                 let failure = Failure::new(FailureKind::Full, crate::Verdict::NotExecuted)
@@ -211,8 +214,11 @@ impl<T: Send + 'static> Offer<T> {
                 }
             },
         };
-        match put(&queue, item, Some(permit.use_up())).await? {
-            Ok(sequence) => Ok(sequence),
+        match put(&queue, item, Some(permit.number())).await? {
+            Ok(sequence) => {
+                permit.used();
+                Ok(sequence)
+            }
             // A permit always finds its room; kept as an error so that no item is ever lost to a bug.
             Err(item) => {
                 let failure = Failure::new(FailureKind::Full, crate::Verdict::NotExecuted);

@@ -196,6 +196,9 @@ impl<T: Clone + Send + 'static> Topic<T> {
     ///
     /// # Errors
     /// If the pattern is malformed, or the topic has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves no subscription behind.
     pub async fn subscribe(
         &self,
         pattern: &str,
@@ -210,6 +213,9 @@ impl<T: Clone + Send + 'static> Topic<T> {
     ///
     /// # Errors
     /// If the topic has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
     pub async fn state(&self) -> Result<TopicState, Failure> {
         Ok(self.actor.ask(State).await?)
     }
@@ -257,7 +263,7 @@ impl<T> Subscription<T> {
 
     /// How many messages wait in its buffer.
     #[must_use]
-    pub fn buffered(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.buffer.len()
     }
 }
@@ -279,7 +285,7 @@ impl<T> Drop for Subscription<T> {
 impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("buffered", &self.buffered())
+            .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
 }

@@ -66,7 +66,7 @@ async fn main(system: System) -> ExitCode {
         }
         Ok(Command::Drill { lessons }) => drill(&system, lessons).await,
         Ok(Command::Serve { lessons, port }) => serve(&system, lessons, port).await,
-        Ok(Command::Role(role)) => services::run(&system, role).await,
+        Ok(Command::Role(role)) => services::run(&system, role).await.map(|()| DONE),
         Err(why) => Err(format!("{why}\ntry `--help`")),
     };
     ExitCode::from(outcome.unwrap_or_else(|why| {

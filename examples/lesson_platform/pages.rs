@@ -315,11 +315,10 @@ fn facts(metadata: Option<&Metadata>, views: Option<u64>) -> String {
         facts.push(format!("{} words", metadata.words));
     }
     if let Some(views) = views {
-        facts.push(if views == 1 {
-            "1 view".to_owned()
-        } else {
-            format!("{views} views")
-        });
+        let shown = if views == 1 { "view" } else { "views" };
+        facts.push(format!(
+            "<span title=\"since the view counter was started\">{views} {shown}</span>"
+        ));
     }
     facts.join(" &middot; ")
 }

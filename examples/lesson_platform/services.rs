@@ -17,15 +17,12 @@ pub(crate) const VIEWS: &str = "views";
 pub(crate) const METADATA: &str = "metadata";
 
 /// Runs one of them until its parent is gone.
-pub(crate) async fn run(system: &System, role: Role) -> Result<u8, String> {
+pub(crate) async fn run(system: &System, role: Role) -> Result<(), String> {
     let name = role.name();
     let ran = match role {
         Role::Thumbnails { lessons } => thumbnails::run(system, lessons).await,
         Role::Views { socket, topic } => views::run(system, socket, topic).await,
         Role::Metadata { lessons } => metadata::run(system, lessons).await,
     };
-    match ran {
-        Ok(()) => Ok(super::DONE),
-        Err(error) => Err(format!("{name}: {error}")),
-    }
+    ran.map_err(|error| format!("{name}: {error}"))
 }

@@ -244,11 +244,15 @@ fn check(
     headers: &HeaderMap,
     form: EnrolForm,
 ) -> Result<(RequestKey, Enrol), String> {
-    let header = match headers.get("idempotency-key").map(HeaderValue::to_str) {
+    let mut sent = headers.get_all("idempotency-key").iter();
+    let header = match sent.next().map(HeaderValue::to_str) {
         Some(Err(_)) => return Err("The Idempotency-Key header is no text.".to_owned()),
         Some(Ok(key)) => Some(key),
         None => None,
     };
+    if sent.next().is_some() {
+        return Err("There are several Idempotency-Key headers.".to_owned());
+    }
     let key = match (header, form.key.as_deref()) {
         (Some(header), Some(field)) if header != field => {
             return Err("The Idempotency-Key header and the field `key` differ.".to_owned());

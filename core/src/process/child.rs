@@ -274,6 +274,8 @@ fn to_pid(number: u32) -> Option<Pid> {
 pub(super) fn terminate(pid: Pid) {
     // An error means that it has ended.
     let _ = kill_process(pid, Signal::TERM);
+    // One that was stopped (SIGSTOP) hears of it only when it goes on.
+    let _ = kill_process(pid, Signal::CONT);
 }
 
 /// Ends the process and all of its group.

@@ -198,6 +198,23 @@ fn a_byte_stream_in_both_directions() {
 }
 
 #[test]
+fn g11_a_stop_reaches_a_process_that_was_frozen() {
+    let bench = Bench::shell("echo up; exec sleep 60");
+    let mut events = bench.start();
+    assert_eq!(next(&mut events), ChildEvent::Started);
+    assert_eq!(read_line(&bench), "up");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(bench.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let state = format!("/proc/{}/stat", bench.pid());
+    while !std::fs::read_to_string(&state).unwrap().contains(") T ") {
+        std::thread::yield_now();
+    }
+    bench.place.stop();
+    // Not `Killed`, which would come after its shutdown time.
+    assert_eq!(next(&mut events), ChildEvent::Ended(ExitReason::Stopped));
+}
+
+#[test]
 fn g11_stop_closes_stdin_and_terminates() {
     // A child that heeds its lifeline ends by itself, whatever it does about SIGTERM.
     let bench = Bench::shell("trap '' TERM; echo up; cat > /dev/null; exit 0");

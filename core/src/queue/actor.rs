@@ -100,20 +100,27 @@ impl<T: Send + 'static> Drop for Handed<T> {
 
 /// Room for one item, handed to whoever waited longest. Dropped unused, it goes back.
 pub(super) struct Permit<T: Send + 'static> {
-    number: Option<u64>,
+    number: u64,
+    used: bool,
     queue: ActorRef<QueueActor<T>>,
 }
 
 impl<T: Send + 'static> Permit<T> {
-    pub(super) fn use_up(&mut self) -> u64 {
-        self.number.take().unwrap_or_default()
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its item is stored. Until that is known the permit must be kept: who gives up before gives it back.
+    pub(super) fn used(mut self) {
+        self.used = true;
     }
 }
 
 impl<T: Send + 'static> Drop for Permit<T> {
     fn drop(&mut self) {
-        if let Some(number) = self.number.take() {
-            self.queue.tell_reserved(Back::<T>::Permit(number));
+        if !self.used {
+            // Without effect if its item was stored and only the answer got lost.
+            self.queue.tell_reserved(Back::<T>::Permit(self.number));
         }
     }
 }
@@ -183,7 +190,8 @@ impl<T: Send + 'static> QueueActor<T> {
             self.next_permit += 1;
             self.permits.push(number);
             offerer.send(Permit {
-                number: Some(number),
+                number,
+                used: false,
                 queue: me.clone(),
             });
         }
@@ -254,7 +262,8 @@ impl<T: Send + 'static> Handler<Put<T>> for QueueActor<T> {
         if let Some(number) = put.permit {
             self.permits.retain(|permit| *permit != number);
         } else if self.circular {
-            if !self.has_room()
+            // More than one goes if items came back that were on their way to pollers who left.
+            while !self.has_room()
                 && let Some((_, oldest)) = self.items.pop_front()
             {
                 self.state.dropped += 1;

@@ -177,3 +177,41 @@ fn g24_a_queue_is_first_in_first_out_like_its_model() {
         });
     }
 }
+
+#[callboard::test(both)]
+async fn g03_an_offer_dropped_with_its_room_in_hand_gives_it_back(system: System) {
+    let queue = Queue::bounded(&system, "q", 1);
+    queue.offer(0).await.unwrap();
+    let mut offer = Box::pin(queue.offer(1).into_future());
+    while queue.state().await.unwrap().waiting_offerers == 0 {
+        assert!(futures::poll!(offer.as_mut()).is_pending());
+    }
+    // Now the room is the offer's, and it sends its item into it.
+    assert_eq!(queue.poll().await.unwrap(), Some(0));
+    let _ = futures::poll!(offer.as_mut());
+    drop(offer);
+    let _ = queue.poll().deadline(Duration::ZERO).await.unwrap();
+    let patience = Duration::from_secs(1);
+    assert!(queue.offer(2).deadline(patience).await.is_ok());
+}
+
+#[callboard::test]
+async fn g03_items_that_come_back_to_a_circular_queue_do_not_outgrow_it(system: System) {
+    let queue = Queue::circular(&system, "q", 2);
+    let mut polls: Vec<_> = (0..3)
+        .map(|_| Box::pin(queue.poll().into_future()))
+        .collect();
+    for poll in &mut polls {
+        assert!(futures::poll!(poll.as_mut()).is_pending());
+    }
+    // Each is on its way to a poller when all of them leave.
+    for n in 0..3 {
+        queue.offer(n).await.unwrap();
+    }
+    queue.offer(3).await.unwrap();
+    drop(polls);
+    queue.offer(4).await.unwrap();
+    let state = queue.state().await.unwrap();
+    assert_eq!((state.len, state.dropped), (2, 3));
+    assert_eq!(system.counters().drops(DropReason::DropOldest), 3);
+}

@@ -80,16 +80,23 @@ fn encode<T: WireMessage>(event: TopicEvent<T>) -> TopicEvent<Payload> {
 
 /// The subscriptions of one connection.
 pub(crate) struct Pumps {
-    running: FuturesUnordered<LocalBoxFuture<'static, u64>>,
-    handles: HashMap<u64, AbortHandle>,
+    running: FuturesUnordered<LocalBoxFuture<'static, PumpId>>,
+    /// By the peer's number.
+    handles: HashMap<u64, (PumpId, AbortHandle)>,
+    next: PumpId,
     max_frame: u32,
 }
+
+/// Never given twice on a connection, unlike the peer's numbers: an aborted pump is still to be polled
+/// when the peer may use its number again.
+type PumpId = u64;
 
 impl Pumps {
     pub(crate) fn new(max_frame: u32) -> Self {
         Pumps {
             running: FuturesUnordered::new(),
             handles: HashMap::new(),
+            next: 0,
             max_frame,
         }
     }
@@ -132,24 +139,26 @@ impl Pumps {
         let subscribing = topic.subscribe(wanted.pattern.to_owned(), wanted.options);
         let (handle, registration) = AbortHandle::new_pair();
         let run = Abortable::new(pump.run(subscribing), registration);
-        self.handles.insert(number, handle);
+        let id = self.next;
+        self.next += 1;
+        self.handles.insert(number, (id, handle));
         self.running.push(Box::pin(async move {
             // Whether it ended by itself or was aborted is the same here.
             let _ = run.await;
-            number
+            id
         }));
         Ok(())
     }
 
     pub(crate) fn unsubscribe(&mut self, number: u64) {
-        if let Some(handle) = self.handles.remove(&number) {
+        if let Some((_, handle)) = self.handles.remove(&number) {
             handle.abort();
         }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(cx) {
-            self.handles.remove(&ended);
+            self.handles.retain(|_, (id, _)| *id != ended);
         }
     }
 }

@@ -10,25 +10,37 @@ use parking_lot::Mutex;
 use super::Core;
 use crate::connection::outbox::Pending;
 
+#[cfg(test)]
+mod tests;
+
 /// The responder is taken out for each call, so that none of its code runs under the lock.
 pub(crate) struct WaitingAsk<M: WireMessage> {
     pub(crate) core: Arc<Core>,
-    responder: Mutex<Option<Responder<M::Reply>>>,
+    state: Mutex<State<M::Reply>>,
     handed_over: AtomicBool,
+}
+
+struct State<R> {
+    responder: Option<Responder<R>>,
+    /// It failed while its responder was out to be told that the frame leaves.
+    failed: Option<Failure>,
 }
 
 impl<M: WireMessage> WaitingAsk<M> {
     pub(crate) fn new(core: Arc<Core>, responder: Responder<M::Reply>) -> Self {
         WaitingAsk {
             core,
-            responder: Mutex::new(Some(responder)),
+            state: Mutex::new(State {
+                responder: Some(responder),
+                failed: None,
+            }),
             handed_over: AtomicBool::new(false),
         }
     }
 
     /// Takes the responder back, because the ask was not queued.
     pub(crate) fn take(&self) -> Option<Responder<M::Reply>> {
-        self.responder.lock().take()
+        self.state.lock().responder.take()
     }
 }
 
@@ -40,10 +52,18 @@ impl<M: WireMessage> Pending for WaitingAsk<M> {
         // Before the verdict changes: who withdraws from now on must tell the peer.
         self.handed_over.store(true, Ordering::Release);
         let wanted = responder.progress(Verdict::MaybeExecuted);
-        if wanted {
-            *self.responder.lock() = Some(responder);
+        let mut state = self.state.lock();
+        // The connection was given up meanwhile, on another thread: then the frame stays here.
+        let failed = state.failed.take();
+        if wanted && failed.is_none() {
+            state.responder = Some(responder);
+            return true;
         }
-        wanted
+        drop(state);
+        if let Some(failure) = failed {
+            responder.fail(failure);
+        }
+        false
     }
 
     fn reply(&self, payload: &[u8]) {
@@ -69,8 +89,13 @@ impl<M: WireMessage> Pending for WaitingAsk<M> {
     }
 
     fn fail(&self, failure: Failure) {
-        if let Some(responder) = self.take() {
-            responder.fail(failure);
+        let mut state = self.state.lock();
+        match state.responder.take() {
+            Some(responder) => {
+                drop(state);
+                responder.fail(failure);
+            }
+            None => state.failed = Some(failure),
         }
     }
 

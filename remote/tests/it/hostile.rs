@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use callboard::topic::Topic;
 use callboard::{
     Actor, Admission, Admitted, Context, DropReason, Envelope, FailureKind, Handler, Incarnation,
     Recipient, System, Verdict, codec,
@@ -10,8 +11,10 @@ use callboard_remote::{LinkConfig, LinkErrorKind, Node, Peer, Phase};
 use futures::future::join_all;
 use tokio::io::AsyncWriteExt;
 
-use crate::actors::{Add, Echo, Look, expose_tester, tester};
-use crate::raw::{ASK, CANCEL, FAILED, PING, PONG, REPLY, Raw, ask, frame, hello};
+use crate::actors::{Add, Echo, Look, Viewed, expose_tester, tester};
+use crate::raw::{
+    ASK, CANCEL, FAILED, PING, PONG, REPLY, Raw, UNSUBSCRIBE, ask, frame, hello, subscribe,
+};
 use crate::wires::{Memory, connect};
 
 #[callboard::test(both)]
@@ -344,6 +347,43 @@ async fn g03_asks_in_flight_on_one_connection_are_bounded(system: System) {
     ))
     .await;
     assert_eq!(raw.read_kind(REPLY).await.correlation, 4);
+}
+
+#[callboard::test(both)]
+async fn g03_a_subscription_number_used_again_at_once_does_not_get_around_the_bound(
+    system: System,
+) {
+    let mut config = LinkConfig::default();
+    config.subscriptions = 2;
+    let node = Node::with(&system, "node", Incarnation(1), config).unwrap();
+    let topic = Topic::<Viewed>::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (mut raw, _ended) = Raw::served(&node, 100_000);
+    raw.shake().await;
+    let again = |number| {
+        [
+            subscribe(number),
+            frame(UNSUBSCRIBE, 0, number, &[]),
+            subscribe(number),
+        ]
+        .concat()
+    };
+    for number in 1..=8 {
+        // In one write, so that they are read in one turn.
+        raw.send(&[again(number), frame(PING, 0, 0, &[])].concat())
+            .await;
+        raw.read_kind(PONG).await;
+    }
+    assert_eq!(topic.state().await.unwrap().subscribers, 2);
+    let begin = system.clock().now();
+    for number in 1..=8 {
+        raw.send(&frame(UNSUBSCRIBE, 0, number, &[])).await;
+    }
+    while topic.state().await.unwrap().subscribers > 0 {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    // Not only because the connection fell silent in the end.
+    assert!(system.clock().now().since(begin) < Duration::from_secs(1));
 }
 
 struct Faulty;

@@ -11,6 +11,8 @@ pub(crate) const ASK: u8 = 17;
 pub(crate) const REPLY: u8 = 18;
 pub(crate) const FAILED: u8 = 19;
 pub(crate) const CANCEL: u8 = 20;
+pub(crate) const SUBSCRIBE: u8 = 32;
+pub(crate) const UNSUBSCRIBE: u8 = 34;
 
 /// A stream on which the test says what it likes.
 pub(crate) struct Raw(pub(crate) DuplexStream);
@@ -55,6 +57,22 @@ pub(crate) fn ask(correlation: u64, type_name: &str, payload: &[u8]) -> Vec<u8> 
     }
     body.extend(payload);
     frame(ASK, 0, correlation, &body)
+}
+
+/// A subscription to `lesson.viewed` at the topic `views`.
+pub(crate) fn subscribe(correlation: u64) -> Vec<u8> {
+    let mut body = 1_u32.to_be_bytes().to_vec();
+    body.extend(16_u32.to_be_bytes());
+    for name in [
+        "views",
+        <crate::actors::Viewed as callboard::WireMessage>::NAME,
+    ] {
+        body.push(u8::try_from(name.len()).unwrap());
+        body.extend(name.as_bytes());
+    }
+    body.extend(1_u16.to_be_bytes());
+    body.extend(b">");
+    frame(SUBSCRIBE, 0, correlation, &body)
 }
 
 impl Raw {
