@@ -120,7 +120,7 @@ impl<R: Send + 'static> Responder<R> {
         }
     }
 
-    /// Calls `withdraw` once when the asker gives up before the end.
+    /// Calls `withdraw` once when the asker gives up before the end; at once, if it has already.
     pub fn on_withdraw(&mut self, withdraw: impl FnOnce() + Send + 'static) {
         match &mut self.way {
             Way::Nowhere => {}
@@ -128,7 +128,11 @@ impl<R: Send + 'static> Responder<R> {
                 let mut state = slot.lock();
                 if !state.ended {
                     state.on_withdraw = Some(Box::new(withdraw));
+                    return;
                 }
+                drop(state);
+                // The asker has gone already.
+                withdraw();
             }
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
         }

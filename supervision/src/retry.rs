@@ -390,6 +390,15 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Retry<'r, M, R> {
                 return Err(SendError::new(failure, Some(message)));
             };
             system.clock().sleep(delay).await;
+            // A thread that was held up may wake past the deadline: then no attempt follows (G17).
+            if request
+                .deadline
+                .is_some_and(|deadline| system.clock().has_passed(deadline))
+            {
+                count(&policy.counters.failed);
+                let failure = summed_up(failure, worst, request.attempt);
+                return Err(SendError::new(failure, Some(message)));
+            }
             request.attempt += 1;
         }
     }

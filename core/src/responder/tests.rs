@@ -104,3 +104,13 @@ fn the_hook_runs_when_the_asker_gives_up_and_only_then() {
     }
     assert_eq!(*calls.lock(), 1);
 }
+
+#[test]
+fn a_hook_set_after_the_asker_has_gone_runs_at_once() {
+    let (mut responder, slot, _) = slot();
+    drop(slot);
+    let called = Arc::new(Mutex::new(false));
+    let seen = Arc::clone(&called);
+    responder.on_withdraw(move || *seen.lock() = true);
+    assert!(*called.lock());
+}
