@@ -54,6 +54,8 @@ fn take(records: &mut Records<Numbers>) -> Vec<u32> {
     seen.take()
 }
 
+type Waiting<'a> = Pin<Box<PushWaiting<'a, Numbers, u32>>>;
+
 #[derive(Debug, Clone)]
 enum Step {
     Push,
@@ -85,7 +87,7 @@ proptest! {
         let mailbox = &looped.mailbox;
         let mut cx = Context::from_waker(Waker::noop());
         let mut queued: VecDeque<(u32, bool)> = VecDeque::new();
-        let mut waiters: Vec<(u32, Pin<Box<PushWaiting<'_, Numbers, u32>>>)> = Vec::new();
+        let mut waiters: Vec<(u32, Waiting<'_>)> = Vec::new();
         let mut number = 0;
         for step in steps {
             number += 1;
