@@ -71,6 +71,12 @@ pub(crate) fn is_killing() -> bool {
     KILLING.with(Cell::get)
 }
 
+/// Counting hand-offs in a row starts again: others have had their turn.
+#[inline]
+pub(crate) fn reset_streak() {
+    IN_A_ROW.with(|streak| streak.set(0));
+}
+
 /// One level of hand-off on this thread's stack.
 pub(crate) struct HandOff {
     outermost: bool,
@@ -82,7 +88,7 @@ impl HandOff {
     pub(crate) fn enter() -> Option<Self> {
         let in_a_row = IN_A_ROW.with(Cell::get);
         if in_a_row >= STREAK {
-            IN_A_ROW.with(|streak| streak.set(0));
+            reset_streak();
             return None;
         }
         let marker = 0_u8;

@@ -427,6 +427,7 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
+        crate::current::reset_streak();
         self.mark(true, true);
         self.fire_deadlines();
         self.take_injected();

@@ -75,6 +75,7 @@ pub(crate) fn here() -> Option<Here> {
 
 /// Sets the arbiter of this thread and returns what it was before.
 pub(crate) fn enter(here: Option<Here>) -> Option<Here> {
+    crate::current::reset_streak();
     driver::enter(here.as_ref().map(|here| Arc::clone(&here.arbiter)));
     HERE.with(|cell| cell.replace(here))
 }
