@@ -66,7 +66,7 @@ impl Handler<Work> for Node {
             hops: work.hops - 1,
             ..work
         };
-        if draw % 2 == 0 {
+        if draw.is_multiple_of(2) {
             let _ = self.peers[peer].try_tell(next);
             return work.number;
         }
