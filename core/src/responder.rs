@@ -12,7 +12,7 @@ use crate::driver::{self, Arbiter, Parcel};
 use crate::error::{Failure, FailureKind};
 use crate::sync::{Half, SpinLock};
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// How an ask ended: the reply, or what went wrong.
