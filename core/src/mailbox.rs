@@ -612,7 +612,10 @@ impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
                 }
                 REFUSED => this.waiter = None,
                 _ => {
-                    *waiter.waker.lock() = Some(cx.waker().clone());
+                    let before = waiter.waker.lock().replace(cx.waker().clone());
+                    // Dropping a waker can drop the task behind it, and what that holds.
+                    drop(inner);
+                    drop(before);
                     return Poll::Pending;
                 }
             }

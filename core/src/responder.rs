@@ -125,10 +125,14 @@ impl<R: Send + 'static> Responder<R> {
         match &mut self.way {
             Way::Nowhere => {}
             Way::Slot(slot) => {
+                let mut hook: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(withdraw));
                 let mut state = slot.lock();
                 if !state.ended {
-                    state.on_withdraw = Some(Box::new(withdraw));
+                    std::mem::swap(&mut state.on_withdraw, &mut hook);
                 }
+                drop(state);
+                // Dropping a hook runs code of others; not under the lock.
+                drop(hook);
             }
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
         }
@@ -336,10 +340,13 @@ impl<R> Future for ReplySlot<R> {
             .as_ref()
             .is_some_and(|asker| asker.waker.will_wake(cx.waker()));
         if !same {
-            state.asker = Some(Asker {
+            let before = state.asker.replace(Asker {
                 waker: cx.waker().clone(),
                 home: driver::here(),
             });
+            // Dropping a waker can drop the task behind it, and what that holds; not under the lock.
+            drop(state);
+            drop(before);
         }
         Poll::Pending
     }
