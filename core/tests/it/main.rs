@@ -11,4 +11,5 @@ mod ends;
 mod faults;
 mod order;
 mod places;
+mod safety;
 mod watches;
