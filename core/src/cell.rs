@@ -90,6 +90,8 @@ pub(crate) struct Cell<A: Actor> {
 #[derive(Default)]
 struct Life {
     incarnation: Incarnation,
+    /// The end has begun; what is queued is being given up.
+    ending: bool,
     exit: Option<ExitReason>,
     watchers: Vec<OnEnd>,
 }
@@ -352,16 +354,19 @@ impl<A: Actor> Cell<A> {
     /// are told (G11, G12). Only the first call counts.
     pub(crate) fn end(&self, reason: ExitReason) {
         let mut life = self.life.lock();
-        if life.exit.is_some() {
+        if std::mem::replace(&mut life.ending, true) {
             return;
         }
-        life.exit = Some(reason.clone());
         let incarnation = life.incarnation;
         drop(life);
         let mut rest = self.mailbox.close();
         self.discard_all(&mut rest, DropReason::Stopped);
         self.home.strike(self.place.load(Ordering::Relaxed));
-        let watchers = std::mem::take(&mut self.life.lock().watchers);
+        // Only now: who looks or begins to watch in between must not be told too early.
+        let mut life = self.life.lock();
+        life.exit = Some(reason.clone());
+        let watchers = std::mem::take(&mut life.watchers);
+        drop(life);
         if watchers.is_empty() {
             return;
         }

@@ -10,15 +10,20 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::sync::SpinLock;
 
+// The models of `core/loom` take this file from elsewhere.
+#[cfg_attr(loom, path = "mailbox/records.rs")]
 pub(crate) mod records;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use records::{Kind, Record, Records};
@@ -607,7 +612,10 @@ impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
                 }
                 REFUSED => this.waiter = None,
                 _ => {
-                    *waiter.waker.lock() = Some(cx.waker().clone());
+                    let before = waiter.waker.lock().replace(cx.waker().clone());
+                    // Dropping a waker can drop the task behind it, and what that holds.
+                    drop(inner);
+                    drop(before);
                     return Poll::Pending;
                 }
             }

@@ -12,7 +12,7 @@ use crate::driver::{self, Arbiter, Parcel};
 use crate::error::{Failure, FailureKind};
 use crate::sync::{Half, SpinLock};
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// How an ask ended: the reply, or what went wrong.
@@ -125,14 +125,18 @@ impl<R: Send + 'static> Responder<R> {
         match &mut self.way {
             Way::Nowhere => {}
             Way::Slot(slot) => {
+                let mut hook: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(withdraw));
                 let mut state = slot.lock();
-                if !state.ended {
-                    state.on_withdraw = Some(Box::new(withdraw));
-                    return;
+                let gone = state.ended;
+                if !gone {
+                    std::mem::swap(&mut state.on_withdraw, &mut hook);
                 }
                 drop(state);
-                // The asker has gone already.
-                withdraw();
+                // Code of others runs outside the lock: the hook, if the asker has gone already, or the
+                // drop of one that was replaced.
+                if let (true, Some(hook)) = (gone, hook) {
+                    hook();
+                }
             }
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
         }
@@ -340,10 +344,13 @@ impl<R> Future for ReplySlot<R> {
             .as_ref()
             .is_some_and(|asker| asker.waker.will_wake(cx.waker()));
         if !same {
-            state.asker = Some(Asker {
+            let before = state.asker.replace(Asker {
                 waker: cx.waker().clone(),
                 home: driver::here(),
             });
+            // Dropping a waker can drop the task behind it, and what that holds; not under the lock.
+            drop(state);
+            drop(before);
         }
         Poll::Pending
     }

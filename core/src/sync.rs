@@ -1,7 +1,8 @@
 //! The few shared-memory primitives that the hot path is made of.
 //!
 //! Everything `unsafe` of the engine is here, in [`records`](crate::mailbox) and in the handler-future
-//! buffer; each piece has a safe face. The atomics run under loom (`--cfg loom`).
+//! buffer and the body of a cell; each piece has a safe face. `core/loom` runs the lock, the two owners,
+//! the mailbox and the reply slot under loom.
 
 mod home;
 mod pool;

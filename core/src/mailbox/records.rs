@@ -344,7 +344,7 @@ impl<K: Kind> fmt::Debug for Records<K> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::cell::RefCell;
     use std::collections::VecDeque;

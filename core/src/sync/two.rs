@@ -110,31 +110,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(all(test, loom))]
-mod loom_tests {
-    use loom::sync::Arc;
-    use loom::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    struct Counted(Arc<AtomicUsize>);
-
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn exactly_one_half_frees() {
-        loom::model(|| {
-            let drops = Arc::new(AtomicUsize::new(0));
-            let (left, right) = Half::pair(Counted(Arc::clone(&drops)));
-            let thread = loom::thread::spawn(move || drop(left));
-            drop(right);
-            thread.join().unwrap();
-            assert_eq!(drops.load(Ordering::Relaxed), 1);
-        });
-    }
-}

@@ -12,4 +12,5 @@ mod faults;
 mod order;
 mod places;
 mod repeat;
+mod safety;
 mod watches;
