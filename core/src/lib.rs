@@ -6,6 +6,12 @@
 //! [`Route`] (where a message goes), [`Watch`] (how an end is noticed), [`Place`] (start, stop and status
 //! of a child) and [`Admission`] (what stands before a handler).
 
+#[cfg(all(panic = "abort", not(feature = "no-panic-fence")))]
+compile_error!(
+    "with `panic = \"abort\"` a panic ends the process, and no actor can be fenced off (G10): \
+     build with unwinding, or give the guarantee up by the feature `no-panic-fence`"
+);
+
 // The macros name this crate by its facade's name.
 extern crate self as callboard;
 
