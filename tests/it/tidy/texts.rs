@@ -8,7 +8,7 @@ const MOST_LINES: usize = 800;
 
 #[test]
 fn no_file_is_too_long_to_read() {
-    let written_by_hand = |path: &str| path != "Cargo.lock";
+    let written_by_hand = |path: &str| !path.ends_with("Cargo.lock");
     let problems: Vec<String> = files()
         .iter()
         .filter(|file| written_by_hand(&file.path))
