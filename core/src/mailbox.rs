@@ -446,7 +446,7 @@ impl<K: Kind> Mailbox<K> {
         let mut inner = self.inner.lock();
         self.signals.store(CLOSED, Ordering::Release);
         inner.free = 0;
-        let rest = std::mem::replace(&mut inner.inbox, Records::new());
+        let rest = std::mem::take(&mut inner.inbox);
         let waiters = self.take_waiters(&mut inner);
         drop(inner);
         refuse(waiters);

@@ -214,7 +214,6 @@ impl System {
         // Code that never yields can't be killed (G11); its watchers are told all the same.
         self.live()
             .iter()
-            .into_iter()
             .for_each(|cell| Arc::clone(cell).abandon());
         self.executor().stop();
         labels

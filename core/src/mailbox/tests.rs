@@ -21,6 +21,9 @@ impl Record<Numbers> for u32 {
     }
 }
 
+/// A sender in line for room.
+type Waiting<'a> = Pin<Box<PushWaiting<'a, Numbers, u32>>>;
+
 /// A mailbox with the loop's side of it: the batch.
 struct Looped {
     mailbox: Mailbox<Numbers>,
@@ -85,7 +88,7 @@ proptest! {
         let mailbox = &looped.mailbox;
         let mut cx = Context::from_waker(Waker::noop());
         let mut queued: VecDeque<(u32, bool)> = VecDeque::new();
-        let mut waiters: Vec<(u32, Pin<Box<PushWaiting<'_, Numbers, u32>>>)> = Vec::new();
+        let mut waiters: Vec<(u32, Waiting<'_>)> = Vec::new();
         let mut number = 0;
         for step in steps {
             number += 1;
