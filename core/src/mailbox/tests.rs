@@ -21,6 +21,9 @@ impl Record<Numbers> for u32 {
     }
 }
 
+/// A sender in line for room.
+type Waiting<'a> = Pin<Box<PushWaiting<'a, Numbers, u32>>>;
+
 /// A mailbox with the loop's side of it: the batch.
 struct Looped {
     mailbox: Mailbox<Numbers>,
