@@ -57,8 +57,6 @@ fn take(records: &mut Records<Numbers>) -> Vec<u32> {
     seen.take()
 }
 
-type Waiting<'a> = Pin<Box<PushWaiting<'a, Numbers, u32>>>;
-
 #[derive(Debug, Clone)]
 enum Step {
     Push,
