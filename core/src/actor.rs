@@ -120,16 +120,18 @@ pub trait DeferredHandler<M: Message>: Actor {
     note = "write `impl Handler<{M}> for {Self}`"
 )]
 pub trait Receives<M: Message, How: 'static>: Actor {
-    /// Handles one message and answers it, now or later.
+    /// Whether the handler answers by a responder of its own.
+    #[doc(hidden)]
+    const NEEDS_RESPONDER: bool;
+
+    /// Handles one message. The answer comes back, unless the handler was given a responder for it.
+    #[doc(hidden)]
     fn receive(
         &mut self,
         message: M,
-        responder: Responder<M::Reply>,
+        responder: Option<Responder<M::Reply>>,
         ctx: &mut Context<Self>,
-    ) -> impl Future<Output = ()>;
-
-    /// Handles one message that nobody waits for.
-    fn receive_tell(&mut self, message: M, ctx: &mut Context<Self>) -> impl Future<Output = ()>;
+    ) -> impl Future<Output = Option<M::Reply>>;
 }
 
 /// Marks [`Receives`] that follows from [`Handler`].
@@ -141,33 +143,30 @@ pub enum ByReturn {}
 pub enum ByResponder {}
 
 impl<A: Handler<M>, M: Message> Receives<M, ByReturn> for A {
+    const NEEDS_RESPONDER: bool = false;
+
+    #[inline]
     async fn receive(
         &mut self,
         message: M,
-        responder: Responder<M::Reply>,
+        _: Option<Responder<M::Reply>>,
         ctx: &mut Context<Self>,
-    ) {
-        responder.send(self.handle(message, ctx).await);
-    }
-
-    #[inline]
-    async fn receive_tell(&mut self, message: M, ctx: &mut Context<Self>) {
-        drop(self.handle(message, ctx).await);
+    ) -> Option<M::Reply> {
+        Some(self.handle(message, ctx).await)
     }
 }
 
 impl<A: DeferredHandler<M>, M: Message> Receives<M, ByResponder> for A {
+    const NEEDS_RESPONDER: bool = true;
+
     async fn receive(
         &mut self,
         message: M,
-        responder: Responder<M::Reply>,
+        responder: Option<Responder<M::Reply>>,
         ctx: &mut Context<Self>,
-    ) {
+    ) -> Option<M::Reply> {
+        let responder = responder.unwrap_or_else(Responder::nowhere);
         self.handle_deferred(message, responder, ctx).await;
-    }
-
-    async fn receive_tell(&mut self, message: M, ctx: &mut Context<Self>) {
-        self.handle_deferred(message, Responder::nowhere(), ctx)
-            .await;
+        None
     }
 }

@@ -22,7 +22,7 @@ use crate::error::{Failure, FailureKind, SendError};
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
-use crate::route::{Refused, Route};
+use crate::route::{Asked, Refused, Route};
 use crate::send::{Ask, Tell};
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Watch};
@@ -367,6 +367,10 @@ where
         let cell = self.cell();
         let clock = cell.system().clock();
         let mut due = clock.sleep_until(envelope.meta.deadline.unwrap_or(Instant::FAR));
+        let _blocked = Blocked {
+            cell,
+            since: clock.now(),
+        };
         let mut push = cell.put_waiting::<M, How>(envelope);
         let waited = std::future::poll_fn(|cx| match Pin::new(&mut push).poll(cx) {
             Poll::Ready(waited) => Poll::Ready(Some(waited)),
@@ -390,6 +394,19 @@ where
                 }
             },
         }
+    }
+}
+
+/// Counts the time that a sender waits for room, however that ends.
+struct Blocked<'a, A: Actor> {
+    cell: &'a Cell<A>,
+    since: Instant,
+}
+
+impl<A: Actor> Drop for Blocked<'_, A> {
+    fn drop(&mut self) {
+        let now = self.cell.system().clock().now();
+        self.cell.mailbox.count_blocked(now.since(self.since));
     }
 }
 
@@ -440,7 +457,7 @@ where
             }
         };
         if envelope.responder.expects_answer() {
-            match cell.hand_off::<M, How>(envelope) {
+            match cell.hand_off_full::<M, How>(envelope) {
                 Ok(()) => Ok(()),
                 Err(envelope) => cell.put::<M, How>(envelope),
             }
@@ -452,6 +469,11 @@ where
     #[inline]
     fn send_lean(&self, message: M) -> Result<(), M> {
         self.cell().put_lean::<M, How>(message)
+    }
+
+    #[inline]
+    fn ask_lean(&self, message: M) -> Asked<M> {
+        self.cell().ask_lean::<M, How>(message)
     }
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {

@@ -4,6 +4,7 @@
 //! References point here, so they stay valid over restarts, and what is queued is kept (G13).
 
 mod body;
+mod hand_off;
 mod letter;
 mod turn;
 
@@ -19,7 +20,9 @@ use parking_lot::Mutex;
 use crate::actor::{Actor, Receives};
 use crate::admission::{Admission, Admitted};
 use crate::boundary::{Boundary, Verdict};
+use crate::clock::Instant;
 use crate::counters::DropReason;
+use crate::current;
 use crate::dead_letter::DeadLetter;
 use crate::driver::{Arbiter, Parcel};
 use crate::envelope::Envelope;
@@ -28,7 +31,8 @@ use crate::id::{ActorId, Incarnation};
 use crate::mailbox::records::{Record, Records};
 use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected};
 use crate::message::Message;
-use crate::route::Refused;
+use crate::responder::Answerer;
+use crate::route::{Asked, Refused};
 use crate::sync::Home;
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
@@ -55,7 +59,7 @@ impl<A: Actor> Start<A> {
     fn run(mut self, make: impl FnOnce() -> A) {
         let owner = self.owner.take();
         if let Some(cell) = self.cell.take() {
-            cell.begin(make, owner.map(|owner| owner as Box<dyn Owner>));
+            cell.move_in(make, owner.map(|owner| owner as Box<dyn Owner>));
         }
     }
 }
@@ -82,9 +86,14 @@ pub(crate) struct Cell<A: Actor> {
     pub(crate) id: ActorId,
     home: Arc<Arbiter>,
     system: System,
+    /// What few actors have.
+    rare: Option<Box<Rare>>,
+    life: Mutex<Life>,
+}
+
+struct Rare {
     label: Option<Arc<str>>,
     admissions: Option<Box<Admissions>>,
-    life: Mutex<Life>,
 }
 
 #[derive(Default)]
@@ -93,7 +102,7 @@ struct Life {
     /// The end has begun; what is queued is being given up.
     ending: bool,
     exit: Option<ExitReason>,
-    watchers: Vec<OnEnd>,
+    watchers: Option<Box<Vec<OnEnd>>>,
 }
 
 /// How a cell is made.
@@ -107,8 +116,14 @@ pub(crate) struct CellOptions {
 
 impl<A: Actor> Cell<A> {
     pub(crate) fn new(system: &System, home: Arc<Arbiter>, options: CellOptions) -> Arc<Self> {
+        let rare = (options.label.is_some() || options.admissions.is_some()).then(|| {
+            Box::new(Rare {
+                label: options.label,
+                admissions: options.admissions,
+            })
+        });
         let cell = Arc::new(Cell {
-            mailbox: Mailbox::new(options.capacity, options.overflow),
+            mailbox: Mailbox::new(home.number(), options.capacity, options.overflow),
             body: Home::new(home.number(), Body::new()),
             woken: AtomicBool::new(false),
             owned: options.owned,
@@ -116,8 +131,7 @@ impl<A: Actor> Cell<A> {
             id: ActorId::fresh(),
             home,
             system: system.clone(),
-            label: options.label,
-            admissions: options.admissions,
+            rare,
             life: Mutex::default(),
         });
         let place = cell.home.enlist(Arc::clone(&cell) as Arc<dyn AnyCell>);
@@ -135,8 +149,9 @@ impl<A: Actor> Cell<A> {
 
     /// Its name for people: given, or its type's.
     pub(crate) fn label(&self) -> Arc<str> {
-        self.label
-            .clone()
+        self.rare
+            .as_ref()
+            .and_then(|rare| rare.label.clone())
             .unwrap_or_else(|| short_type_name::<A>().into())
     }
 
@@ -181,10 +196,14 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    fn admissions(&self) -> Option<&Admissions> {
+        self.rare.as_ref()?.admissions.as_deref()
+    }
+
     /// Runs what stands before the mailbox.
     #[inline]
     pub(crate) fn admit<M: Message>(&self, envelope: Envelope<M>) -> Admitted<M> {
-        let Some(admissions) = &self.admissions else {
+        let Some(admissions) = self.admissions() else {
             return Admitted::Pass(envelope);
         };
         let admission = admissions
@@ -205,7 +224,7 @@ impl<A: Actor> Cell<A> {
         How: 'static,
     {
         if envelope.is_lean() {
-            self.push(Lean::<M, How>::new(envelope))
+            self.push(Lean::<M, How>::of(envelope.message))
         } else {
             self.push(Full::<M, How>::new(envelope))
         }
@@ -219,7 +238,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.admissions.is_some() {
+        if self.rare.is_some() && self.admissions().is_some() {
             return Err(message);
         }
         match self.mailbox.push_fast(Lean::<M, How>::of(message)) {
@@ -229,6 +248,49 @@ impl<A: Actor> Cell<A> {
                 Ok(())
             }
             Err(record) => Err(record.into_message()),
+        }
+    }
+
+    /// Asks with nothing beside the message but the default deadline, if that takes no thinking.
+    #[inline]
+    pub(crate) fn ask_lean<M, How>(self: &Arc<Self>, message: M) -> Asked<M>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        if self.rare.is_some() && self.admissions().is_some() {
+            return Asked::NotYet(message);
+        }
+        match self.hand_off::<M, How>(message) {
+            Asked::NotYet(message) => self.queue_ask::<M, How>(message),
+            asked => asked,
+        }
+    }
+
+    #[inline]
+    fn queue_ask<M, How>(self: &Arc<Self>, message: M) -> Asked<M>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        let clock = self.system.clock();
+        let mut request = current::request().or_default(clock);
+        if request.caller_retries() {
+            return Asked::NotYet(message);
+        }
+        let deadline = request.deadline(clock).unwrap_or(Instant::FAR);
+        let (answerer, slot) = Answerer::slot();
+        let record = letter::Asked::<M, How>::new(message, answerer, deadline);
+        match self.mailbox.push_fast(record) {
+            Ok(schedule) => {
+                if schedule {
+                    self.schedule();
+                }
+                Asked::Waits(slot, deadline)
+            }
+            Err(record) => Asked::NotYet(record.into_message()),
         }
     }
 
@@ -263,7 +325,7 @@ impl<A: Actor> Cell<A> {
     {
         match self
             .mailbox
-            .push_reserved(Lean::<M, How>::new(Envelope::tell(message)))
+            .push_reserved(Lean::<M, How>::of(message))
         {
             Ok(true) => self.schedule(),
             Ok(false) => {}
@@ -347,7 +409,10 @@ impl<A: Actor> Cell<A> {
     }
 
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
-        while records.consume_first(Use::Discard(self, reason)) {}
+        while records
+            .consume_first(Use::Discard(self, reason))
+            .is_some()
+        {}
     }
 
     /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers
@@ -367,9 +432,9 @@ impl<A: Actor> Cell<A> {
         life.exit = Some(reason.clone());
         let watchers = std::mem::take(&mut life.watchers);
         drop(life);
-        if watchers.is_empty() {
+        let Some(watchers) = watchers else {
             return;
-        }
+        };
         let label = self.label().to_string();
         let notice = Terminated {
             id: self.id,
@@ -377,7 +442,7 @@ impl<A: Actor> Cell<A> {
             reason,
             incarnation,
         };
-        for watcher in watchers {
+        for watcher in *watchers {
             watcher(notice.clone());
         }
     }
@@ -407,7 +472,7 @@ impl<A: Actor> Watch for Cell<A> {
     fn watch(&self, on_end: OnEnd) {
         let mut life = self.life.lock();
         let Some(reason) = life.exit.clone() else {
-            life.watchers.push(on_end);
+            life.watchers.get_or_insert_default().push(on_end);
             return;
         };
         let incarnation = life.incarnation;

@@ -1,6 +1,6 @@
 //! What a handler may do besides answering: know its request, set timers, watch, start tasks, stop.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -16,8 +16,8 @@ use crate::actor::{Actor, Handler, Receives};
 use crate::actor_ref::ActorRef;
 use crate::cell::Cell;
 use crate::clock::Sleep;
+use crate::current;
 use crate::envelope::Meta;
-use crate::executor;
 use crate::id::{Incarnation, Principal, RequestKey};
 use crate::message::Message;
 use crate::system::System;
@@ -26,17 +26,18 @@ use crate::watch::{Terminated, Watch};
 /// The surroundings of an actor while it handles a message.
 pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
-    meta: Meta,
+    /// What travelled beside the message in hand, once somebody looks.
+    meta: OnceCell<Meta>,
     /// Made with the first task.
     tasks: Option<Tasks>,
-    failure: Option<String>,
+    failure: Option<Box<str>>,
 }
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(cell: Arc<Cell<A>>) -> Self {
         Context {
             cell,
-            meta: Meta::default(),
+            meta: OnceCell::new(),
             tasks: None,
             failure: None,
         }
@@ -63,25 +64,32 @@ impl<A: Actor> Context<A> {
     /// What travelled beside the message in hand.
     #[must_use]
     pub fn meta(&self) -> &Meta {
-        &self.meta
+        self.meta.get_or_init(|| {
+            let mut meta = Meta::default();
+            meta.deadline = current::inherited_deadline(self.system().clock());
+            if current::caller_retries() {
+                meta.set_caller_retries();
+            }
+            meta
+        })
     }
 
     /// The request key of the message in hand.
     #[must_use]
     pub fn key(&self) -> Option<RequestKey> {
-        self.meta.key()
+        self.meta().key()
     }
 
     /// On whose behalf the message in hand came, if a boundary proved it.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
-        self.meta.principal()
+        self.meta().principal()
     }
 
     /// The time left for the message in hand; `None` if it has no deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.meta.remaining(self.system().clock())
+        self.meta().remaining(self.system().clock())
     }
 
     /// Ends this actor after the message in hand; what is queued goes to dead letters (G11).
@@ -94,7 +102,8 @@ impl<A: Actor> Context<A> {
     /// [`stopped`](Actor::stopped) doesn't run; what is queued is kept for the next incarnation, if
     /// there is one (G13).
     pub fn fail(&mut self, why: impl Into<String>) {
-        self.failure.get_or_insert_with(|| why.into());
+        self.failure
+            .get_or_insert_with(|| why.into().into_boxed_str());
         self.cell.signal(crate::mailbox::Control::Fail);
     }
 
@@ -154,7 +163,8 @@ impl<A: Actor> Context<A> {
         let (number, handle, registration) = tasks.add();
         let cell = Arc::clone(&self.cell);
         let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
-        executor::spawn_here(Box::pin(async move {
+        let home = Arc::clone(self.cell.home());
+        home.spawn_here(Box::pin(async move {
             if let Ok(Err(_)) = task.await {
                 cell.system().counters().count_panic();
                 tracing::warn!(target: "callboard::actor", actor = %cell.label(), "a task panicked");
@@ -175,19 +185,19 @@ impl<A: Actor> Context<A> {
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<String> {
-        self.failure.take()
+        self.failure.take().map(String::from)
     }
 
     #[inline]
     pub(crate) fn clear_meta(&mut self) {
-        if !self.meta.is_plain() {
-            self.meta = Meta::default();
+        if self.meta.get().is_some() {
+            self.meta = OnceCell::new();
         }
     }
 
     #[inline]
     pub(crate) fn set_meta(&mut self, meta: Meta) {
-        self.meta = meta;
+        self.meta = OnceCell::from(meta);
     }
 
     pub(crate) fn cancel_tasks(&mut self) {
@@ -201,7 +211,7 @@ impl<A: Actor> fmt::Debug for Context<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("cell", &self.cell)
-            .field("meta", &self.meta)
+            .field("meta", &self.meta())
             .finish()
     }
 }

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::envelope::Meta;
+use crate::send::DEFAULT_LOCAL_DEADLINE;
 
 /// How many bytes of stack hand-offs may take in a row.
 const STACK: usize = 128 * 1_024;
@@ -11,24 +12,73 @@ const STACK: usize = 128 * 1_024;
 /// lets others run.
 const STREAK: u32 = 64;
 
-/// What the request in hand hands down to what is asked in turn.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Inherited {
-    deadline: Option<Instant>,
-    caller_retries: bool,
-}
+/// What the request in hand hands down to what is asked in turn: its deadline (G9), and whether its caller
+/// retries (G18). One word, because it is set for each message.
+///
+/// The deadline of an ask that was handed off may still be open: 30 s from when somebody first waits or
+/// looks. Nothing but code that runs on the asker's stack lies between that and its sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inherited(u64);
+
+/// The lowest bit of the deadline's nanoseconds stands for "the caller retries".
+const RETRIES: u64 = 1;
+const NO_DEADLINE: u64 = u64::MAX & !RETRIES;
+const OPEN: u64 = NO_DEADLINE - 2;
 
 impl Inherited {
-    const NOTHING: Inherited = Inherited {
-        deadline: None,
-        caller_retries: false,
-    };
+    pub(crate) const NOTHING: Inherited = Inherited(NO_DEADLINE);
 
     #[inline]
     pub(crate) fn of(meta: &Meta) -> Self {
-        Inherited {
-            deadline: meta.deadline,
-            caller_retries: meta.caller_retries(),
+        Inherited::new(meta.deadline, meta.caller_retries())
+    }
+
+    #[inline]
+    fn new(deadline: Option<Instant>, caller_retries: bool) -> Self {
+        let nanos = match deadline {
+            Some(deadline) => deadline.as_nanos().min(OPEN - 2) & !RETRIES,
+            None => NO_DEADLINE,
+        };
+        Inherited(nanos | u64::from(caller_retries))
+    }
+
+    /// Of a request that came with this deadline, and nothing else.
+    #[inline]
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Inherited::new(Some(deadline), false)
+    }
+
+    /// The deadline; an open one is fixed now.
+    #[inline]
+    pub(crate) fn deadline(&mut self, clock: &Clock) -> Option<Instant> {
+        match self.0 & !RETRIES {
+            NO_DEADLINE => None,
+            OPEN => {
+                let deadline = clock.coarse_now() + DEFAULT_LOCAL_DEADLINE;
+                *self = Inherited::new(Some(deadline), self.caller_retries());
+                Some(deadline)
+            }
+            nanos => Some(Instant::from_nanos(nanos)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn caller_retries(self) -> bool {
+        self.0 & RETRIES != 0
+    }
+
+    /// What an ask with the default deadline hands down: that default, still open, or what it inherits if
+    /// that is due sooner.
+    #[inline]
+    pub(crate) fn or_default(self, clock: &Clock) -> Self {
+        match self.0 & !RETRIES {
+            NO_DEADLINE => Inherited(OPEN | (self.0 & RETRIES)),
+            OPEN => self,
+            nanos => {
+                let default = clock.coarse_now() + DEFAULT_LOCAL_DEADLINE;
+                let deadline = default.min(Instant::from_nanos(nanos));
+                Inherited::new(Some(deadline), self.caller_retries())
+            }
         }
     }
 }
@@ -43,14 +93,23 @@ thread_local! {
 
 /// The deadline of the request in hand: what a handler asks in turn inherits it (G9).
 #[inline]
-pub(crate) fn inherited_deadline() -> Option<Instant> {
-    REQUEST.get().deadline
+pub(crate) fn inherited_deadline(clock: &Clock) -> Option<Instant> {
+    let mut request = REQUEST.get();
+    let deadline = request.deadline(clock);
+    REQUEST.set(request);
+    deadline
 }
 
 /// Whether whoever asked for the request in hand retries: what a handler asks in turn says so too (G18).
 #[inline]
 pub(crate) fn caller_retries() -> bool {
-    REQUEST.get().caller_retries
+    REQUEST.get().caller_retries()
+}
+
+/// The request in hand.
+#[inline]
+pub(crate) fn request() -> Inherited {
+    REQUEST.get()
 }
 
 /// Sets the request in hand, and returns the one before.

@@ -9,13 +9,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::{Clock, Instant, Sleep};
-use crate::driver::{self, Arbiter};
+use crate::driver;
 
-/// Level n holds what is less than 2^n ms off, the last one the rest: days.
+/// Level n holds what is less than 2^n ms (of 2^20 ns) off, the last one the rest: days.
 const LEVELS: usize = 28;
 
 /// The deadlines of one arbiter.
@@ -66,8 +65,8 @@ impl Deadlines {
     }
 
     pub(crate) fn arm(&mut self, now: Instant, due: Instant, waker: &Waker) -> Key {
-        let millis = due.since(now).as_millis();
-        let level = (u128::BITS - millis.leading_zeros()) as usize;
+        let millis = due.as_nanos().saturating_sub(now.as_nanos()) >> 20;
+        let level = (u64::BITS - millis.leading_zeros()) as usize;
         let level = level.min(LEVELS - 1);
         self.earliest = self.earliest.min(due);
         let (index, generation) = self.levels[level].arm(due, waker.clone());
@@ -78,8 +77,8 @@ impl Deadlines {
         }
     }
 
-    /// Makes an entry wake another.
-    pub(crate) fn update(&mut self, key: Key, waker: &Waker) {
+    /// Makes an entry wake another. The one before comes back.
+    pub(crate) fn update(&mut self, key: Key, waker: &Waker) -> Option<Waker> {
         let entry = self.levels[key.level as usize]
             .entries
             .get_mut(key.index as usize);
@@ -91,18 +90,21 @@ impl Deadlines {
             && *generation == key.generation
             && !armed.will_wake(waker)
         {
-            *armed = waker.clone();
+            return Some(std::mem::replace(armed, waker.clone()));
         }
+        None
     }
 
-    pub(crate) fn disarm(&mut self, key: Key) {
+    /// Takes an entry out. Its waker comes back, to be dropped where that can do no harm.
+    pub(crate) fn disarm(&mut self, key: Key) -> Option<Waker> {
         let level = &mut self.levels[key.level as usize];
-        if let Some(entry) = level.entries.get_mut(key.index as usize)
-            && entry.generation == key.generation
-            && entry.waker.take().is_some()
-        {
-            level.free.push(key.index);
+        let entry = level.entries.get_mut(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
         }
+        let waker = entry.waker.take()?;
+        level.free.push(key.index);
+        Some(waker)
     }
 
     /// Takes out what is due.
@@ -167,77 +169,79 @@ impl fmt::Debug for Deadlines {
 /// Completes at a deadline: through the table of the arbiter it is polled on, or, elsewhere, the clock's
 /// own timers.
 pub(crate) struct Due {
-    clock: Clock,
     due: Instant,
     armed: Armed,
 }
 
 enum Armed {
     No,
-    Table(Arc<Arbiter>, Key),
+    /// In the table of the arbiter with that number.
+    Table(u32, Key),
     Clock(Sleep),
 }
 
 impl Due {
     #[inline]
-    pub(crate) fn at(clock: &Clock, due: Instant) -> Self {
+    pub(crate) fn at(due: Instant) -> Self {
         Due {
-            clock: clock.clone(),
             due,
             armed: Armed::No,
         }
     }
 
-    fn disarm(&mut self) {
-        if let Armed::Table(arbiter, key) = std::mem::replace(&mut self.armed, Armed::No) {
-            // On another thread the entry stays until it is due, and wakes nobody who minds.
-            arbiter.with_deadlines(|deadlines| deadlines.disarm(key));
-        }
-    }
-}
-
-impl Future for Due {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if this.due == Instant::FAR {
+    /// Whether it has come, on that clock; if not, the waker is called when it does.
+    pub(crate) fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
+        if self.due == Instant::FAR {
             return Poll::Pending;
         }
-        match &mut this.armed {
-            Armed::Table(..) | Armed::Clock(_) if this.clock.has_passed(this.due) => {
+        match &mut self.armed {
+            Armed::Table(..) | Armed::Clock(_) if clock.has_passed(self.due) => {
                 return Poll::Ready(());
             }
             Armed::Table(arbiter, key) => {
-                if arbiter
-                    .with_deadlines(|deadlines| deadlines.update(*key, cx.waker()))
-                    .is_some()
-                {
+                let update = |deadlines: &mut Deadlines| deadlines.update(*key, cx.waker());
+                if at_table(*arbiter, update).is_some() {
                     return Poll::Pending;
                 }
             }
             Armed::Clock(sleep) => return Pin::new(sleep).poll(cx),
             Armed::No => {
-                if let Some(here) = driver::here()
-                    && let Some(key) = here.arm(&this.clock, this.due, cx.waker())
-                {
-                    this.armed = Armed::Table(here, key);
+                let armed = driver::with_here(|here| {
+                    let key = here.arm(clock, self.due, cx.waker())?;
+                    Some(Armed::Table(here.number(), key))
+                });
+                if let Some(armed) = armed.flatten() {
+                    self.armed = armed;
                     return Poll::Pending;
                 }
             }
         }
-        let mut sleep = this.clock.sleep_until(this.due);
+        let mut sleep = clock.sleep_until(self.due);
         let polled = Pin::new(&mut sleep).poll(cx);
-        this.armed = Armed::Clock(sleep);
+        self.armed = Armed::Clock(sleep);
         polled
     }
+}
+
+/// Works on the table of the arbiter with that number, if this is its thread.
+#[inline]
+fn at_table<T>(arbiter: u32, work: impl FnOnce(&mut Deadlines) -> T) -> Option<T> {
+    driver::with_here(|here| {
+        if here.number() == arbiter {
+            here.with_deadlines(work)
+        } else {
+            None
+        }
+    })
+    .flatten()
 }
 
 impl Drop for Due {
     #[inline]
     fn drop(&mut self) {
-        if let Armed::Table(..) = self.armed {
-            self.disarm();
+        if let Armed::Table(arbiter, key) = self.armed {
+            // On another thread the entry stays until it is due, and wakes nobody who minds.
+            drop(at_table(arbiter, |deadlines| deadlines.disarm(key)));
         }
     }
 }
@@ -245,6 +249,7 @@ impl Drop for Due {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
     use std::time::Duration;
@@ -287,24 +292,24 @@ mod tests {
             let mut now = Instant::default();
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
-                    Step::Arm(micros) => {
-                        let due = now + Duration::from_micros(micros);
+                    Step::Arm(millis) => {
+                        let due = now + Duration::from_millis(millis);
                         let count = Arc::new(Count::default());
                         let key = table.arm(now, due, &Waker::from(Arc::clone(&count)));
                         model.insert(number, (due, key, count));
                     }
                     Step::Disarm(index) => {
                         if let Some(number) = model.keys().nth(index).copied()
-                            && let Some((_, key, count)) = model.remove(&number)
+                            && let Some((due, key, count)) = model.remove(&number)
                         {
-                            table.disarm(key);
+                            prop_assert_eq!(table.disarm(key).is_some(), due > now);
                             // A second time does nothing, also when the place is used again.
-                            table.disarm(key);
+                            prop_assert!(table.disarm(key).is_none());
                             prop_assert_eq!(Arc::strong_count(&count), 1);
                         }
                     }
-                    Step::Pass(micros) => {
-                        now = now + Duration::from_micros(micros);
+                    Step::Pass(millis) => {
+                        now = now + Duration::from_millis(millis);
                         table.fire(now).into_iter().for_each(Waker::wake);
                         for (due, _, count) in model.values() {
                             let fired = count.0.load(Ordering::SeqCst);

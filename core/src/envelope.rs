@@ -95,8 +95,18 @@ impl Meta {
             .is_some_and(|deadline| clock.has_passed(deadline))
     }
 
+    #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.deadline.is_none() && self.rest.is_none()
+    }
+
+    /// With nothing but a deadline.
+    #[inline]
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Meta {
+            deadline: Some(deadline),
+            rest: None,
+        }
     }
 }
 

@@ -108,7 +108,7 @@ impl fmt::Display for FailureKind {
 pub struct Failure {
     kind: FailureKind,
     verdict: Verdict,
-    detail: Option<String>,
+    detail: Option<Box<str>>,
 }
 
 impl Failure {
@@ -125,7 +125,7 @@ impl Failure {
     /// The same with a sentence for people: which name, which limit, what the panic said.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into_boxed_str());
         self
     }
 

@@ -13,17 +13,12 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::future::LocalBoxFuture;
-
 use crate::driver::{self, Arbiter};
 use crate::system::System;
 
 pub(crate) use arbiters::Arbiters;
 pub(crate) use simulated::SimulatedArbiters;
 pub use simulated::Simulation;
-
-/// Makes a future on the arbiter where it will run, so that the future needn't be `Send`.
-pub(crate) type MakeTask = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
 
 /// The executor of one system.
 #[derive(Debug)]
@@ -38,14 +33,6 @@ impl Executor {
         match self {
             Executor::Arbiters(arbiters) => arbiters.all(),
             Executor::Simulated(arbiters) => arbiters.all(),
-        }
-    }
-
-    /// Starts a task on an arbiter. `false` if that arbiter has ended: the task will never run.
-    pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
-        match self {
-            Executor::Arbiters(arbiters) => arbiters.spawn_on(arbiter, make),
-            Executor::Simulated(arbiters) => arbiters.spawn_on(arbiter, make),
         }
     }
 
@@ -78,21 +65,6 @@ pub(crate) fn enter(here: Option<Here>) -> Option<Here> {
     crate::current::reset_streak();
     driver::enter(here.as_ref().map(|here| Arc::clone(&here.arbiter)));
     HERE.with(|cell| cell.replace(here))
-}
-
-/// Starts a task on this arbiter. `false` if this thread is no arbiter.
-pub(crate) fn spawn_here(task: LocalBoxFuture<'static, ()>) -> bool {
-    match here() {
-        None => false,
-        Some(here) => match here.system.executor() {
-            Executor::Arbiters(_) => {
-                // The handle is dropped: the task ends by itself or with its arbiter.
-                drop(actix_rt::spawn(task));
-                true
-            }
-            Executor::Simulated(_) => simulated::spawn_here(here.arbiter.index(), task),
-        },
-    }
 }
 
 /// Starts a named operating-system thread. The only place that does, besides the arbiters.

@@ -1,8 +1,9 @@
-//! Where an actor's handler future lives: memory that the actor uses again for the next message.
+//! Where handler futures live: memory that is used again for the next message.
 //!
-//! A handler is polled where it was put, so it is pinned by never being moved. The buffer grows to the
-//! largest future it has held, up to a limit; one above the limit has memory of its own for as long as it
-//! runs.
+//! A handler is polled where it was put, so it is pinned by never being moved. Most handlers end with their
+//! first poll; so an arbiter keeps a few buffers for all of its actors, and an actor gets one of its own
+//! only while its handler waits for something. A buffer grows to the largest future it has held, up to a
+//! limit; one above the limit has memory of its own for as long as it runs.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -13,49 +14,127 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 /// The largest buffer that is kept between messages, in bytes.
-const KEPT: usize = 1_024;
+const KEPT: usize = 4_096;
 /// The first buffer's size; most handlers fit.
-const FIRST: usize = 128;
+const FIRST: usize = 256;
 
-pub(crate) struct FutureBuffer {
-    memory: Option<(NonNull<u8>, Layout)>,
-    /// What is in the memory, if a future is.
-    running: Option<Vtable>,
+/// What is done with the output of a future that did not end with its first poll.
+pub(crate) trait Then<T> {
+    fn end(self, output: T);
 }
 
-#[derive(Clone, Copy)]
+impl<T> Then<T> for () {
+    fn end(self, _: T) {}
+}
+
+/// A future in the buffer, and what comes after it; that is written once it is needed.
+#[repr(C)]
+struct Running<F, W> {
+    future: F,
+    then: W,
+}
+
+pub(crate) struct FutureBuffer {
+    memory: Option<NonNull<u8>>,
+    size: u32,
+    align: u32,
+    /// What is in the memory, if a future is.
+    running: Option<&'static Vtable>,
+}
+
 struct Vtable {
-    poll: unsafe fn(NonNull<u8>, &mut Context<'_>, &mut Option<Vtable>) -> Poll<()>,
+    poll: unsafe fn(NonNull<u8>, &mut Context<'_>, &mut Option<&'static Vtable>) -> Poll<()>,
     drop: unsafe fn(NonNull<u8>),
 }
 
 /// Polls, and drops what has ended at once. `running` is cleared in between: a future whose poll panics is
 /// still there, one whose drop panics is not.
-unsafe fn poll_as<F: Future<Output = ()>>(
+unsafe fn poll_as<F: Future, W: Then<F::Output>>(
     memory: NonNull<u8>,
     cx: &mut Context<'_>,
-    running: &mut Option<Vtable>,
+    running: &mut Option<&'static Vtable>,
 ) -> Poll<()> {
-    // SAFETY: the caller vouches that an `F` is there; it is never moved until dropped in place.
-    let future = unsafe { Pin::new_unchecked(memory.cast::<F>().as_mut()) };
+    let memory = memory.cast::<Running<F, W>>().as_ptr();
+    // SAFETY: the caller vouches that a `Running` is there; it is never moved until dropped in place.
+    let future = unsafe { Pin::new_unchecked(&mut (*memory).future) };
+    let unwinding = Unwinding::<F, W> { memory, running };
     let polled = future.poll(cx);
-    if polled.is_ready() {
-        *running = None;
-        // SAFETY: it has ended, and is marked gone.
-        unsafe { memory.cast::<F>().as_ptr().drop_in_place() };
-    }
-    polled
+    let running = unwinding.forget();
+    let Poll::Ready(output) = polled else {
+        return Poll::Pending;
+    };
+    *running = None;
+    // SAFETY: it has ended and is marked gone, so both parts are taken out once.
+    let then = unsafe { (&raw mut (*memory).then).read() };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*memory).future).drop_in_place() };
+    then.end(output);
+    Poll::Ready(())
 }
 
-unsafe fn drop_as<F>(memory: NonNull<u8>) {
-    // SAFETY: the caller vouches that an `F` is there and won't be used again.
-    unsafe { memory.cast::<F>().as_ptr().drop_in_place() };
+/// A poll that panics takes with it what would have come after: who waits for it learns of the panic. The
+/// future stays; its drop may panic, too, which must not happen now.
+struct Unwinding<'a, F: Future, W: Then<F::Output>> {
+    memory: *mut Running<F, W>,
+    running: &'a mut Option<&'static Vtable>,
+}
+
+impl<'a, F: Future, W: Then<F::Output>> Unwinding<'a, F, W> {
+    fn forget(self) -> &'a mut Option<&'static Vtable> {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: it is moved out of something that is never dropped.
+        unsafe { std::ptr::read(&raw const this.running) }
+    }
+}
+
+impl<F: Future, W: Then<F::Output>> Drop for Unwinding<'_, F, W> {
+    fn drop(&mut self) {
+        // The future is the first field of both, so from now on it alone is there.
+        *self.running = Some(TableOf::<F, ()>::ALONE);
+        // SAFETY: it is there, and was just marked gone.
+        drop(unsafe { (&raw mut (*self.memory).then).read() });
+    }
+}
+
+unsafe fn drop_as<F, W>(memory: NonNull<u8>) {
+    // SAFETY: the caller vouches that a `Running` is there and won't be used again.
+    unsafe { memory.cast::<Running<F, W>>().as_ptr().drop_in_place() };
+}
+
+struct TableOf<F, W>(F, W);
+
+impl<F: Future, W: Then<F::Output>> TableOf<F, W> {
+    const TABLE: &'static Vtable = &Vtable {
+        poll: poll_as::<F, W>,
+        drop: drop_as::<F, W>,
+    };
+}
+
+impl<F: Future> TableOf<F, ()> {
+    /// For a future after a panic: it is only dropped.
+    const ALONE: &'static Vtable = &Vtable {
+        poll: |_, _, _| Poll::Ready(()),
+        drop: drop_as::<F, ()>,
+    };
+}
+
+/// Drops a future in place, also when its poll panics.
+struct InPlace<F>(*mut F);
+
+impl<F> Drop for InPlace<F> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: made for a future that is there, and forgotten if it stays.
+        unsafe { self.0.drop_in_place() };
+    }
 }
 
 impl FutureBuffer {
     pub(crate) const fn new() -> Self {
         FutureBuffer {
             memory: None,
+            size: 0,
+            align: 0,
             running: None,
         }
     }
@@ -66,29 +145,56 @@ impl FutureBuffer {
         self.running.is_some()
     }
 
-    /// Puts a future in. One that was there is dropped first.
+    /// Whether it is worth keeping for the next.
+    #[inline]
+    pub(crate) fn is_kept(&self) -> bool {
+        self.running.is_none() && self.memory.is_some() && self.size as usize <= KEPT
+    }
+
+    /// Puts a future in and polls it once. If it has ended, nothing is left of it and its output is the
+    /// answer. Else it stays to be polled by [`poll`](FutureBuffer::poll), and `then` says what will be
+    /// done with its output. A future that was there before is dropped first.
     ///
     /// # Safety
     /// What the future borrows must outlive its stay: the caller ends it (by polling it to its end, or by
     /// [`clear`](FutureBuffer::clear)) before anything it borrows goes.
     #[inline]
-    pub(crate) unsafe fn put<F: Future<Output = ()>>(&mut self, future: F) {
-        self.clear();
-        let layout = Layout::new::<F>();
+    pub(crate) unsafe fn run<F: Future, W: Then<F::Output>>(
+        &mut self,
+        future: F,
+        cx: &mut Context<'_>,
+        then: impl FnOnce() -> W,
+    ) -> Poll<F::Output> {
+        if self.running.is_some() {
+            self.clear();
+        }
+        let layout = const { Layout::new::<Running<F, W>>() };
         let memory = match self.memory {
-            Some((memory, held))
-                if held.size() >= layout.size() && held.align() >= layout.align() =>
+            Some(memory)
+                if self.size as usize >= layout.size() && self.align as usize >= layout.align() =>
             {
                 memory
             }
             _ => self.grow(layout),
         };
-        // SAFETY: the memory is large enough and aligned for an `F`, and holds nothing.
-        unsafe { memory.cast::<F>().as_ptr().write(future) };
-        self.running = Some(Vtable {
-            poll: poll_as::<F>,
-            drop: drop_as::<F>,
-        });
+        let running = memory.cast::<Running<F, W>>().as_ptr();
+        // SAFETY: the memory is large enough and aligned for a `Running`, and holds nothing.
+        let place = unsafe {
+            let place = &raw mut (*running).future;
+            place.write(future);
+            place
+        };
+        let in_place = InPlace(place);
+        // SAFETY: it was just written, and is not moved before it is dropped in place.
+        let polled = unsafe { Pin::new_unchecked(&mut *place) }.poll(cx);
+        if polled.is_pending() {
+            let then = then();
+            std::mem::forget(in_place);
+            // SAFETY: there is room for it, and nothing in it.
+            unsafe { (&raw mut (*running).then).write(then) };
+            self.running = Some(TableOf::<F, W>::TABLE);
+        }
+        polled
     }
 
     #[cold]
@@ -99,39 +205,38 @@ impl FutureBuffer {
         // SAFETY: the layout isn't empty.
         let memory = unsafe { alloc(layout) };
         let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
-        self.memory = Some((memory, layout));
+        let (Ok(size), Ok(align)) = (
+            u32::try_from(layout.size()),
+            u32::try_from(layout.align()),
+        ) else {
+            unreachable!("bug: a future of {layout:?}")
+        };
+        (self.memory, self.size, self.align) = (Some(memory), size, align);
         memory
     }
 
     /// Polls the future that is in; `Ready` if there is none. One that ends is dropped at once.
-    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(running), Some((memory, layout))) = (self.running, self.memory) else {
+        let (Some(running), Some(memory)) = (self.running, self.memory) else {
             return Poll::Ready(());
         };
-        // SAFETY: `running` describes what `put` wrote into this memory and nobody has dropped.
-        let polled = unsafe { (running.poll)(memory, cx, &mut self.running) };
-        if polled.is_ready() && layout.size() > KEPT {
-            self.release();
-        }
-        polled
+        // SAFETY: `running` describes what `run` left in this memory and nobody has dropped.
+        unsafe { (running.poll)(memory, cx, &mut self.running) }
     }
 
     /// Drops the future that is in, if any.
-    #[inline]
     pub(crate) fn clear(&mut self) {
         // Taken out first: if its drop panics it must not be dropped again.
-        if let (Some(running), Some((memory, layout))) = (self.running.take(), self.memory) {
+        if let (Some(running), Some(memory)) = (self.running.take(), self.memory) {
             // SAFETY: as in `poll`, and it is marked gone.
             unsafe { (running.drop)(memory) };
-            if layout.size() > KEPT {
-                self.release();
-            }
         }
     }
 
     fn release(&mut self) {
-        if let Some((memory, layout)) = self.memory.take() {
+        if let Some(memory) = self.memory.take()
+            && let Ok(layout) = Layout::from_size_align(self.size as usize, self.align as usize)
+        {
             // SAFETY: it was allocated with this layout, and no future is in it: callers cleared it.
             unsafe { dealloc(memory.as_ptr(), layout) };
         }
@@ -139,18 +244,20 @@ impl FutureBuffer {
 }
 
 impl Drop for FutureBuffer {
+    #[inline]
     fn drop(&mut self) {
-        self.clear();
-        self.release();
+        if self.memory.is_some() {
+            self.clear();
+            self.release();
+        }
     }
 }
 
 impl fmt::Debug for FutureBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = self.memory.map(|(_, layout)| layout.size());
         f.debug_struct("FutureBuffer")
             .field("running", &self.is_running())
-            .field("size", &size)
+            .field("size", &self.size)
             .finish()
     }
 }
@@ -158,9 +265,19 @@ impl fmt::Debug for FutureBuffer {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::Waker;
 
     use super::*;
+
+    /// Keeps what it is given.
+    struct Keep(Arc<AtomicU32>);
+
+    impl Then<u32> for Keep {
+        fn end(self, output: u32) {
+            self.0.store(output, Ordering::SeqCst);
+        }
+    }
 
     fn poll(buffer: &mut FutureBuffer) -> bool {
         buffer
@@ -168,9 +285,10 @@ mod tests {
             .is_ready()
     }
 
-    fn put(buffer: &mut FutureBuffer, future: impl Future<Output = ()> + 'static) {
+    fn run(buffer: &mut FutureBuffer, future: impl Future<Output = ()> + 'static) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
         // SAFETY: a `'static` future borrows nothing.
-        unsafe { buffer.put(future) };
+        unsafe { buffer.run(future, cx, || ()).is_ready() }
     }
 
     #[test]
@@ -180,24 +298,46 @@ mod tests {
         let count = Arc::new(());
         let mut buffer = FutureBuffer::new();
         let (a, b, c) = (Arc::clone(&count), Arc::clone(&count), Arc::clone(&count));
-        put(&mut buffer, async move { drop(a) });
-        assert!(poll(&mut buffer));
+        assert!(run(&mut buffer, async move { drop(a) }));
         let wide = Wide([1; 128]);
-        put(&mut buffer, async move {
+        assert!(run(&mut buffer, async move {
             std::future::ready(()).await;
             assert_eq!(std::ptr::from_ref(&wide).addr() % 128, 0);
             drop((b, wide.0));
-        });
-        assert!(poll(&mut buffer));
-        let large = [3_u8; 4_000];
-        put(&mut buffer, async move {
+        }));
+        assert!(buffer.is_kept());
+        let large = [3_u8; 5_000];
+        assert!(!run(&mut buffer, async move {
             crate::executor::yield_now().await;
-            assert_eq!(large[3_999], 3);
+            assert_eq!(large[4_999], 3);
             drop(c);
-        });
-        assert!(!poll(&mut buffer));
+        }));
+        assert!(buffer.is_running());
         assert!(poll(&mut buffer));
+        assert!(!buffer.is_kept(), "it is larger than what is kept");
         assert_eq!(Arc::strong_count(&count), 1);
+    }
+
+    #[test]
+    fn the_output_goes_to_who_waits_for_it() {
+        let seen = Arc::new(AtomicU32::new(0));
+        let mut buffer = FutureBuffer::new();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let late = async {
+            crate::executor::yield_now().await;
+            7
+        };
+        // SAFETY: neither future borrows anything.
+        let (first, second) = unsafe {
+            let first = buffer.run(async { 5 }, cx, || Keep(Arc::clone(&seen)));
+            (first, buffer.run(late, cx, || Keep(Arc::clone(&seen))))
+        };
+        assert_eq!(first, Poll::Ready(5));
+        assert!(second.is_pending());
+        assert_eq!(seen.load(Ordering::SeqCst), 0);
+        assert!(poll(&mut buffer));
+        assert_eq!(seen.load(Ordering::SeqCst), 7);
+        assert_eq!(Arc::strong_count(&seen), 1);
     }
 
     #[test]
@@ -206,14 +346,31 @@ mod tests {
         let mut buffer = FutureBuffer::new();
         for _ in 0..3 {
             let held = Arc::clone(&count);
-            put(&mut buffer, async move {
+            let ready = run(&mut buffer, async move {
                 std::future::pending::<()>().await;
                 drop(held);
             });
-            assert!(!poll(&mut buffer));
+            assert!(!ready);
             assert_eq!(Arc::strong_count(&count), 2);
         }
         drop(buffer);
         assert_eq!(Arc::strong_count(&count), 1);
+    }
+
+    #[test]
+    fn a_panic_in_the_first_poll_drops_the_future_once() {
+        let count = Arc::new(());
+        let mut buffer = FutureBuffer::new();
+        let held = Arc::clone(&count);
+        let panics = std::panic::AssertUnwindSafe(|| {
+            run(&mut buffer, async move {
+                let _held = held;
+                panic!("at once");
+            })
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        assert_eq!(Arc::strong_count(&count), 1);
+        assert!(!buffer.is_running());
+        assert!(run(&mut buffer, async {}));
     }
 }

@@ -68,8 +68,8 @@ pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
-pub use responder::{Outcome, ReplySink, Responder};
-pub use route::{Refused, Route};
+pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
+pub use route::{Asked, Refused, Route};
 pub use send::{
     Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,
 };

@@ -11,14 +11,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, current_arbiter};
 
 // The models of `core/loom` take this file from elsewhere.
 #[cfg_attr(loom, path = "mailbox/records.rs")]
@@ -62,6 +63,11 @@ const KILL: u8 = 2;
 const DRAIN: u8 = 4;
 const CLOSED: u8 = 8;
 const FAIL: u8 = 16;
+/// Not signals, but what a hand-off must not overtake either: messages in the inbox, senders in line.
+const QUEUED: u8 = 32;
+const LINED_UP: u8 = 64;
+/// What makes the loop do something else than take the next message.
+const ACT: u8 = STOP | KILL | FAIL;
 
 /// What the loop finds when it looks for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,26 +111,38 @@ pub(crate) enum Dropped<K: Kind, R> {
 pub struct MailboxState {
     /// Messages waiting now.
     pub len: usize,
-    /// The bound.
+    /// The bound; `usize::MAX` if there is none.
     pub capacity: usize,
     /// The most that ever waited at once.
     pub high_water: usize,
     /// Senders waiting for room now.
     pub waiting_senders: usize,
+    /// The time that senders spent waiting for room, all of them together; of those that wait no longer.
+    pub blocked: Duration,
+}
+
+impl MailboxState {
+    /// Whether there is no bound.
+    #[must_use]
+    pub fn is_unbounded(&self) -> bool {
+        self.capacity == usize::MAX
+    }
 }
 
 pub(crate) struct Mailbox<K: Kind> {
     inner: SpinLock<Inner<K>>,
     /// The control lane, readable without the lock; changed under it.
     signals: AtomicU8,
-    /// Whether the inbox is empty and nobody waits; a hint that is exact for what this thread did.
-    quiet: AtomicBool,
+    /// The arbiter whose loop empties it.
+    home: u32,
     /// What the loop has not yet handled of its batch: all of it in the upper half, what counts against
     /// the bound in the lower. Written by the loop alone.
     batch_left: AtomicU64,
     /// 0 if no sender waits; else one more than what may be left of the batch for waiting senders to be let
     /// in. Changed under the lock.
     waiting: AtomicU32,
+    /// Nanoseconds that senders spent in line.
+    blocked: AtomicU64,
 }
 
 struct Inner<K: Kind> {
@@ -138,16 +156,28 @@ struct Inner<K: Kind> {
     /// Room handed to waiters that have not used it yet.
     granted: u32,
     high_water: u32,
+    /// The first message since the inbox was taken came from another thread: the loop leaves it memory,
+    /// which that thread would else have to allocate again and again.
+    fed_from_afar: bool,
     overflow: Overflow,
     /// The actor is in its run queue, or running.
     scheduled: bool,
     /// A message alone is no reason to run: a handler waits for something, or there is no incarnation.
     awaiting: bool,
-    waiters: VecDeque<Arc<Waiter>>,
+    /// Made with the first that waits.
+    line: Option<Box<VecDeque<Arc<Waiter>>>>,
+}
+
+impl<K: Kind> Inner<K> {
+    #[inline]
+    fn anybody_waits(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| !line.is_empty())
+    }
 }
 
 impl<K: Kind> Mailbox<K> {
-    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+    /// A mailbox of that many messages (`usize::MAX`: without bound), for the loop of an arbiter.
+    pub(crate) fn new(home: u32, capacity: usize, overflow: Overflow) -> Self {
         Mailbox {
             inner: SpinLock::new(Inner {
                 inbox: Records::new(),
@@ -156,16 +186,26 @@ impl<K: Kind> Mailbox<K> {
                 free: 0,
                 granted: 0,
                 high_water: 0,
+                fed_from_afar: false,
                 overflow,
                 scheduled: false,
                 awaiting: true,
-                waiters: VecDeque::new(),
+                line: None,
             }),
             signals: AtomicU8::new(0),
-            quiet: AtomicBool::new(true),
+            home,
             batch_left: AtomicU64::new(0),
             waiting: AtomicU32::new(0),
+            blocked: AtomicU64::new(0),
         }
+    }
+
+    /// Sets and takes away bits of the control lane. Under the lock, so that no other change is lost.
+    #[inline]
+    fn mark(&self, set: u8, clear: u8) {
+        let before = self.signals.load(Ordering::Relaxed);
+        self.signals
+            .store((before & !clear) | set, Ordering::Release);
     }
 
     fn is_shut(&self) -> bool {
@@ -173,29 +213,35 @@ impl<K: Kind> Mailbox<K> {
     }
 
     /// How much room is free. Under the lock.
-    fn room(&self, inner: &Inner<K>) -> usize {
-        let inbox = inner.inbox.counted() + inner.granted as usize;
-        let capacity = inner.capacity as usize;
+    fn room(&self, inner: &Inner<K>) -> u32 {
+        let inbox = inner.inbox.counted().saturating_add(inner.granted);
+        let capacity = inner.capacity;
         // The batch as it was taken is an upper bound; what is left of it is looked at only when that
         // matters, so that a sender doesn't touch the line that the loop writes for each message.
-        match capacity.checked_sub(inbox + inner.batch as usize) {
+        match capacity.checked_sub(inbox.saturating_add(inner.batch)) {
             Some(room) if room > 0 => room,
-            _ => capacity.saturating_sub(inbox + counted(self.batch_left.load(Ordering::Acquire))),
+            _ => {
+                let left = counted(self.batch_left.load(Ordering::Acquire));
+                capacity.saturating_sub(inbox.saturating_add(left))
+            }
         }
     }
 
     /// Puts a record in. Under the lock. Answers whether the actor must be scheduled.
     #[inline]
     fn put<R: Record<K>>(&self, inner: &mut Inner<K>, record: R, counted: bool) -> bool {
+        if inner.inbox.is_empty() {
+            inner.fed_from_afar = current_arbiter() != self.home;
+            self.mark(QUEUED, 0);
+        }
         inner.inbox.push(record, counted);
         if counted {
             inner.free = inner.free.saturating_sub(1);
         }
-        let len = inner.inbox.len();
-        if len == 1 {
-            self.quiet.store(false, Ordering::Relaxed);
+        let len = inner.inbox.len().saturating_add(inner.batch);
+        if len > inner.high_water {
+            inner.high_water = len;
         }
-        inner.high_water = inner.high_water.max(len_u32(len) + inner.batch);
         !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true)
     }
 
@@ -212,8 +258,8 @@ impl<K: Kind> Mailbox<K> {
 
     /// Counts anew how many records can be put in without further thought.
     fn recount(&self, inner: &mut Inner<K>) {
-        let shut = self.is_shut() || !inner.waiters.is_empty();
-        inner.free = if shut { 0 } else { len_u32(self.room(inner)) };
+        let shut = self.is_shut() || inner.anybody_waits();
+        inner.free = if shut { 0 } else { self.room(inner) };
     }
 
     /// Puts a record in, or says why not. Never waits.
@@ -224,7 +270,7 @@ impl<K: Kind> Mailbox<K> {
         }
         let mut dropped = Dropped::None;
         // Nobody overtakes those who wait for room.
-        if self.room(&inner) == 0 || !inner.waiters.is_empty() {
+        if self.room(&inner) == 0 || inner.anybody_waits() {
             match inner.overflow {
                 Overflow::Wait => return Err(Rejected::MustWait(record)),
                 Overflow::Fail => return Err(Rejected::Full(record)),
@@ -277,7 +323,7 @@ impl<K: Kind> Mailbox<K> {
         if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
             return false;
         }
-        self.signals.fetch_or(bit, Ordering::Release);
+        self.mark(bit, 0);
         !std::mem::replace(&mut inner.scheduled, true)
     }
 
@@ -285,12 +331,12 @@ impl<K: Kind> Mailbox<K> {
     /// scheduled.
     pub(crate) fn drain(&self) -> bool {
         let mut inner = self.inner.lock();
-        self.signals.fetch_or(DRAIN, Ordering::Release);
+        self.mark(DRAIN, 0);
         inner.free = 0;
-        let waiters = self.take_waiters(&mut inner);
+        let line = self.take_line(&mut inner);
         let schedule = !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true);
         drop(inner);
-        refuse(waiters);
+        refuse(line);
         schedule
     }
 
@@ -308,31 +354,28 @@ impl<K: Kind> Mailbox<K> {
     #[inline]
     pub(crate) fn signal(&self) -> Option<Control> {
         let signals = self.signals.load(Ordering::Acquire);
-        if signals & KILL != 0 {
+        if signals & ACT == 0 {
+            None
+        } else if signals & KILL != 0 {
             Some(Control::Kill)
         } else if signals & FAIL != 0 {
             Some(Control::Fail)
-        } else if signals & STOP != 0 {
-            Some(Control::Stop)
         } else {
-            None
+            Some(Control::Stop)
         }
     }
 
     /// Takes back the signals that were meant for the incarnation before.
     pub(crate) fn clear_signals(&self) {
         let _inner = self.inner.lock();
-        self.signals
-            .fetch_and(!(STOP | KILL | FAIL), Ordering::AcqRel);
+        self.mark(0, ACT);
     }
 
     /// Whether nothing waits and nothing is signalled: the actor, if it is idle, could handle a message of
     /// this thread at once without overtaking any.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
-        self.quiet.load(Ordering::Acquire)
-            && self.signals.load(Ordering::Acquire) == 0
-            && self.waiting.load(Ordering::Acquire) == 0
+        self.signals.load(Ordering::Acquire) == 0
     }
 
     /// Swaps the inbox against the loop's batch, which must be empty; or, if nothing has come, lets the
@@ -343,7 +386,7 @@ impl<K: Kind> Mailbox<K> {
         let mut inner = self.inner.lock();
         let took = if inner.inbox.is_empty() {
             let signals = self.signals.load(Ordering::Relaxed);
-            if signals & (STOP | KILL | FAIL) != 0 {
+            if signals & ACT != 0 {
                 return Took::Signal;
             }
             if signals & DRAIN != 0 {
@@ -351,19 +394,27 @@ impl<K: Kind> Mailbox<K> {
             }
             inner.scheduled = false;
             inner.awaiting = false;
+            if !inner.fed_from_afar {
+                batch.give_block();
+            }
             Took::Nothing
         } else if inner.overflow == Overflow::DropOldest {
             // One at a time: what is in the batch can't be evicted any more.
             inner.inbox.move_first_to(batch);
             Took::Batch
         } else {
+            if !inner.fed_from_afar {
+                batch.give_block();
+            }
             std::mem::swap(&mut inner.inbox, batch);
             Took::Batch
         };
-        inner.batch = len_u32(batch.counted());
+        inner.batch = batch.counted();
         self.batch_left.store(left(batch), Ordering::Release);
-        self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
-        if inner.waiters.is_empty() {
+        if inner.inbox.is_empty() {
+            self.mark(0, QUEUED);
+        }
+        if !inner.anybody_waits() {
             self.recount(&mut inner);
             return took;
         }
@@ -378,7 +429,7 @@ impl<K: Kind> Mailbox<K> {
     pub(crate) fn handled(&self, batch: &Records<K>) {
         self.batch_left.store(left(batch), Ordering::Release);
         let waiting = self.waiting.load(Ordering::Relaxed);
-        if waiting != 0 && batch.counted() < waiting as usize {
+        if waiting != 0 && batch.counted() < waiting {
             self.let_in(true);
         }
     }
@@ -430,7 +481,9 @@ impl<K: Kind> Mailbox<K> {
         std::mem::swap(&mut inner.inbox, batch);
         inner.batch = 0;
         self.batch_left.store(0, Ordering::Release);
-        self.quiet.store(inner.inbox.is_empty(), Ordering::Relaxed);
+        if !inner.inbox.is_empty() {
+            self.mark(QUEUED, 0);
+        }
         self.recount(&mut inner);
     }
 
@@ -447,9 +500,9 @@ impl<K: Kind> Mailbox<K> {
         self.signals.store(CLOSED, Ordering::Release);
         inner.free = 0;
         let rest = std::mem::take(&mut inner.inbox);
-        let waiters = self.take_waiters(&mut inner);
+        let line = self.take_line(&mut inner);
         drop(inner);
-        refuse(waiters);
+        refuse(line);
         rest
     }
 
@@ -460,23 +513,34 @@ impl<K: Kind> Mailbox<K> {
     pub(crate) fn state(&self) -> MailboxState {
         let inner = self.inner.lock();
         MailboxState {
-            len: inner.inbox.len() + all(self.batch_left.load(Ordering::Acquire)),
-            capacity: inner.capacity as usize,
+            len: (inner.inbox.len() as usize) + all(self.batch_left.load(Ordering::Acquire)),
+            capacity: match inner.capacity {
+                u32::MAX => usize::MAX,
+                capacity => capacity as usize,
+            },
             high_water: inner.high_water as usize,
-            waiting_senders: inner.waiters.len() + inner.granted as usize,
+            waiting_senders: inner.line.as_ref().map_or(0, |line| line.len())
+                + inner.granted as usize,
+            blocked: Duration::from_nanos(self.blocked.load(Ordering::Relaxed)),
         }
+    }
+
+    /// Adds to the time that senders spent waiting for room.
+    pub(crate) fn count_blocked(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.blocked.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// Hands free room to the senders that waited longest. Under the lock; wake them outside it.
     fn grant(&self, inner: &mut Inner<K>, half: bool) -> Vec<Waker> {
         let mut wake = Vec::new();
-        if !inner.waiters.is_empty() {
+        if inner.anybody_waits() {
             let mut room = self.room(inner);
-            if half && room < (inner.capacity as usize).div_ceil(2) {
+            if half && room < inner.capacity.div_ceil(2) {
                 room = 0;
             }
             while room > 0 {
-                let Some(waiter) = inner.waiters.pop_front() else {
+                let Some(waiter) = inner.line.as_mut().and_then(|line| line.pop_front()) else {
                     break;
                 };
                 inner.granted += 1;
@@ -484,25 +548,28 @@ impl<K: Kind> Mailbox<K> {
                 wake.extend(waiter.settle(GRANTED));
             }
         }
-        self.note_waiters(inner);
+        self.note_line(inner);
         self.recount(inner);
         wake
     }
 
     /// Tells the loop from when on senders can be let in.
-    fn note_waiters(&self, inner: &Inner<K>) {
-        let at = if inner.waiters.is_empty() {
-            0
+    fn note_line(&self, inner: &Inner<K>) {
+        if inner.anybody_waits() {
+            let taken = inner.inbox.counted() + inner.granted;
+            let at = 1 + (inner.capacity / 2).saturating_sub(taken);
+            self.waiting.store(at, Ordering::Release);
+            self.mark(LINED_UP, 0);
         } else {
-            let taken = inner.inbox.counted() + inner.granted as usize;
-            1 + len_u32((inner.capacity as usize / 2).saturating_sub(taken))
-        };
-        self.waiting.store(at, Ordering::Release);
+            self.waiting.store(0, Ordering::Release);
+            self.mark(0, LINED_UP);
+        }
     }
 
-    fn take_waiters(&self, inner: &mut Inner<K>) -> VecDeque<Arc<Waiter>> {
-        self.waiting.store(0, Ordering::Release);
-        std::mem::take(&mut inner.waiters)
+    fn take_line(&self, inner: &mut Inner<K>) -> VecDeque<Arc<Waiter>> {
+        let line = inner.line.take();
+        self.note_line(inner);
+        line.map(|line| *line).unwrap_or_default()
     }
 }
 
@@ -517,16 +584,12 @@ impl<K: Kind> fmt::Debug for Mailbox<K> {
 /// What is left of a batch, as one number.
 #[inline]
 fn left<K: Kind>(batch: &Records<K>) -> u64 {
-    (batch.len() as u64) << 32 | batch.counted() as u64
-}
-
-fn len_u32(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
+    u64::from(batch.len()) << 32 | u64::from(batch.counted())
 }
 
 #[inline]
-fn counted(left: u64) -> usize {
-    usize::try_from(left & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+fn counted(left: u64) -> u32 {
+    u32::try_from(left & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 #[inline]
@@ -534,8 +597,8 @@ fn all(left: u64) -> usize {
     usize::try_from(left >> 32).unwrap_or(usize::MAX)
 }
 
-fn refuse(waiters: VecDeque<Arc<Waiter>>) {
-    for waiter in waiters {
+fn refuse(line: VecDeque<Arc<Waiter>>) {
+    for waiter in line {
         waiter.settle(REFUSED).into_iter().for_each(Waker::wake);
     }
 }
@@ -584,8 +647,10 @@ impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
                 wake = self.mailbox.grant(&mut inner, false);
             }
             _ => {
-                inner.waiters.retain(|other| !Arc::ptr_eq(other, &waiter));
-                self.mailbox.note_waiters(&inner);
+                if let Some(line) = &mut inner.line {
+                    line.retain(|other| !Arc::ptr_eq(other, &waiter));
+                }
+                self.mailbox.note_line(&inner);
                 self.mailbox.recount(&mut inner);
             }
         }
@@ -619,13 +684,14 @@ impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
                     return Poll::Pending;
                 }
             }
-        } else if !mailbox.is_shut() && (mailbox.room(&inner) == 0 || !inner.waiters.is_empty()) {
+        } else if !mailbox.is_shut() && (mailbox.room(&inner) == 0 || inner.anybody_waits()) {
             let waiter = Arc::new(Waiter {
                 state: AtomicU8::new(WAITING),
                 waker: Mutex::new(Some(cx.waker().clone())),
             });
-            inner.waiters.push_back(Arc::clone(&waiter));
-            mailbox.note_waiters(&inner);
+            let line = inner.line.get_or_insert_default();
+            line.push_back(Arc::clone(&waiter));
+            mailbox.note_line(&inner);
             inner.free = 0;
             this.waiter = Some(waiter);
             return Poll::Pending;

@@ -10,7 +10,7 @@ use crate::boundary::Verdict;
 use crate::counters::{Counters, DropReason};
 use crate::driver::{self, Arbiter, Parcel};
 use crate::error::{Failure, FailureKind};
-use crate::sync::{Half, SpinLock};
+use crate::sync::Half;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -43,6 +43,7 @@ pub trait ReplySink<R>: Send {
 /// `NotExecuted` if the handler never began.
 pub struct Responder<R> {
     way: Way<R>,
+    /// How far the request has come, for a sink; an asker of this process looks into the slot.
     reached: Verdict,
 }
 
@@ -50,7 +51,7 @@ pub struct Responder<R> {
 enum Way<R> {
     Nowhere,
     /// To an asker in this process.
-    Slot(Half<SpinLock<State<R>>>),
+    Slot(Answerer<R>),
     Sink(Box<dyn ReplySink<R>>),
 }
 
@@ -77,25 +78,17 @@ impl<R: Send + 'static> Responder<R> {
     /// A responder and the slot where its one outcome appears.
     #[inline]
     pub(crate) fn slot() -> (Self, ReplySlot<R>) {
-        let (answerer, asker) = Half::pair(SpinLock::new(State {
-            reached: Verdict::NotExecuted,
-            outcome: None,
-            asker: None,
-            on_withdraw: None,
-            late: None,
-            ended: false,
-        }));
-        let responder = Responder {
+        let (answerer, slot) = Answerer::slot();
+        (Responder::over(answerer), slot)
+    }
+
+    /// A responder that answers an asker of this process.
+    #[inline]
+    pub(crate) fn over(answerer: Answerer<R>) -> Self {
+        Responder {
             way: Way::Slot(answerer),
             reached: Verdict::NotExecuted,
-        };
-        (
-            responder,
-            ReplySlot {
-                shared: asker,
-                taken: false,
-            },
-        )
+        }
     }
 
     /// Whether somebody waits for an answer (a tell has nobody).
@@ -111,11 +104,7 @@ impl<R: Send + 'static> Responder<R> {
         self.reached = verdict;
         match &mut self.way {
             Way::Nowhere => true,
-            Way::Slot(slot) => {
-                let mut state = slot.lock();
-                state.reached = verdict;
-                !state.ended
-            }
+            Way::Slot(answerer) => answerer.progress(verdict),
             Way::Sink(sink) => sink.progress(verdict),
         }
     }
@@ -124,20 +113,7 @@ impl<R: Send + 'static> Responder<R> {
     pub fn on_withdraw(&mut self, withdraw: impl FnOnce() + Send + 'static) {
         match &mut self.way {
             Way::Nowhere => {}
-            Way::Slot(slot) => {
-                let mut hook: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(withdraw));
-                let mut state = slot.lock();
-                let gone = state.ended;
-                if !gone {
-                    std::mem::swap(&mut state.on_withdraw, &mut hook);
-                }
-                drop(state);
-                // Code of others runs outside the lock: the hook, if the asker has gone already, or the
-                // drop of one that was replaced.
-                if let (true, Some(hook)) = (gone, hook) {
-                    hook();
-                }
-            }
+            Way::Slot(answerer) => answerer.on_withdraw(Box::new(withdraw)),
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
         }
     }
@@ -159,13 +135,10 @@ impl<R: Send + 'static> Responder<R> {
     pub fn into_sink(mut self) -> Option<Box<dyn ReplySink<R>>> {
         match std::mem::replace(&mut self.way, Way::Nowhere) {
             Way::Nowhere => None,
-            Way::Slot(slot) => {
-                let way = Way::Slot(slot);
-                Some(Box::new(Responder {
-                    way,
-                    reached: self.reached,
-                }))
-            }
+            way @ Way::Slot(_) => Some(Box::new(Responder {
+                way,
+                reached: self.reached,
+            })),
             Way::Sink(sink) => Some(sink),
         }
     }
@@ -190,33 +163,35 @@ impl<R> Responder<R> {
     fn end(&mut self, outcome: Outcome<R>) {
         match std::mem::replace(&mut self.way, Way::Nowhere) {
             Way::Nowhere => {}
-            Way::Slot(slot) => finish(&slot, outcome),
+            Way::Slot(answerer) => answerer.finish(outcome),
             Way::Sink(sink) => sink.finish(outcome),
         }
-    }
-
-    #[cold]
-    fn end_unanswered(&mut self) {
-        let kind = if self.reached != Verdict::Executed {
-            FailureKind::Stopped
-        } else if crate::current::is_killing() {
-            FailureKind::Killed
-        } else if std::thread::panicking() {
-            FailureKind::Panicked
-        } else {
-            FailureKind::NoAnswer
-        };
-        self.end(Err(Failure::new(kind, self.reached)));
     }
 }
 
 impl<R> Drop for Responder<R> {
     #[inline]
     fn drop(&mut self) {
-        if !matches!(self.way, Way::Nowhere) {
-            self.end_unanswered();
+        // An asker of this process is told by the drop of its answerer.
+        if let Way::Sink(_) = self.way {
+            self.end(Err(unanswered(self.reached)));
         }
     }
+}
+
+/// What the asker of a request is told that nobody answered.
+#[cold]
+fn unanswered(reached: Verdict) -> Failure {
+    let kind = if reached != Verdict::Executed {
+        FailureKind::Stopped
+    } else if crate::current::is_killing() {
+        FailureKind::Killed
+    } else if std::thread::panicking() {
+        FailureKind::Panicked
+    } else {
+        FailureKind::NoAnswer
+    };
+    Failure::new(kind, reached)
 }
 
 impl<R> fmt::Debug for Responder<R> {
@@ -227,6 +202,7 @@ impl<R> fmt::Debug for Responder<R> {
     }
 }
 
+/// What asker and answerer share. The outcome is in it if, and only if, the answerer has gone.
 struct State<R> {
     reached: Verdict,
     outcome: Option<Outcome<R>>,
@@ -234,8 +210,6 @@ struct State<R> {
     on_withdraw: Option<Box<dyn FnOnce() + Send>>,
     /// Where a reply that comes after the withdrawal is counted.
     late: Option<Arc<Counters>>,
-    /// The asker is gone, or the outcome is here.
-    ended: bool,
 }
 
 /// Who waits, and on which arbiter: a reply from another arbiter reaches it together with all others of
@@ -246,6 +220,7 @@ struct Asker {
 }
 
 impl Asker {
+    #[inline]
     fn wake(self) {
         match self.home {
             Some(home) if !home.is_here() => {
@@ -256,47 +231,135 @@ impl Asker {
     }
 }
 
-#[inline]
-fn finish<R>(slot: &SpinLock<State<R>>, outcome: Outcome<R>) {
-    let mut state = slot.lock();
-    if state.ended {
-        // G8: it reaches nobody and is counted; an unanswered withdrawal is no reply.
-        let counters = state.late.take();
-        drop(state);
-        if let (Some(counters), Ok(_)) = (counters, &outcome) {
-            counters.count_drop(DropReason::LateReply);
-        }
-        return;
+/// The answerer's end of a slot: one pointer, as it lies in a mailbox. Dropping it answers with an error.
+pub(crate) struct Answerer<R> {
+    /// Until it has answered.
+    shared: Option<Half<State<R>>>,
+}
+
+impl<R> Answerer<R> {
+    /// An answerer and the slot where its one outcome appears.
+    #[inline]
+    pub(crate) fn slot() -> (Self, ReplySlot<R>) {
+        Answerer::slot_of(Verdict::NotExecuted)
     }
-    state.ended = true;
-    state.outcome = Some(outcome);
-    let asker = state.asker.take();
-    let hook = state.on_withdraw.take();
-    drop(state);
-    drop(hook);
-    if let Some(asker) = asker {
-        asker.wake();
+
+    /// The same for a request that has come that far.
+    #[inline]
+    pub(crate) fn slot_of(reached: Verdict) -> (Self, ReplySlot<R>) {
+        let (answerer, asker) = Half::pair(State {
+            reached,
+            outcome: None,
+            asker: None,
+            on_withdraw: None,
+            late: None,
+        });
+        (
+            Answerer {
+                shared: Some(answerer),
+            },
+            ReplySlot {
+                shared: Some(asker),
+            },
+        )
+    }
+
+    /// Marks how far the request has come. Answers whether the asker still waits.
+    #[inline]
+    pub(crate) fn progress(&self, verdict: Verdict) -> bool {
+        self.shared.as_ref().is_some_and(|shared| {
+            shared.with(|state, gone| {
+                state.reached = verdict;
+                !gone
+            })
+        })
+    }
+
+    fn on_withdraw(&self, withdraw: Box<dyn FnOnce() + Send>) {
+        let Some(shared) = &self.shared else { return };
+        let mut hook = Some(withdraw);
+        let gone = shared.with(|state, gone| {
+            if !gone {
+                std::mem::swap(&mut state.on_withdraw, &mut hook);
+            }
+            gone
+        });
+        // Code of others runs outside the lock: the hook, if the asker has gone already, or the drop of
+        // one that was replaced.
+        if let (true, Some(hook)) = (gone, hook) {
+            hook();
+        }
+    }
+
+    /// The one end.
+    #[inline]
+    pub(crate) fn finish(mut self, outcome: Outcome<R>) {
+        if let Some(shared) = self.shared.take() {
+            finish(shared, outcome);
+        }
+    }
+
+    #[cold]
+    fn give_up(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            let reached = shared.with(|state, _| state.reached);
+            finish(shared, Err(unanswered(reached)));
+        }
     }
 }
 
-/// Where the outcome of an ask appears. Dropping it withdraws the ask.
-pub(crate) struct ReplySlot<R> {
-    shared: Half<SpinLock<State<R>>>,
-    taken: bool,
+impl<R> Drop for Answerer<R> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.shared.is_some() {
+            self.give_up();
+        }
+    }
+}
+
+/// Leaves the outcome, and wakes who waits for it. What others wrote is dropped outside the lock.
+#[inline]
+fn finish<R>(shared: Half<State<R>>, outcome: Outcome<R>) {
+    let mut outcome = Some(outcome);
+    let (asker, hook, late) = shared.leave(|state, gone| {
+        if gone {
+            return (None, None, state.late.take());
+        }
+        state.outcome = outcome.take();
+        (state.asker.take(), state.on_withdraw.take(), None)
+    });
+    drop(hook);
+    if let Some(asker) = asker {
+        asker.wake();
+    } else if let (Some(late), Some(Ok(_))) = (late, &outcome) {
+        // G8: it reaches nobody and is counted; an unanswered withdrawal is no reply.
+        late.count_drop(DropReason::LateReply);
+    }
+}
+
+/// Where the one outcome of an ask appears: a future of it (G7). For those who write routes.
+///
+/// # Cancel safety
+/// Dropping it withdraws the ask: if its handler has not begun, it never will.
+pub struct ReplySlot<R> {
+    /// Until the outcome was taken, or the ask withdrawn.
+    shared: Option<Half<State<R>>>,
 }
 
 impl<R> ReplySlot<R> {
     /// The outcome, if it is here already.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Outcome<R>> {
-        let outcome = self.shared.lock().outcome.take();
-        self.taken |= outcome.is_some();
-        outcome
+        let outcome = self.shared.as_mut()?.alone(|state| state.outcome.take());
+        if outcome.is_some() {
+            self.shared = None;
+        }
+        outcome.flatten()
     }
 
     /// Whether the outcome was taken, or the ask withdrawn.
     pub(crate) fn is_over(&self) -> bool {
-        self.taken
+        self.shared.is_none()
     }
 
     /// Gives up waiting. The outcome if it is already here, else what is known about the request now:
@@ -307,22 +370,53 @@ impl<R> ReplySlot<R> {
     }
 
     fn end(&mut self, late: Option<Arc<Counters>>) -> Result<Outcome<R>, Verdict> {
-        self.taken = true;
-        let mut state = self.shared.lock();
-        if let Some(outcome) = state.outcome.take() {
-            return Ok(outcome);
-        }
-        state.ended = true;
-        state.late = late;
-        let asker = state.asker.take();
-        let reached = state.reached;
-        let hook = state.on_withdraw.take();
-        drop(state);
+        let Some(shared) = self.shared.take() else {
+            return Err(Verdict::NotSent);
+        };
+        let (end, asker, hook) = shared.leave(|state, _| {
+            if let Some(outcome) = state.outcome.take() {
+                return (Ok(outcome), None, None);
+            }
+            state.late = late;
+            (
+                Err(state.reached),
+                state.asker.take(),
+                state.on_withdraw.take(),
+            )
+        });
         drop(asker);
         if let Some(hook) = hook {
             hook();
         }
-        Err(reached)
+        end
+    }
+
+    /// Leaves word with the answerer whom to wake. Answers the outcome if it came meanwhile.
+    fn wait(&mut self, cx: &Context<'_>) -> Option<Outcome<R>> {
+        let shared = self.shared.as_ref()?;
+        let (outcome, before) = shared.with(|state, _| {
+            if let Some(outcome) = state.outcome.take() {
+                return (Some(outcome), None);
+            }
+            let same = state
+                .asker
+                .as_ref()
+                .is_some_and(|asker| asker.waker.will_wake(cx.waker()));
+            if same {
+                return (None, None);
+            }
+            let asker = Asker {
+                waker: cx.waker().clone(),
+                home: driver::batches_wakes(),
+            };
+            (None, state.asker.replace(asker))
+        });
+        // Dropping a waker can drop the task behind it, and what that holds; not under the lock.
+        drop(before);
+        if outcome.is_some() {
+            self.shared = None;
+        }
+        outcome
     }
 }
 
@@ -332,34 +426,19 @@ impl<R> Unpin for ReplySlot<R> {}
 impl<R> Future for ReplySlot<R> {
     type Output = Outcome<R>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.shared.lock();
-        if let Some(outcome) = state.outcome.take() {
-            drop(state);
-            self.taken = true;
-            return Poll::Ready(outcome);
+        match self.take().or_else(|| self.wait(cx)) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
         }
-        let same = state
-            .asker
-            .as_ref()
-            .is_some_and(|asker| asker.waker.will_wake(cx.waker()));
-        if !same {
-            let before = state.asker.replace(Asker {
-                waker: cx.waker().clone(),
-                home: driver::here(),
-            });
-            // Dropping a waker can drop the task behind it, and what that holds; not under the lock.
-            drop(state);
-            drop(before);
-        }
-        Poll::Pending
     }
 }
 
 impl<R> Drop for ReplySlot<R> {
     #[inline]
     fn drop(&mut self) {
-        if !self.taken {
+        if self.shared.is_some() {
             drop(self.end(None));
         }
     }

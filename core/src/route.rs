@@ -7,10 +7,12 @@
 use futures::future::BoxFuture;
 
 use crate::boundary::Boundary;
+use crate::clock::Instant;
 use crate::envelope::Envelope;
 use crate::error::{Failure, SendError};
 use crate::id::ActorId;
 use crate::message::Message;
+use crate::responder::{Outcome, ReplySlot};
 use crate::system::System;
 use crate::watch::Watch;
 
@@ -43,6 +45,17 @@ impl<M: Message> Refused<M> {
     }
 }
 
+/// What came of [`Route::ask_lean`].
+#[derive(Debug)]
+pub enum Asked<M: Message> {
+    /// It has ended already.
+    Ended(Outcome<M::Reply>),
+    /// It was handed over and waits for its end, until that time at most.
+    Waits(ReplySlot<M::Reply>, Instant),
+    /// It takes waiting or thinking; the message comes back.
+    NotYet(M),
+}
+
 /// Where messages of one type go.
 pub trait Route<M: Message>: Watch + Send + Sync {
     /// Who receives. Equal for all routes to one receiver.
@@ -71,6 +84,13 @@ pub trait Route<M: Message>: Watch + Send + Sync {
     #[inline]
     fn send_lean(&self, message: M) -> Result<(), M> {
         Err(message)
+    }
+
+    /// Asks with a message that has nothing beside it but the default deadline and what the request in hand
+    /// hands down, if that takes no waiting and no thinking. A shortcut like [`send_lean`](Route::send_lean).
+    #[inline]
+    fn ask_lean(&self, message: M) -> Asked<M> {
+        Asked::NotYet(message)
     }
 
     /// Waits for room, but no longer than the message's own deadline, and hands it over. Called with an
@@ -105,13 +125,18 @@ macro_rules! route_through_pointer {
                 (**self).system()
             }
 
-                        fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+            fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
                 (**self).send(envelope)
             }
 
             #[inline]
             fn send_lean(&self, message: M) -> Result<(), M> {
                 (**self).send_lean(message)
+            }
+
+            #[inline]
+            fn ask_lean(&self, message: M) -> Asked<M> {
+                (**self).ask_lean(message)
             }
 
             fn wait_for_room(

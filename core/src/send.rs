@@ -32,7 +32,7 @@ use crate::executor;
 use crate::id::RequestKey;
 use crate::message::Message;
 use crate::responder::{Outcome, ReplySlot, Responder};
-use crate::route::{Refused, Route};
+use crate::route::{Asked, Refused, Route};
 
 /// How long an ask inside a process waits unless told otherwise (G9).
 pub const DEFAULT_LOCAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ impl Limit {
             Limit::At(at) => return Some(at),
             Limit::Never => return None,
         };
-        match (own, current::inherited_deadline()) {
+        match (own, current::inherited_deadline(clock)) {
             (Some(own), Some(inherited)) => Some(own.min(inherited)),
             (own, _) => own,
         }
@@ -417,7 +417,25 @@ impl<M: Message, R: Route<M>> Unpin for Asking<'_, M, R> {}
 impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
     /// Sends, and takes the reply if it is there at once.
     #[inline]
-    fn begin(&mut self, ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
+    fn begin(&mut self, mut ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
+        if ask.limit == Limit::Default && ask.meta.is_plain() {
+            match ask.route.ask_lean(ask.message) {
+                Asked::Ended(Ok(reply)) => return Poll::Ready(Ok(reply)),
+                Asked::Ended(Err(failure)) => {
+                    return Poll::Ready(Err(SendError::new(failure, ask.kept)));
+                }
+                Asked::Waits(slot, deadline) => {
+                    self.slot = Some(slot);
+                    self.step = AskStep::WaitForReply(ask.route, Due::at(deadline), ask.kept);
+                    return Poll::Pending;
+                }
+                Asked::NotYet(message) => ask.message = message,
+            }
+        }
+        self.begin_with_care(ask)
+    }
+
+    fn begin_with_care(&mut self, ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
         let AskParts {
             route,
             message,
@@ -435,8 +453,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
                 if let Some(outcome) = slot.take() {
                     return Poll::Ready(end(outcome, kept));
                 }
-                let due = deadline.unwrap_or(Instant::FAR);
-                let due = Due::at(route.system().clock(), due);
+                let due = Due::at(deadline.unwrap_or(Instant::FAR));
                 self.step = AskStep::WaitForReply(route, due, kept);
                 self.slot = Some(slot);
                 Poll::Pending
@@ -478,8 +495,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
                     return Poll::Ready(Err(refused.into_error()));
                 }
                 Poll::Ready(Ok(())) => {
-                    let due = deadline.unwrap_or(Instant::FAR);
-                    let due = Due::at(route.system().clock(), due);
+                    let due = Due::at(deadline.unwrap_or(Instant::FAR));
                     this.step = AskStep::WaitForReply(route.clone(), due, kept.take());
                 }
             }
@@ -493,7 +509,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
         if let Poll::Ready(outcome) = Pin::new(&mut *slot).poll(cx) {
             return Poll::Ready(end(outcome, kept.take()));
         }
-        if Pin::new(due).poll(cx).is_pending() {
+        if due.poll(route.system().clock(), cx).is_pending() {
             return Poll::Pending;
         }
         let outcome = slot

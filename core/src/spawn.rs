@@ -137,7 +137,7 @@ pub(crate) fn start_here<A: Actor>(actor: A) -> Result<ActorRef<A>, StartError> 
     let spawn = Spawn::new(&here.system, ()).placement(Placement::Pinned(here.arbiter.index()));
     let (cell, ()) = spawn.into_cell::<A>(false);
     cell.begin_incarnation();
-    Arc::clone(&cell).begin(move || actor, None);
+    Arc::clone(&cell).move_in(move || actor, None);
     Ok(ActorRef::new(cell))
 }
 

@@ -5,11 +5,13 @@
 //! the mailbox and the reply slot under loom.
 
 mod home;
+mod in_hand;
 mod pool;
 mod spin;
 mod two;
 
 pub(crate) use home::{Home, HomeGuard, current_arbiter, set_current_arbiter};
-pub(crate) use pool::PoolBox;
+pub(crate) use in_hand::InHand;
+pub(crate) use pool::{BLOCK, PoolBox, give_block, take_block};
 pub(crate) use spin::SpinLock;
 pub(crate) use two::Half;

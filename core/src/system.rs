@@ -55,7 +55,6 @@ struct Inner {
     entropy: Entropy,
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
-    hand_off: AtomicBool,
     next_arbiter: AtomicUsize,
     closed: AtomicBool,
 }
@@ -98,7 +97,6 @@ impl System {
                 entropy,
                 counters,
                 dead_letters,
-                hand_off: AtomicBool::new(true),
                 next_arbiter: AtomicUsize::new(0),
                 closed: AtomicBool::new(false),
             }),
@@ -132,8 +130,7 @@ impl System {
         Fut: Future<Output = ()> + 'static,
     {
         let arbiter = self.choose_arbiter(placement);
-        self.executor()
-            .spawn_on(arbiter.index(), Box::new(move || Box::pin(make())))
+        arbiter.spawn(Box::new(move || Box::pin(make())))
     }
 
     /// Its clock.
@@ -180,7 +177,9 @@ impl System {
     /// place of a hop through the run queue. On by default; what is observable is the same either way,
     /// but for the order of unrelated work.
     pub fn hand_off(&self, on: bool) {
-        self.inner.hand_off.store(on, Ordering::Relaxed);
+        for arbiter in self.executor().arbiters() {
+            arbiter.set_hand_off(on);
+        }
     }
 
     /// All actors that live now, in the order they were made.
@@ -259,11 +258,6 @@ impl System {
         };
         let arbiters = self.executor().arbiters();
         Arc::clone(&arbiters[number % arbiters.len()])
-    }
-
-    #[inline]
-    pub(crate) fn hands_off(&self) -> bool {
-        self.inner.hand_off.load(Ordering::Relaxed)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The part of an actor that lives on its arbiter's thread: the actor itself, its context, the handler
 //! that runs.
 //!
-//! The handler borrows actor and context for as long as it runs, and lies in a buffer beside them. That
-//! is sound because of three rules, all kept here: the actor and the context are set and taken away only
-//! while no handler is in the buffer; nothing else touches them while one is; and a cell never moves.
+//! The handler borrows actor and context for as long as it runs, and lies in a buffer: the turn's while it
+//! is polled for the first time, the body's own from then on. That is sound because of three rules, all
+//! kept here: the actor and the context are set and taken away only while no handler is in a buffer;
+//! nothing else touches them while one is; and a cell never moves.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell as StdCell, RefCell, UnsafeCell};
@@ -14,10 +15,11 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use super::letter::ActorKind;
 use super::{Cell, Owner};
 use crate::actor::{Actor, StartFailure};
+use crate::clock::{Clock, Instant};
 use crate::context::Context;
-use crate::current::Inherited;
-use crate::envelope::Meta;
-use crate::future_buffer::FutureBuffer;
+use crate::current::{self, Inherited};
+use crate::driver::Arbiter;
+use crate::future_buffer::{FutureBuffer, Then};
 use crate::mailbox::records::Records;
 use crate::watch::ExitReason;
 
@@ -44,28 +46,79 @@ impl Ended {
 pub(super) enum Stage {
     /// There is none.
     Vacant,
+    /// It is in, and has done nothing yet.
+    New,
     Starting,
     Serving,
     Stopping,
+}
+
+/// What a turn, or a hand-off, works with.
+pub(crate) struct Tools {
+    buffer: FutureBuffer,
+    /// The time, not looked at more often than needed.
+    now: Option<Instant>,
+}
+
+/// How near a deadline must be for the exact time to matter: what was read at some moment of a turn is good
+/// for all others of it, unless a handler blocks its thread for longer than this.
+const NEAR: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Tools {
+    #[inline]
+    pub(super) fn take(arbiter: &Arbiter) -> Self {
+        Tools {
+            buffer: arbiter.take_buffer(),
+            now: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn give_back(self, arbiter: &Arbiter) {
+        arbiter.give_buffer(self.buffer);
+    }
+
+    /// Whether a point in time has passed.
+    #[inline]
+    pub(super) fn has_passed(&mut self, clock: &Clock, point: Instant) -> bool {
+        let now = *self.now.get_or_insert_with(|| clock.coarse_now());
+        point.since(now) < NEAR && clock.has_passed(point)
+    }
 }
 
 pub(crate) struct Body<A: Actor> {
     pub(super) stage: StdCell<Stage>,
     actor: UnsafeCell<Option<A>>,
     ctx: UnsafeCell<Option<Context<A>>>,
+    /// A handler that waits for something.
     handler: RefCell<FutureBuffer>,
     pub(super) batch: RefCell<Records<ActorKind<A>>>,
     /// Wakes the cell: one for all polls.
     waker: RefCell<Option<Waker>>,
-    /// What the message in hand hands down.
+    /// What the message of a handler that waits hands down.
     pub(super) request: StdCell<Inherited>,
-    /// The type of the message in hand, for the report of a panic.
-    pub(super) message_type: StdCell<&'static str>,
+    rare: StdCell<Option<Box<Rare>>>,
+}
+
+/// What few incarnations have.
+#[derive(Default)]
+struct Rare {
     /// A handler that ran on an asker's stack panicked with this text.
-    pub(super) failed: StdCell<Option<String>>,
+    failed: Option<String>,
     /// Who is told of the start and the end of this incarnation; nobody, if it is the only one.
-    owner: StdCell<Option<Box<dyn Owner>>>,
-    started: StdCell<Option<Result<(), StartFailure>>>,
+    owner: Option<Box<dyn Owner>>,
+    /// What `starting` came to, if it had to wait.
+    started: Option<Result<(), StartFailure>>,
+}
+
+/// Puts down what `starting` came to.
+struct NoteStart<A: Actor>(*const Body<A>);
+
+impl<A: Actor> Then<Result<(), StartFailure>> for NoteStart<A> {
+    fn end(self, output: Result<(), StartFailure>) {
+        // SAFETY: the body outlives the handler that lies in it.
+        unsafe { &*self.0 }.with_rare(|rare| rare.started = Some(output));
+    }
 }
 
 impl<A: Actor> Body<A> {
@@ -77,15 +130,28 @@ impl<A: Actor> Body<A> {
             handler: RefCell::new(FutureBuffer::new()),
             batch: RefCell::new(Records::new()),
             waker: RefCell::new(None),
-            request: StdCell::new(Inherited::default()),
-            message_type: StdCell::new(""),
-            failed: StdCell::new(None),
-            owner: StdCell::new(None),
-            started: StdCell::new(None),
+            request: StdCell::new(Inherited::NOTHING),
+            rare: StdCell::new(None),
         }
     }
 
-    /// Moves an actor in, and begins `starting`. The body is vacant.
+    fn with_rare<T>(&self, work: impl FnOnce(&mut Rare) -> T) -> T {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let done = work(&mut rare);
+        self.rare.set(Some(rare));
+        done
+    }
+
+    /// The same, where there is something rare at all.
+    #[inline]
+    fn if_rare<T>(&self, work: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
+        let mut rare = self.rare.take()?;
+        let done = work(&mut rare);
+        self.rare.set(Some(rare));
+        done
+    }
+
+    /// Moves an actor in. The body is vacant.
     pub(super) fn move_in(&self, cell: &Arc<Cell<A>>, actor: A, owner: Option<Box<dyn Owner>>) {
         self.handler.borrow_mut().clear();
         // SAFETY: no handler is in the buffer, so nobody has a reference to these.
@@ -94,117 +160,134 @@ impl<A: Actor> Body<A> {
             *self.ctx.get() = Some(Context::new(Arc::clone(cell)));
         }
         *self.waker.borrow_mut() = Some(Waker::from(Arc::clone(cell)));
-        self.owner.set(owner);
+        if owner.is_some() {
+            self.with_rare(|rare| rare.owner = owner);
+        }
+        self.stage.set(Stage::New);
+    }
+
+    /// Begins `starting`.
+    pub(super) fn begin_starting(
+        &self,
+        home: &Arbiter,
+        tools: &mut Tools,
+    ) -> Poll<Result<(), StartFailure>> {
         self.stage.set(Stage::Starting);
-        let started = std::ptr::from_ref(&self.started);
-        self.run(|actor, ctx| async move {
-            let result = actor.starting(ctx).await;
-            // SAFETY: the body outlives the handler that lies in it.
-            unsafe { (*started).set(Some(result)) };
-        });
+        let note = || NoteStart(std::ptr::from_ref(self));
+        self.run(home, tools, |actor, ctx| actor.starting(ctx), note)
+            .unwrap_or(Poll::Ready(Ok(())))
     }
 
     /// Begins `stopped`.
-    pub(super) fn begin_stopping(&self, reason: ExitReason) {
+    pub(super) fn begin_stopping(&self, home: &Arbiter, tools: &mut Tools) -> Poll<()> {
         self.stage.set(Stage::Stopping);
-        self.run(|actor, _| async move { actor.stopped(&reason).await });
+        let stopped = |actor: &'static mut A, _: &'static mut Context<A>| async move {
+            actor.stopped(&ExitReason::Stopped).await;
+        };
+        self.run(home, tools, stopped, || ()).unwrap_or(Poll::Ready(()))
     }
 
-    /// Begins the handler of a message.
+    /// Begins a handler and polls it once. One that has to wait moves in here. `None` if there is no actor.
     #[inline]
-    pub(super) fn begin<M, F>(
+    pub(super) fn run<F: Future, W: Then<F::Output>>(
         &self,
-        meta: Meta,
+        home: &Arbiter,
+        tools: &mut Tools,
         handle: impl FnOnce(&'static mut A, &'static mut Context<A>) -> F,
-    ) where
-        F: Future<Output = ()>,
-    {
-        self.request.set(Inherited::of(&meta));
-        self.message_type.set(std::any::type_name::<M>());
-        // SAFETY: no handler is in the buffer (one message at a time), so nobody has a reference to it.
-        if let Some(ctx) = unsafe { (*self.ctx.get()).as_mut() } {
-            ctx.set_meta(meta);
-        }
-        self.run(handle);
-    }
-
-    /// Begins the handler of a message that has nothing beside it.
-    #[inline]
-    pub(super) fn begin_lean<M, F>(
-        &self,
-        handle: impl FnOnce(&'static mut A, &'static mut Context<A>) -> F,
-    ) where
-        F: Future<Output = ()>,
-    {
-        self.request.set(Inherited::default());
-        self.message_type.set(std::any::type_name::<M>());
-        // SAFETY: no handler is in the buffer (one message at a time), so nobody has a reference to it.
-        if let Some(ctx) = unsafe { (*self.ctx.get()).as_mut() } {
-            ctx.clear_meta();
-        }
-        self.run(handle);
-    }
-
-    /// Puts a handler into the buffer. It is polled by [`poll`](Body::poll).
-    #[inline]
-    fn run<F: Future<Output = ()>>(
-        &self,
-        handle: impl FnOnce(&'static mut A, &'static mut Context<A>) -> F,
-    ) {
-        let mut handler = self.handler.borrow_mut();
-        debug_assert!(!handler.is_running());
+        then: impl FnOnce() -> W,
+    ) -> Option<Poll<F::Output>> {
+        debug_assert!(!self.is_handling());
+        let waker = self.waker.borrow();
+        let cx = &mut TaskContext::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
         // SAFETY: the references given to the handler are called static, but live as long as the handler
-        // is in the buffer: the rules in the module's documentation. The buffer is empty, so these are the
-        // only ones.
-        unsafe {
+        // is in a buffer: the rules in the module's documentation. No handler is in one now, so these are
+        // the only ones.
+        let polled = unsafe {
             let actor = (*self.actor.get()).as_mut();
             let ctx = (*self.ctx.get()).as_mut();
-            if let (Some(actor), Some(ctx)) = (actor, ctx) {
-                handler.put(handle(actor, ctx));
-            }
+            let (actor, ctx) = actor.zip(ctx)?;
+            tools.buffer.run(handle(actor, ctx), cx, then)
+        };
+        if polled.is_pending() {
+            drop(waker);
+            self.keep_handler(home, tools);
+        }
+        Some(polled)
+    }
+
+    /// A handler waits: its buffer is the body's from now on.
+    fn keep_handler(&self, home: &Arbiter, tools: &mut Tools) {
+        std::mem::swap(&mut *self.handler.borrow_mut(), &mut tools.buffer);
+        if !tools.buffer.is_kept() {
+            tools.buffer = home.take_buffer();
+        }
+        self.request.set(current::request());
+    }
+
+    /// What travelled beside the message whose handler is about to begin.
+    ///
+    /// The context has it for as long as that handler runs.
+    #[inline]
+    pub(super) fn with_ctx(&self, work: impl FnOnce(&mut Context<A>)) {
+        debug_assert!(!self.is_handling());
+        // SAFETY: no handler is in a buffer (one message at a time), so nobody has a reference to it.
+        if let Some(ctx) = unsafe { (*self.ctx.get()).as_mut() } {
+            work(ctx);
         }
     }
 
-    /// Whether a handler is running.
+    /// Whether a handler waits for something.
     #[inline]
     pub(super) fn is_handling(&self) -> bool {
         self.handler.borrow().is_running()
     }
 
-    /// Polls the handler that is running; ready if none is.
-    #[inline]
-    pub(super) fn poll(&self) -> Poll<()> {
+    /// Polls the handler that waits; ready if none does. The buffer of one that has ended is for others.
+    pub(super) fn poll(&self, home: &Arbiter) -> Poll<()> {
         let waker = self.waker.borrow();
         let waker = waker.as_ref().unwrap_or(Waker::noop());
-        self.handler
-            .borrow_mut()
-            .poll(&mut TaskContext::from_waker(waker))
+        let mut handler = self.handler.borrow_mut();
+        let polled = handler.poll(&mut TaskContext::from_waker(waker));
+        if polled.is_ready() {
+            home.give_buffer(std::mem::replace(&mut *handler, FutureBuffer::new()));
+        }
+        polled
+    }
+
+    /// A handler on an asker's stack panicked with that text.
+    pub(super) fn note_failed(&self, text: String) {
+        self.with_rare(|rare| rare.failed = Some(text));
+    }
+
+    #[inline]
+    pub(super) fn take_failed(&self) -> Option<String> {
+        self.if_rare(|rare| rare.failed.take())
     }
 
     /// What the actor said of its failure. No handler is running.
     pub(super) fn take_failure(&self) -> Option<String> {
         debug_assert!(!self.is_handling());
-        // SAFETY: no handler is in the buffer, so nobody has a reference to it.
+        // SAFETY: no handler is in a buffer, so nobody has a reference to it.
         unsafe { (*self.ctx.get()).as_mut() }.and_then(Context::take_failure)
     }
 
-    /// The result of `starting`; it has ended.
+    /// The result of a `starting` that had to wait; it has ended.
     pub(super) fn take_started(&self) -> Result<(), StartFailure> {
-        self.started.take().unwrap_or(Ok(()))
+        self.if_rare(|rare| rare.started.take()).unwrap_or(Ok(()))
     }
 
     pub(super) fn report_started(&self) {
-        if let Some(owner) = self.owner.take() {
+        if let Some(owner) = self.take_owner() {
             owner.started();
-            self.owner.set(Some(owner));
+            self.with_rare(|rare| rare.owner = Some(owner));
         }
     }
 
     pub(super) fn take_owner(&self) -> Option<Box<dyn Owner>> {
-        self.owner.take()
+        self.if_rare(|rare| rare.owner.take())
     }
 
-    /// Drops the handler that is running, if one is. Its drop may panic.
+    /// Drops the handler that waits, if one does. Its drop may panic.
     pub(super) fn drop_handler(&self) {
         // The buffer is taken out, so that its borrow isn't held while user code runs.
         let buffer = std::mem::replace(&mut *self.handler.borrow_mut(), FutureBuffer::new());
@@ -215,11 +298,13 @@ impl<A: Actor> Body<A> {
     pub(super) fn move_out(&self) -> (Option<A>, Option<Context<A>>) {
         debug_assert!(!self.is_handling());
         self.stage.set(Stage::Vacant);
-        self.request.set(Inherited::default());
-        self.failed.take();
-        self.started.take();
+        self.request.set(Inherited::NOTHING);
+        self.if_rare(|rare| {
+            rare.failed = None;
+            rare.started.take()
+        });
         drop(self.waker.borrow_mut().take());
-        // SAFETY: no handler is in the buffer, so nobody has a reference to these.
+        // SAFETY: no handler is in a buffer, so nobody has a reference to these.
         unsafe { ((*self.actor.get()).take(), (*self.ctx.get()).take()) }
     }
 }

@@ -1,29 +1,54 @@
 //! A message in a mailbox: it knows how to begin its handler, and how to be given up.
 
 use std::marker::PhantomData;
+use std::task::Poll;
 
-use super::body::Body;
+use super::body::{Body, Tools};
 use super::{Cell, Opens};
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
+use crate::clock::Instant;
+use crate::context::Context;
 use crate::counters::DropReason;
-use crate::envelope::Envelope;
+use crate::current::{self, Inherited};
+use crate::envelope::{Envelope, Meta};
+use crate::future_buffer::Then;
 use crate::mailbox::records::{Kind, Record};
 use crate::message::Message;
+use crate::responder::{Answerer, Responder};
 
 /// The records of an actor's mailbox.
 pub(crate) struct ActorKind<A>(PhantomData<fn(A)>);
 
 impl<A: Actor> Kind for ActorKind<A> {
     type Use<'a> = Use<'a, A>;
+    /// Whether it is done, or its handler waits for something.
+    type Done = Poll<()>;
 }
 
 /// What happens to a record whose turn has come.
 pub(crate) enum Use<'a, A: Actor> {
     /// Its handler begins, unless it is too late for that.
-    Begin(&'a Cell<A>, &'a Body<A>),
+    Begin(&'a Cell<A>, &'a Body<A>, &'a mut Tools),
     /// It is given up.
     Discard(&'a Cell<A>, DropReason),
+}
+
+/// Answers when a handler that had to wait has ended.
+pub(crate) enum Answer<R> {
+    Asker(Option<Answerer<R>>),
+    Responder(Option<Responder<R>>),
+}
+
+impl<R: Send + 'static> Then<Option<R>> for Answer<R> {
+    fn end(self, output: Option<R>) {
+        match (self, output) {
+            (Answer::Asker(Some(answerer)), Some(reply)) => answerer.finish(Ok(reply)),
+            (Answer::Responder(Some(responder)), Some(reply)) => responder.send(reply),
+            // The handler has a responder of its own.
+            _ => {}
+        }
+    }
 }
 
 /// A tell with nothing beside it.
@@ -33,12 +58,6 @@ pub(crate) struct Lean<M, How> {
 }
 
 impl<M: Message, How> Lean<M, How> {
-    /// Of an envelope that [is lean](Envelope::is_lean).
-    #[inline]
-    pub(crate) fn new(envelope: Envelope<M>) -> Self {
-        Lean::of(envelope.message)
-    }
-
     #[inline]
     pub(crate) fn of(message: M) -> Self {
         Lean {
@@ -60,13 +79,17 @@ where
     How: 'static,
 {
     #[inline]
-    fn consume(self, with: Use<'_, A>) {
+    fn consume(self, with: Use<'_, A>) -> Poll<()> {
         match with {
-            Use::Begin(_, body) => {
-                let message = self.message;
-                body.begin_lean::<M, _>(|actor, ctx| actor.receive_tell(message, ctx));
+            Use::Begin(cell, body, tools) => {
+                current::set_request(Inherited::NOTHING);
+                cell.begin::<M, How, _>(body, tools, self.message, None, || Answer::Asker(None))
+                    .map(drop)
             }
-            Use::Discard(cell, reason) => cell.bury(Envelope::tell(self.message), reason),
+            Use::Discard(cell, reason) => {
+                cell.bury(Envelope::tell(self.message), reason);
+                Poll::Ready(())
+            }
         }
     }
 }
@@ -81,6 +104,97 @@ where
 
     fn open(self) -> Envelope<M> {
         Envelope::tell(self.message)
+    }
+}
+
+/// An ask by somebody in this process, with nothing beside it but its deadline.
+pub(crate) struct Asked<M: Message, How> {
+    message: M,
+    answerer: Answerer<M::Reply>,
+    deadline: Instant,
+    how: PhantomData<fn() -> How>,
+}
+
+impl<M: Message, How> Asked<M, How> {
+    #[inline]
+    pub(crate) fn new(message: M, answerer: Answerer<M::Reply>, deadline: Instant) -> Self {
+        Asked {
+            message,
+            answerer,
+            deadline,
+            how: PhantomData,
+        }
+    }
+
+    /// The message alone; nobody looks into its slot any more.
+    pub(crate) fn into_message(self) -> M {
+        self.message
+    }
+
+    fn into_envelope(self) -> Envelope<M> {
+        Envelope {
+            message: self.message,
+            meta: Meta::until(self.deadline),
+            responder: Responder::over(self.answerer),
+        }
+    }
+}
+
+impl<A, M, How> Record<ActorKind<A>> for Asked<M, How>
+where
+    A: Receives<M, How>,
+    M: Message,
+    How: 'static,
+{
+    #[inline]
+    fn consume(self, with: Use<'_, A>) -> Poll<()> {
+        let (cell, body, tools) = match with {
+            Use::Begin(cell, body, tools) => (cell, body, tools),
+            Use::Discard(cell, reason) => {
+                cell.bury(self.into_envelope(), reason);
+                return Poll::Ready(());
+            }
+        };
+        if tools.has_passed(cell.system().clock(), self.deadline) {
+            cell.bury(self.into_envelope(), DropReason::Expired);
+            return Poll::Ready(());
+        }
+        if !self.answerer.progress(Verdict::Executed) {
+            cell.bury(self.into_envelope(), DropReason::Withdrawn);
+            return Poll::Ready(());
+        }
+        current::set_request(Inherited::until(self.deadline));
+        if A::NEEDS_RESPONDER {
+            let responder = Responder::over(self.answerer);
+            let waits = || Answer::Asker(None);
+            return cell
+                .begin::<M, How, _>(body, tools, self.message, Some(responder), waits)
+                .map(drop);
+        }
+        let mut answerer = Some(self.answerer);
+        let waits = || Answer::Asker(answerer.take());
+        match cell.begin::<M, How, _>(body, tools, self.message, None, waits) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(reply) => {
+                if let (Some(reply), Some(answerer)) = (reply, answerer) {
+                    answerer.finish(Ok(reply));
+                }
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<A, M, How> Opens<A> for Asked<M, How>
+where
+    A: Receives<M, How>,
+    M: Message,
+    How: 'static,
+{
+    type Message = M;
+
+    fn open(self) -> Envelope<M> {
+        self.into_envelope()
     }
 }
 
@@ -106,11 +220,15 @@ where
     M: Message,
     How: 'static,
 {
-    #[inline]
-    fn consume(self, with: Use<'_, A>) {
+    fn consume(self, with: Use<'_, A>) -> Poll<()> {
         match with {
-            Use::Begin(cell, body) => body.begin_full::<M, How>(cell, self.envelope),
-            Use::Discard(cell, reason) => cell.bury(self.envelope, reason),
+            Use::Begin(cell, body, tools) => {
+                cell.begin_full::<M, How>(body, tools, self.envelope)
+            }
+            Use::Discard(cell, reason) => {
+                cell.bury(self.envelope, reason);
+                Poll::Ready(())
+            }
         }
     }
 }
@@ -128,26 +246,90 @@ where
     }
 }
 
-impl<A: Actor> Body<A> {
-    /// Begins the handler of a message, unless its deadline has passed or its asker has gone (G8, G9).
+impl<A: Actor> Cell<A> {
+    /// Begins the handler of a message that brings nothing but what the request in hand says.
     #[inline]
-    pub(crate) fn begin_full<M, How>(&self, cell: &Cell<A>, mut envelope: Envelope<M>)
+    pub(super) fn begin<M, How, W>(
+        &self,
+        body: &Body<A>,
+        tools: &mut Tools,
+        message: M,
+        responder: Option<Responder<M::Reply>>,
+        waits: impl FnOnce() -> W,
+    ) -> Poll<Option<M::Reply>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+        W: Then<Option<M::Reply>>,
+    {
+        body.with_ctx(Context::clear_meta);
+        self.run_handler::<M, How, W>(body, tools, message, responder, waits)
+    }
+
+    #[inline]
+    fn run_handler<M, How, W>(
+        &self,
+        body: &Body<A>,
+        tools: &mut Tools,
+        message: M,
+        responder: Option<Responder<M::Reply>>,
+        waits: impl FnOnce() -> W,
+    ) -> Poll<Option<M::Reply>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+        W: Then<Option<M::Reply>>,
+    {
+        self.home().in_hand().set::<M>();
+        body.run(
+            self.home(),
+            tools,
+            |actor, ctx| actor.receive(message, responder, ctx),
+            waits,
+        )
+        .unwrap_or(Poll::Ready(None))
+    }
+
+    /// Begins the handler of a message, unless its deadline has passed or its asker has gone (G8, G9).
+    pub(super) fn begin_full<M, How>(
+        &self,
+        body: &Body<A>,
+        tools: &mut Tools,
+        mut envelope: Envelope<M>,
+    ) -> Poll<()>
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
     {
-        if envelope.meta.is_expired(cell.system().clock()) {
-            cell.bury(envelope, DropReason::Expired);
-        } else if !envelope.responder.progress(Verdict::Executed) {
-            cell.bury(envelope, DropReason::Withdrawn);
-        } else {
-            let Envelope {
-                message,
-                meta,
-                responder,
-            } = envelope;
-            self.begin::<M, _>(meta, |actor, ctx| actor.receive(message, responder, ctx));
+        if envelope.meta.is_expired(self.system().clock()) {
+            self.bury(envelope, DropReason::Expired);
+            return Poll::Ready(());
+        }
+        if !envelope.responder.progress(Verdict::Executed) {
+            self.bury(envelope, DropReason::Withdrawn);
+            return Poll::Ready(());
+        }
+        let Envelope {
+            message,
+            meta,
+            responder,
+        } = envelope;
+        current::set_request(Inherited::of(&meta));
+        body.with_ctx(|ctx| ctx.set_meta(meta));
+        let mut responder = Some(responder);
+        let given = if A::NEEDS_RESPONDER { responder.take() } else { None };
+        let waits = || Answer::Responder(responder.take());
+        match self.run_handler::<M, How, _>(body, tools, message, given, waits) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(reply) => {
+                if let (Some(reply), Some(responder)) = (reply, responder) {
+                    responder.send(reply);
+                }
+                Poll::Ready(())
+            }
         }
     }
 }

@@ -1,21 +1,18 @@
-//! The turns of an actor: start, take what is next, end (G1, G4, G5, G10, G11); and the hand-off, which
-//! runs one message on its asker's stack.
+//! The turns of an actor: start, take what is next, end (G1, G4, G5, G10, G11).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use super::body::{Body, Ended, Stage};
+use super::body::{Body, Ended, Stage, Tools};
 use super::letter::Use;
 use super::{Cell, Owner};
-use crate::actor::{Actor, Receives};
+use crate::actor::{Actor, StartFailure};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
-use crate::driver::{Run, Turned};
-use crate::envelope::Envelope;
+use crate::driver::Run;
 use crate::mailbox::{Control, Took};
-use crate::message::Message;
 use crate::panics::panic_text;
 use crate::sync::HomeGuard;
 use crate::watch::ExitReason;
@@ -31,28 +28,37 @@ enum Step {
 }
 
 impl<A: Actor> Run for Cell<A> {
-    fn turn(self: Arc<Self>) -> Turned {
+    fn turn(self: Arc<Self>) -> Option<Arc<dyn Run>> {
         let Some(body) = self.body.enter() else {
-            return Turned::Again;
+            // Its turn is running further down the stack.
+            return Some(self);
         };
-        let before = current::set_request(Inherited::default());
+        let home = &*self.home;
+        home.in_hand().begin_turn(self.id.as_u64());
+        let mut tools = Tools::take(home);
         let mut handled = 0;
         // One fence for the whole turn: which message was in hand is known.
-        let step = catch_unwind(AssertUnwindSafe(|| self.run(&body, &mut handled)));
-        current::set_request(before);
-        self.home.count_handled(u64::from(handled));
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            self.run(&body, &mut tools, &mut handled)
+        }));
+        current::set_request(Inherited::NOTHING);
+        tools.give_back(home);
+        home.count_handled(handled);
+        home.in_hand().begin_turn(0);
         match step {
-            Ok(Step::Rest) => Turned::Rests,
-            Ok(Step::Again) => Turned::Again,
+            Ok(Step::Rest) => None,
+            Ok(Step::Again) => {
+                drop(body);
+                Some(self)
+            }
             Ok(Step::End(ended)) => {
                 self.finish(body, ended);
-                Turned::Rests
+                None
             }
             Err(payload) => {
-                let text = panic_text(payload.as_ref());
-                let ended = self.fail(&body, text);
+                let ended = self.fail(&body, panic_text(payload.as_ref()));
                 self.finish(body, ended);
-                Turned::Rests
+                None
             }
         }
     }
@@ -60,7 +66,11 @@ impl<A: Actor> Run for Cell<A> {
 
 impl<A: Actor> Cell<A> {
     /// Begins an incarnation. At home, with the body vacant.
-    pub(crate) fn begin(self: Arc<Self>, make: impl FnOnce() -> A, owner: Option<Box<dyn Owner>>) {
+    pub(crate) fn move_in(
+        self: Arc<Self>,
+        make: impl FnOnce() -> A,
+        owner: Option<Box<dyn Owner>>,
+    ) {
         let actor = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(actor) => actor,
             Err(payload) => {
@@ -75,7 +85,6 @@ impl<A: Actor> Cell<A> {
                 return self.report(owner, Ended::StartFailed("not at home".to_owned()));
             }
         }
-        self.woken.store(true, Ordering::Relaxed);
         if self.mailbox.wake() {
             self.schedule();
         }
@@ -90,138 +99,176 @@ impl<A: Actor> Cell<A> {
     }
 
     #[inline]
-    fn run(&self, body: &Body<A>, handled: &mut u32) -> Step {
+    fn run(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
         match body.stage.get() {
+            Stage::Serving => self.serve(body, tools, handled),
+            Stage::New => self.begin_starting(body, tools, handled),
+            Stage::Starting => match self.go_on(body) {
+                Some(step) => step,
+                None => self.started(body, tools, handled, body.take_started()),
+            },
+            Stage::Stopping => self.go_on_stopping(body),
             Stage::Vacant => {
                 self.mailbox.vacate();
                 Step::Rest
             }
-            Stage::Starting => self.go_on_starting(body, handled),
-            Stage::Serving => self.serve(body, handled),
-            Stage::Stopping => self.go_on_stopping(body),
         }
     }
 
-    fn go_on_starting(&self, body: &Body<A>, handled: &mut u32) -> Step {
-        if let Some(step) = self.wait_for_handler(body) {
-            return step;
+    fn begin_starting(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+        if self.mailbox.signal() == Some(Control::Kill) {
+            return Step::End(Ended::Ran(ExitReason::Killed));
         }
-        match body.take_started() {
+        match body.begin_starting(&self.home, tools) {
+            Poll::Ready(result) => self.started(body, tools, handled, result),
+            Poll::Pending => match self.come_to_rest().or_else(|| self.go_on(body)) {
+                Some(step) => step,
+                None => self.started(body, tools, handled, body.take_started()),
+            },
+        }
+    }
+
+    /// `starting` has ended.
+    fn started(
+        &self,
+        body: &Body<A>,
+        tools: &mut Tools,
+        handled: &mut u32,
+        result: Result<(), StartFailure>,
+    ) -> Step {
+        match result {
             Ok(()) if self.mailbox.signal() == Some(Control::Fail) => {
                 Step::End(Ended::StartFailed(body.take_failure().unwrap_or_default()))
             }
             Ok(()) => {
                 body.stage.set(Stage::Serving);
                 body.report_started();
-                self.serve(body, handled)
+                self.serve(body, tools, handled)
             }
             Err(failure) => Step::End(Ended::StartFailed(failure.to_string())),
         }
     }
 
-    fn go_on_stopping(&self, body: &Body<A>) -> Step {
-        self.wait_for_handler(body)
-            .unwrap_or(Step::End(Ended::Ran(ExitReason::Stopped)))
-    }
-
-    fn begin_stopping(&self, body: &Body<A>) -> Step {
-        body.begin_stopping(ExitReason::Stopped);
+    fn begin_stopping(&self, body: &Body<A>, tools: &mut Tools) -> Step {
+        if body.begin_stopping(&self.home, tools).is_pending()
+            && let Some(step) = self.come_to_rest()
+        {
+            return step;
+        }
         self.go_on_stopping(body)
     }
 
-    /// Polls the handler that runs. `None` when it has ended, or there is none.
-    #[inline]
-    fn wait_for_handler(&self, body: &Body<A>) -> Option<Step> {
+    fn go_on_stopping(&self, body: &Body<A>) -> Step {
+        self.go_on(body)
+            .unwrap_or(Step::End(Ended::Ran(ExitReason::Stopped)))
+    }
+
+    /// Polls the handler that waits until it has ended (then `None`), or rests.
+    fn go_on(&self, body: &Body<A>) -> Option<Step> {
         loop {
             if self.mailbox.signal() == Some(Control::Kill) {
                 return Some(Step::End(Ended::Ran(ExitReason::Killed)));
             }
-            if body.poll().is_ready() {
+            if body.poll(&self.home).is_ready() {
                 return None;
             }
-            // Come to rest until its waker fires, unless it has fired meanwhile.
-            if self
-                .mailbox
-                .rest(|| self.woken.swap(false, Ordering::AcqRel))
-            {
-                return Some(Step::Rest);
-            }
-            if self.mailbox.signal() != Some(Control::Kill) {
-                // It woke itself: others first.
-                return Some(Step::Again);
+            if let Some(step) = self.come_to_rest() {
+                return Some(step);
             }
         }
     }
 
+    /// A handler waits: the actor comes to rest until its waker fires, unless it has fired meanwhile.
+    /// `None` if it is to be killed.
+    fn come_to_rest(&self) -> Option<Step> {
+        let rests = self
+            .mailbox
+            .rest(|| self.woken.swap(false, Ordering::AcqRel));
+        if rests {
+            return Some(Step::Rest);
+        }
+        // It woke itself: others first.
+        (self.mailbox.signal() != Some(Control::Kill)).then_some(Step::Again)
+    }
+
     #[inline]
-    fn serve(&self, body: &Body<A>, handled: &mut u32) -> Step {
-        if let Some(text) = body.failed.take() {
+    fn serve(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+        if let Some(text) = body.take_failed() {
             return Step::End(Ended::Ran(ExitReason::Failed(text)));
         }
         if body.is_handling() {
             current::set_request(body.request.get());
-            if let Some(step) = self.wait_for_handler(body) {
+            if let Some(step) = self.go_on(body) {
                 return step;
             }
             *handled += 1;
         }
         loop {
-            match self.mailbox.signal() {
-                None => {}
-                Some(Control::Kill) => return Step::End(Ended::Ran(ExitReason::Killed)),
-                Some(Control::Fail) => {
-                    let why = body.take_failure().unwrap_or_default();
-                    return Step::End(Ended::Ran(ExitReason::Failed(why)));
-                }
-                Some(Control::Stop) => return self.begin_stopping(body),
+            if let Some(signal) = self.mailbox.signal() {
+                return self.act_on(signal, body, tools);
             }
             if *handled >= BUDGET {
                 return Step::Again;
             }
-            match self.take_next(body) {
-                Took::Batch => {}
-                Took::Nothing => return Step::Rest,
-                Took::Drained => return self.begin_stopping(body),
-                Took::Signal => continue,
-            }
-            if body.is_handling() {
-                current::set_request(body.request.get());
-                if body.poll().is_pending()
-                    && let Some(step) = self.wait_for_handler(body)
-                {
-                    return step;
+            let took = self.take_next(body, tools);
+            match took {
+                Next::Done => *handled += 1,
+                Next::Waits => {
+                    if let Some(step) = self.come_to_rest().or_else(|| self.go_on(body)) {
+                        return step;
+                    }
+                    *handled += 1;
                 }
+                Next::Rest => return Step::Rest,
+                Next::Drained => return self.begin_stopping(body, tools),
+                Next::Signal => {}
             }
-            *handled += 1;
         }
     }
 
-    /// Begins the next message, if there is one.
+    #[cold]
+    fn act_on(&self, signal: Control, body: &Body<A>, tools: &mut Tools) -> Step {
+        match signal {
+            Control::Kill => Step::End(Ended::Ran(ExitReason::Killed)),
+            Control::Fail => {
+                let why = body.take_failure().unwrap_or_default();
+                Step::End(Ended::Ran(ExitReason::Failed(why)))
+            }
+            Control::Stop => self.begin_stopping(body, tools),
+        }
+    }
+
+    /// Handles the next message, if there is one, or begins to.
     #[inline]
-    fn take_next(&self, body: &Body<A>) -> Took {
+    fn take_next(&self, body: &Body<A>, tools: &mut Tools) -> Next {
         let mut batch = body.batch.borrow_mut();
         if batch.is_empty() {
-            let took = self.mailbox.take_or_rest(&mut batch);
-            if took != Took::Batch {
-                return took;
+            match self.mailbox.take_or_rest(&mut batch) {
+                Took::Batch => {}
+                Took::Nothing => return Next::Rest,
+                Took::Drained => return Next::Drained,
+                Took::Signal => return Next::Signal,
             }
         }
-        batch.consume_first(Use::Begin(self, body));
-        self.mailbox.handled(&batch);
-        Took::Batch
+        let with = Use::Begin(self, body, tools);
+        // Its room is free before its handler runs.
+        match batch.consume_first_after(with, |rest| self.mailbox.handled(rest)) {
+            Some(Poll::Pending) => Next::Waits,
+            _ => Next::Done,
+        }
     }
 
     /// A panic came through the fence.
     #[cold]
-    fn fail(&self, body: &Body<A>, text: String) -> Ended {
+    pub(super) fn fail(&self, body: &Body<A>, text: String) -> Ended {
         self.system.counters().count_panic();
         tracing::warn!(
             target: "callboard::actor",
-            actor = %self.label(), message = body.message_type.get(), panic = %text,
+            actor = %self.label(), message = self.home.in_hand().message(), panic = %text,
             "handler panicked"
         );
         match body.stage.get() {
-            Stage::Starting | Stage::Vacant => Ended::StartFailed(text),
+            Stage::New | Stage::Starting | Stage::Vacant => Ended::StartFailed(text),
             Stage::Serving => Ended::Ran(ExitReason::Failed(text)),
             // The end was in order but for the farewell.
             Stage::Stopping => Ended::Ran(ExitReason::Stopped),
@@ -266,63 +313,16 @@ impl<A: Actor> Cell<A> {
             tracing::warn!(target: "callboard::actor", actor = %self.label(), "a drop panicked");
         }
     }
+}
 
-    /// Runs a message on its asker's stack, in place of a hop through the run queue: only if the actor is
-    /// idle, nothing waits or is signalled, it isn't on the stack already, and the stack has room. Gives
-    /// the envelope back if not.
-    #[inline]
-    pub(crate) fn hand_off<M, How>(
-        self: &Arc<Self>,
-        envelope: Envelope<M>,
-    ) -> Result<(), Envelope<M>>
-    where
-        A: Receives<M, How>,
-        M: Message,
-        How: 'static,
-    {
-        if !self.home.is_here() || !self.mailbox.is_quiet() || !self.system.hands_off() {
-            return Err(envelope);
-        }
-        let Some(body) = self.body.enter() else {
-            return Err(envelope);
-        };
-        let idle = body.stage.get() == Stage::Serving
-            && !body.is_handling()
-            && body.batch.borrow().is_empty();
-        if !idle {
-            return Err(envelope);
-        }
-        let Some(_level) = current::HandOff::enter() else {
-            return Err(envelope);
-        };
-        let before = current::set_request(Inherited::of(&envelope.meta));
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            body.begin_full::<M, How>(self, envelope);
-            body.poll()
-        }));
-        current::set_request(before);
-        match polled {
-            Ok(Poll::Ready(())) => self.home.count_handled(1),
-            Ok(Poll::Pending) => {
-                // From now on it runs at its own pace; this ask waits for the reply like any other.
-                drop(body);
-                if self
-                    .mailbox
-                    .await_handler(|| self.woken.swap(false, Ordering::AcqRel))
-                {
-                    self.schedule();
-                }
-            }
-            Err(payload) => {
-                let text = panic_text(payload.as_ref());
-                self.fail(&body, text.clone());
-                body.failed.set(Some(text));
-                drop(body);
-                if self.mailbox.wake() {
-                    self.schedule();
-                }
-            }
-        }
-        Ok(())
-    }
+/// What came of looking for the next message.
+enum Next {
+    /// It was handled.
+    Done,
+    /// Its handler waits for something.
+    Waits,
+    Rest,
+    Drained,
+    /// A signal came first.
+    Signal,
 }

@@ -11,7 +11,7 @@ use actix_rt::ArbiterHandle;
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
-use super::{Here, MakeTask, enter, thread};
+use super::{Here, enter, thread};
 use crate::clock::Clock;
 use crate::driver::{Arbiter, Driver};
 use crate::system::{StartError, System};
@@ -64,14 +64,6 @@ impl Arbiters {
         &self.arbiters
     }
 
-    pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
-        self.handles.get(arbiter).is_some_and(|handle| {
-            handle.spawn_fn(move || {
-                drop(actix_rt::spawn(make()));
-            })
-        })
-    }
-
     /// Tells every arbiter which system it belongs to, and starts its driver.
     pub(crate) fn introduce(&self, system: &System) {
         for (arbiter, handle) in self.arbiters.iter().zip(&self.handles) {
@@ -82,8 +74,7 @@ impl Arbiters {
             let driver = Driver::new(Arc::clone(arbiter), None);
             handle.spawn_fn(move || {
                 enter(Some(here));
-                // Actors have budgets of their own; tokio's would only make their sockets stutter.
-                drop(actix_rt::spawn(tokio::task::coop::unconstrained(driver)));
+                drop(actix_rt::spawn(driver));
             });
         }
     }

@@ -5,20 +5,18 @@
 //! instead of hanging. Outside the simulation, by name: OS processes, sockets, shared memory, adopted
 //! actix actors, and threads that the test starts itself.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures::future::LocalBoxFuture;
 use parking_lot::Mutex;
 
-use super::{Executor, Here, MakeTask, enter};
+use super::{Executor, Here, enter};
 use crate::clock::{Clock, Instant};
 use crate::driver::{Arbiter, Driver};
 use crate::entropy::Entropy;
@@ -46,14 +44,13 @@ pub struct Simulation {
     shared: Arc<Shared>,
     clock: Clock,
     entropy: Entropy,
-    tasks: BTreeMap<u64, Task>,
-    next_task: u64,
+    /// The drivers of the arbiters, by the ids after [`MAIN`].
+    drivers: BTreeMap<u64, Task>,
     steps: u64,
 }
 
 struct Task {
-    arbiter: usize,
-    future: LocalBoxFuture<'static, ()>,
+    driver: Driver,
     wake: Arc<TaskWake>,
 }
 
@@ -61,13 +58,22 @@ struct Task {
 #[derive(Default)]
 struct Shared {
     ready: Mutex<Vec<u64>>,
-    injected: Mutex<Vec<(usize, MakeTask)>>,
 }
 
 struct TaskWake {
     id: u64,
     queued: AtomicBool,
     shared: Arc<Shared>,
+}
+
+impl TaskWake {
+    fn new(id: u64, shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new(TaskWake {
+            id,
+            queued: AtomicBool::new(false),
+            shared: Arc::clone(shared),
+        })
+    }
 }
 
 impl Wake for TaskWake {
@@ -82,22 +88,10 @@ impl Wake for TaskWake {
     }
 }
 
-thread_local! {
-    /// Tasks started during a poll; taken over by the running simulation after it.
-    static STARTED: RefCell<Vec<(usize, LocalBoxFuture<'static, ()>)>> =
-        const { RefCell::new(Vec::new()) };
-}
-
-pub(super) fn spawn_here(arbiter: usize, task: LocalBoxFuture<'static, ()>) -> bool {
-    STARTED.with(|started| started.borrow_mut().push((arbiter, task)));
-    true
-}
-
 /// The simulation as its system sees it.
 #[derive(Clone)]
 pub(crate) struct SimulatedArbiters {
     arbiters: Arc<[Arc<Arbiter>]>,
-    shared: Arc<Shared>,
 }
 
 impl SimulatedArbiters {
@@ -105,10 +99,6 @@ impl SimulatedArbiters {
         &self.arbiters
     }
 
-    pub(crate) fn spawn_on(&self, arbiter: usize, make: MakeTask) -> bool {
-        self.shared.injected.lock().push((arbiter, make));
-        true
-    }
 }
 
 impl fmt::Debug for SimulatedArbiters {
@@ -136,15 +126,17 @@ impl Simulation {
             .collect();
         let executor = SimulatedArbiters {
             arbiters: Arc::clone(&arbiters),
-            shared: Arc::clone(&shared),
         };
         // The order of tasks and the draws of the program come from separate streams, so that a program
         // that draws once more doesn't get a different schedule for that reason alone.
         let entropy = Entropy::seeded(seed);
         let program = Entropy::seeded(seed ^ 0x5EED_5EED_5EED_5EED);
-        for arbiter in &*arbiters {
+        let mut drivers = BTreeMap::new();
+        for (id, arbiter) in (MAIN + 1..).zip(&*arbiters) {
             let driver = Driver::new(Arc::clone(arbiter), Some(entropy.clone()));
-            executor.spawn_on(arbiter.index(), Box::new(move || Box::pin(driver)));
+            let wake = TaskWake::new(id, &shared);
+            wake.wake_by_ref();
+            drivers.insert(id, Task { driver, wake });
         }
         let system = System::assemble(Executor::Simulated(executor), clock.clone(), program);
         Simulation {
@@ -153,8 +145,7 @@ impl Simulation {
             shared,
             clock,
             entropy,
-            tasks: BTreeMap::new(),
-            next_task: MAIN + 1,
+            drivers,
             steps: 0,
         }
     }
@@ -190,11 +181,10 @@ impl Simulation {
     /// The message names the seed.
     pub fn block_on<F: Future>(&mut self, main: F) -> F::Output {
         let mut main = pin!(main);
-        let main_wake = self.wake_for(MAIN);
+        let main_wake = TaskWake::new(MAIN, &self.shared);
         main_wake.wake_by_ref();
         let main_waker = Waker::from(Arc::clone(&main_wake));
         loop {
-            self.take_injected();
             let Some(id) = self.choose() else {
                 self.pass_time();
                 continue;
@@ -205,12 +195,11 @@ impl Simulation {
                 let before = self.enter(0);
                 let polled = main.as_mut().poll(&mut Context::from_waker(&main_waker));
                 enter(before);
-                self.take_started();
                 if let Poll::Ready(output) = polled {
                     return output;
                 }
             } else {
-                self.run_task(id);
+                self.run_driver(id);
             }
         }
     }
@@ -223,15 +212,6 @@ impl Simulation {
         }))
     }
 
-    fn wake_for(&self, id: u64) -> Arc<TaskWake> {
-        let shared = Arc::clone(&self.shared);
-        Arc::new(TaskWake {
-            id,
-            queued: AtomicBool::new(false),
-            shared,
-        })
-    }
-
     fn choose(&self) -> Option<u64> {
         let mut ready = self.shared.ready.lock();
         if ready.is_empty() {
@@ -242,9 +222,6 @@ impl Simulation {
     }
 
     fn pass_time(&self) {
-        if !self.shared.injected.lock().is_empty() {
-            return;
-        }
         match self.clock.next_timer() {
             Some(due) => self.clock.advance_to(due),
             None => panic!(
@@ -254,65 +231,28 @@ impl Simulation {
         }
     }
 
-    fn run_task(&mut self, id: u64) {
-        let Some(mut task) = self.tasks.remove(&id) else {
+    fn run_driver(&mut self, id: u64) {
+        // Taken out, so that one that panics takes its actors with it.
+        let Some(mut task) = self.drivers.remove(&id) else {
             return;
         };
         task.wake.queued.store(false, Ordering::Release);
         let waker = Waker::from(Arc::clone(&task.wake));
-        let before = self.enter(task.arbiter);
-        let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
-        match polled {
-            Poll::Ready(()) => drop(task),
-            Poll::Pending => {
-                self.tasks.insert(id, task);
-            }
-        }
+        let before = self.enter(task.driver.arbiter());
+        // A driver ends only by being dropped.
+        let _pending = Pin::new(&mut task.driver).poll(&mut Context::from_waker(&waker));
+        self.drivers.insert(id, task);
         enter(before);
-        self.take_started();
-    }
-
-    fn take_started(&mut self) {
-        let started = STARTED.with(|started| std::mem::take(&mut *started.borrow_mut()));
-        for (arbiter, future) in started {
-            self.add(arbiter, future);
-        }
-    }
-
-    fn take_injected(&mut self) {
-        let injected = std::mem::take(&mut *self.shared.injected.lock());
-        for (arbiter, make) in injected {
-            let before = self.enter(arbiter);
-            let future = make();
-            enter(before);
-            self.add(arbiter, future);
-        }
-    }
-
-    fn add(&mut self, arbiter: usize, future: LocalBoxFuture<'static, ()>) {
-        let id = self.next_task;
-        self.next_task += 1;
-        let wake = self.wake_for(id);
-        wake.wake_by_ref();
-        self.tasks.insert(
-            id,
-            Task {
-                arbiter,
-                future,
-                wake,
-            },
-        );
     }
 }
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        // Tasks are dropped on their arbiter, as on real ones, so that what they drop can still spawn.
-        while let Some((_, task)) = self.tasks.pop_first() {
-            let before = self.enter(task.arbiter);
+        // On their arbiters, as on real ones.
+        while let Some((_, task)) = self.drivers.pop_first() {
+            let before = self.enter(task.driver.arbiter());
             drop(task);
             enter(before);
-            STARTED.with(|started| started.borrow_mut().clear());
         }
     }
 }
@@ -322,7 +262,7 @@ impl fmt::Debug for Simulation {
         f.debug_struct("Simulation")
             .field("seed", &self.seed())
             .field("elapsed", &self.elapsed())
-            .field("tasks", &self.tasks.len())
+            .field("arbiters", &self.arbiters.len())
             .field("steps", &self.steps)
             .finish_non_exhaustive()
     }
@@ -334,6 +274,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::driver::with_here;
 
     fn order_of(seed: u64) -> Vec<usize> {
         let order = Rc::new(RefCell::new(Vec::new()));
@@ -343,7 +284,8 @@ mod tests {
         simulation.block_on(async move {
             for n in 0..10 {
                 let seen = Rc::clone(&seen);
-                super::super::spawn_here(Box::pin(async move { seen.borrow_mut().push(n) }));
+                let task = Box::pin(async move { seen.borrow_mut().push(n) });
+                with_here(|here| here.spawn_here(task)).unwrap();
             }
             clock.sleep(Duration::from_millis(1)).await;
         });

@@ -2,7 +2,9 @@
 //!
 //! Each record is a pointer to the table of its type, then the message itself, padded to eight bytes. So
 //! a tell writes a few words and allocates nothing, and the loop takes all that has come by swapping two
-//! of these. A message that is over-aligned or large sits in a box.
+//! of these. A message that is over-aligned or large sits in a box. The first few messages lie in a block
+//! of the thread's pool, so that an actor at rest holds no memory for them, and one that gets a message
+//! finds some that is still in the cache.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -10,12 +12,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use crate::sync::{BLOCK, give_block, take_block};
+
 /// Bytes of a word; records begin on one.
 const WORD: usize = 8;
 /// A message above this size is boxed, so that a buffer of a few of them doesn't grow huge.
 const INLINE: usize = 512;
-/// Words of the first buffer.
-const FIRST: usize = 32;
+/// Words of the first buffer: a block of the pool.
+const FIRST: usize = BLOCK / WORD;
 /// Words of the largest buffer that is kept when it is empty.
 const KEPT: usize = 16 * 1_024;
 
@@ -23,25 +27,27 @@ const KEPT: usize = 16 * 1_024;
 pub(crate) trait Kind: 'static {
     /// What a record is handed when its turn has come.
     type Use<'a>;
+    /// What it answers.
+    type Done;
 }
 
 /// What is put into [`Records`].
 pub(crate) trait Record<K: Kind>: Send + 'static {
     /// Consumes the record. Must not touch the `Records` it came from.
-    fn consume(self, with: K::Use<'_>);
+    fn consume(self, with: K::Use<'_>) -> K::Done;
 }
 
 struct Vtable<K: Kind> {
-    /// Words of the payload.
-    words: usize,
-    consume: unsafe fn(NonNull<u64>, K::Use<'_>),
+    /// Words of the record, the table's pointer included.
+    words: u32,
+    consume: unsafe fn(NonNull<u64>, K::Use<'_>) -> K::Done,
     drop: unsafe fn(NonNull<u64>),
 }
 
-unsafe fn consume_as<R: Record<K>, K: Kind>(payload: NonNull<u64>, with: K::Use<'_>) {
+unsafe fn consume_as<R: Record<K>, K: Kind>(payload: NonNull<u64>, with: K::Use<'_>) -> K::Done {
     // SAFETY: the caller vouches that an `R` is there and won't be used again.
     let record = unsafe { payload.cast::<R>().as_ptr().read() };
-    record.consume(with);
+    record.consume(with)
 }
 
 unsafe fn drop_as<R>(payload: NonNull<u64>) {
@@ -52,8 +58,10 @@ unsafe fn drop_as<R>(payload: NonNull<u64>) {
 struct TableOf<R, K>(PhantomData<(R, K)>);
 
 impl<R: Record<K>, K: Kind> TableOf<R, K> {
+    #[expect(clippy::cast_possible_truncation, reason = "at most INLINE bytes")]
+    const WORDS: u32 = 1 + size_of::<R>().div_ceil(WORD) as u32;
     const TABLE: &'static Vtable<K> = &Vtable {
-        words: size_of::<R>().div_ceil(WORD),
+        words: Self::WORDS,
         consume: consume_as::<R, K>,
         drop: drop_as::<R>,
     };
@@ -63,22 +71,22 @@ impl<R: Record<K>, K: Kind> TableOf<R, K> {
 struct Boxed<R>(Box<R>);
 
 impl<R: Record<K>, K: Kind> Record<K> for Boxed<R> {
-    fn consume(self, with: K::Use<'_>) {
-        (*self.0).consume(with);
+    fn consume(self, with: K::Use<'_>) -> K::Done {
+        (*self.0).consume(with)
     }
 }
 
 pub(crate) struct Records<K: Kind> {
     memory: Option<NonNull<u64>>,
     /// Words allocated.
-    capacity: usize,
-    /// Where the first record begins, in words.
-    head: usize,
-    /// Where the next one will begin.
-    tail: usize,
-    count: usize,
-    /// How many of them count against a bound.
-    counted: usize,
+    capacity: u32,
+    /// Where the next record will begin, in words.
+    tail: u32,
+    /// How many don't count against a bound.
+    uncounted: u32,
+    count: u32,
+    /// Where the first one begins.
+    head: u32,
     kind: PhantomData<K>,
 }
 
@@ -117,19 +125,20 @@ impl<K: Kind> Records<K> {
         Records {
             memory: None,
             capacity: 0,
-            head: 0,
             tail: 0,
+            uncounted: 0,
             count: 0,
-            counted: 0,
+            head: 0,
             kind: PhantomData,
         }
     }
 
     /// How many records are in it.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> u32 {
         self.count
     }
+
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -138,8 +147,8 @@ impl<K: Kind> Records<K> {
 
     /// How many records count against a bound.
     #[inline]
-    pub(crate) fn counted(&self) -> usize {
-        self.counted
+    pub(crate) fn counted(&self) -> u32 {
+        self.count - self.uncounted
     }
 
     /// Puts a record behind the others.
@@ -155,76 +164,79 @@ impl<K: Kind> Records<K> {
     #[inline]
     fn put<R: Record<K>>(&mut self, record: R, counted: bool) {
         let table = TableOf::<R, K>::TABLE;
-        let needed = 1 + table.words;
-        if self.tail + needed > self.capacity {
-            self.make_room(needed);
+        if self.tail + table.words > self.capacity {
+            self.make_room(table.words);
         }
         let Some(memory) = self.memory else {
             unreachable!("bug: no memory after making room")
         };
-        // SAFETY: `make_room` left `needed` free words at `tail`. The table's pointer takes one word, and
+        // SAFETY: `make_room` left that many free words at `tail`. The table's pointer takes one word, and
         // an `R` needs no more alignment than a word has.
         unsafe {
-            let place = memory.add(self.tail);
+            let place = memory.add(self.tail as usize);
             place
                 .cast::<Header<K>>()
                 .as_ptr()
                 .write(Header::new(table, counted));
             place.add(1).cast::<R>().as_ptr().write(record);
         }
-        self.tail += needed;
+        self.tail += table.words;
         self.count += 1;
-        self.counted += usize::from(counted);
+        if !counted {
+            self.uncounted += 1;
+        }
     }
 
     /// Moves everything to the front, into a larger buffer if it must be.
     #[cold]
-    fn make_room(&mut self, needed: usize) {
-        let used = self.tail - self.head;
+    fn make_room(&mut self, needed: u32) {
+        let needed = needed as usize;
+        let used = (self.tail - self.head) as usize;
+        let before = self.capacity as usize;
         // Words that were consumed are used again only when they are at least half of the buffer, so that
         // moving stays cheap against pushing.
-        let larger = used + needed > self.capacity / 2;
-        let capacity = if larger {
-            (self.capacity * 2)
+        let capacity = if used + needed > before / 2 {
+            (before * 2)
                 .max(FIRST)
                 .max((used + needed).next_power_of_two())
         } else {
-            self.capacity
+            before
         };
-        let layout = words(capacity);
-        // SAFETY: the layout isn't empty.
-        let memory = unsafe { alloc(layout) };
-        let Some(memory) = NonNull::new(memory) else {
-            handle_alloc_error(layout)
-        };
-        let memory = memory.cast::<u64>();
+        let memory = allocate(capacity);
         if let Some(old) = self.memory {
             // SAFETY: the records lie in `head..tail` of the old memory; moving their bytes moves them,
             // and the old ones are not used again.
-            unsafe { memory.copy_from_nonoverlapping(old.add(self.head), used) };
+            unsafe { memory.copy_from_nonoverlapping(old.add(self.head as usize), used) };
             self.release();
         }
         self.memory = Some(memory);
-        self.capacity = capacity;
+        self.capacity = as_u32(capacity);
         self.head = 0;
-        self.tail = used;
+        self.tail = as_u32(used);
     }
 
-    /// Takes the first record out and has it consumed. `false` if there is none.
+    /// Takes the first record out and has it consumed. `None` if there is none.
+    pub(crate) fn consume_first(&mut self, with: K::Use<'_>) -> Option<K::Done> {
+        self.consume_first_after(with, |_| ())
+    }
+
+    /// The same, and lets `before` look at the others first.
     #[inline]
-    pub(crate) fn consume_first(&mut self, with: K::Use<'_>) -> bool {
-        let Some((header, payload)) = self.advance() else {
-            return false;
-        };
+    pub(crate) fn consume_first_after(
+        &mut self,
+        with: K::Use<'_>,
+        before: impl FnOnce(&Self),
+    ) -> Option<K::Done> {
+        let (header, payload) = self.advance()?;
+        before(self);
         // SAFETY: the record was put there with this table, and `advance` has marked it gone.
-        unsafe { (header.table().consume)(payload, with) };
-        true
+        Some(unsafe { (header.table().consume)(payload, with) })
     }
 
     /// Takes the oldest record out that counts against the bound; those that don't keep their places.
     pub(crate) fn evict(&mut self) -> Records<K> {
         let (mut evicted, mut kept) = (Records::new(), Records::new());
-        while self.counted > 0 && evicted.count == 0 {
+        while self.counted() > 0 && evicted.count == 0 {
             let Some((header, payload)) = self.advance() else {
                 break;
             };
@@ -262,21 +274,23 @@ impl<K: Kind> Records<K> {
     /// A record with that header is at `payload`, in no run any more, and not in this one's memory.
     unsafe fn adopt(&mut self, header: Header<K>, payload: NonNull<u64>) {
         let words = header.table().words;
-        if self.tail + 1 + words > self.capacity {
-            self.make_room(1 + words);
+        if self.tail + words > self.capacity {
+            self.make_room(words);
         }
         let Some(memory) = self.memory else {
             unreachable!("bug: no memory after making room")
         };
         // SAFETY: there is room at `tail`; moving the bytes moves the record.
         unsafe {
-            let place = memory.add(self.tail);
+            let place = memory.add(self.tail as usize);
             place.cast::<Header<K>>().as_ptr().write(header);
-            place.add(1).copy_from_nonoverlapping(payload, words);
+            place
+                .add(1)
+                .copy_from_nonoverlapping(payload, words as usize - 1);
         }
-        self.tail += 1 + words;
+        self.tail += words;
         self.count += 1;
-        self.counted += usize::from(header.is_counted());
+        self.uncounted += u32::from(!header.is_counted());
     }
 
     #[inline]
@@ -287,12 +301,14 @@ impl<K: Kind> Records<K> {
         let memory = self.memory?;
         // SAFETY: there is a record at `head`: its header, then its payload.
         let (header, payload) = unsafe {
-            let place = memory.add(self.head);
+            let place = memory.add(self.head as usize);
             (*place.cast::<Header<K>>().as_ref(), place.add(1))
         };
-        self.head += 1 + header.table().words;
+        self.head += header.table().words;
         self.count -= 1;
-        self.counted -= usize::from(header.is_counted());
+        if !header.is_counted() {
+            self.uncounted -= 1;
+        }
         if self.count == 0 {
             self.head = 0;
             self.tail = 0;
@@ -301,18 +317,55 @@ impl<K: Kind> Records<K> {
     }
 
     /// Gives back the memory of a burst.
+    #[inline]
     pub(crate) fn shrink(&mut self) {
-        if self.count == 0 && self.capacity > KEPT {
+        if self.capacity as usize > KEPT && self.count == 0 {
+            self.release();
+        }
+    }
+
+    /// Gives the first block back to this thread's pool, if that is all there is, and it is empty.
+    #[inline]
+    pub(crate) fn give_block(&mut self) {
+        if self.capacity as usize == FIRST && self.count == 0 {
             self.release();
         }
     }
 
     fn release(&mut self) {
-        if let Some(memory) = self.memory.take() {
+        let Some(memory) = self.memory.take() else {
+            return;
+        };
+        let capacity = std::mem::take(&mut self.capacity) as usize;
+        (self.head, self.tail) = (0, 0);
+        if capacity == FIRST {
+            // SAFETY: a buffer of that size is a block of the pool; no record is in it any more.
+            unsafe { give_block(memory.cast()) };
+        } else {
             // SAFETY: it was allocated with this layout.
-            unsafe { dealloc(memory.as_ptr().cast(), words(self.capacity)) };
-            self.capacity = 0;
+            unsafe { dealloc(memory.as_ptr().cast(), words(capacity)) };
         }
+    }
+}
+
+fn allocate(capacity: usize) -> NonNull<u64> {
+    if capacity == FIRST {
+        return take_block().cast();
+    }
+    let layout = words(capacity);
+    // SAFETY: the layout isn't empty.
+    let memory = unsafe { alloc(layout) };
+    let Some(memory) = NonNull::new(memory) else {
+        handle_alloc_error(layout)
+    };
+    memory.cast()
+}
+
+/// A number of words. More than fit are 32 GiB in one mailbox.
+fn as_u32(words: usize) -> u32 {
+    match u32::try_from(words) {
+        Ok(words) => words,
+        Err(_) => panic!("a mailbox of {words} words is too large"),
     }
 }
 
@@ -358,6 +411,7 @@ mod tests {
 
     impl Kind for Logged {
         type Use<'a> = &'a RefCell<Vec<u64>>;
+        type Done = ();
     }
 
     /// A record of `N` bytes that knows its number and counts its life.
@@ -416,11 +470,11 @@ mod tests {
                         model.push_back(number as u64);
                     }
                     None => {
-                        prop_assert_eq!(records.consume_first(&log), !model.is_empty());
+                        prop_assert_eq!(records.consume_first(&log).is_some(), !model.is_empty());
                         expected.extend(model.pop_front());
                     }
                 }
-                prop_assert_eq!(records.len(), model.len());
+                prop_assert_eq!(records.len() as usize, model.len());
                 prop_assert_eq!(Arc::strong_count(&alive), 1 + model.len());
             }
             prop_assert_eq!(&*log.borrow(), &expected);
@@ -437,10 +491,12 @@ mod tests {
         for number in 0..100_000 {
             push(&mut records, 0, number, &alive);
         }
-        while records.consume_first(&log) {}
+        while records.consume_first(&log).is_some() {}
         records.shrink();
         assert_eq!(records.capacity, 0);
         push(&mut records, 0, 1, &alive);
-        assert!(records.consume_first(&log));
+        assert!(records.consume_first(&log).is_some());
+        records.give_block();
+        assert_eq!(records.capacity, 0);
     }
 }

@@ -13,6 +13,7 @@ struct Numbers;
 
 impl Kind for Numbers {
     type Use<'a> = &'a std::cell::RefCell<Vec<u32>>;
+    type Done = ();
 }
 
 impl Record<Numbers> for u32 {
@@ -32,7 +33,7 @@ struct Looped {
 
 fn looped(capacity: usize, overflow: Overflow) -> Looped {
     Looped {
-        mailbox: Mailbox::new(capacity, overflow),
+        mailbox: Mailbox::new(0, capacity, overflow),
         batch: Default::default(),
     }
 }
@@ -45,7 +46,7 @@ impl Looped {
             return None;
         }
         let seen = std::cell::RefCell::default();
-        assert!(batch.consume_first(&seen));
+        assert!(batch.consume_first(&seen).is_some());
         self.mailbox.handled(&batch);
         seen.take().pop()
     }
@@ -53,7 +54,7 @@ impl Looped {
 
 fn take(records: &mut Records<Numbers>) -> Vec<u32> {
     let seen = std::cell::RefCell::default();
-    while records.consume_first(&seen) {}
+    while records.consume_first(&seen).is_some() {}
     seen.take()
 }
 
@@ -179,7 +180,7 @@ fn g03_drop_oldest_never_drops_what_has_room_of_its_own() {
 
 #[test]
 fn g06_a_closed_mailbox_gives_everything_back() {
-    let mailbox = Mailbox::<Numbers>::new(1, Overflow::Wait);
+    let mailbox = Mailbox::<Numbers>::new(0, 1, Overflow::Wait);
     assert!(mailbox.push(1_u32).is_ok());
     let mut waiting = Box::pin(mailbox.push_waiting(2_u32));
     let mut cx = Context::from_waker(Waker::noop());

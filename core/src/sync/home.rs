@@ -12,12 +12,12 @@ use std::ops::Deref;
 
 thread_local! {
     /// The number of the arbiter whose code runs now; 0 where there is none.
-    static CURRENT: Cell<u64> = const { Cell::new(0) };
+    static CURRENT: Cell<u32> = const { Cell::new(0) };
 }
 
 /// The number of the arbiter that this code runs on; 0 if it runs on none.
 #[inline]
-pub(crate) fn current_arbiter() -> u64 {
+pub(crate) fn current_arbiter() -> u32 {
     CURRENT.with(Cell::get)
 }
 
@@ -25,12 +25,12 @@ pub(crate) fn current_arbiter() -> u64 {
 ///
 /// Numbers are unique in the process, and one number never runs on two threads: arbiters keep their
 /// thread for life, and a simulation can't be sent to another.
-pub(crate) fn set_current_arbiter(number: u64) -> u64 {
+pub(crate) fn set_current_arbiter(number: u32) -> u32 {
     CURRENT.with(|current| current.replace(number))
 }
 
 pub(crate) struct Home<T> {
-    owner: u64,
+    owner: u32,
     /// Touched by the owner's thread only.
     busy: Cell<bool>,
     value: UnsafeCell<T>,
@@ -44,7 +44,7 @@ unsafe impl<T> Sync for Home<T> {}
 
 impl<T> Home<T> {
     /// State of the arbiter with that number (not 0).
-    pub(crate) fn new(owner: u64, value: T) -> Self {
+    pub(crate) fn new(owner: u32, value: T) -> Self {
         Home {
             owner,
             busy: Cell::new(false),

@@ -1,7 +1,8 @@
 //! Small blocks of memory that a thread uses again.
 //!
-//! An ask needs a place for its reply for a few hundred nanoseconds; taking it from a list of the thread's
-//! own costs a fraction of an allocation. Under `--cfg callboard_plain_alloc` every block is a plain
+//! An ask needs a place for its reply for a few hundred nanoseconds, and a mailbox one for its messages;
+//! taking it from a list of the thread's own costs a fraction of an allocation, and it is still in the
+//! cache. Under `--cfg callboard_plain_alloc` every block is a plain
 //! allocation, so that AddressSanitizer sees each use after its end.
 #![allow(unsafe_code)]
 
@@ -12,8 +13,8 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// The size of a pooled block; a cache line or two.
-const BLOCK: usize = 128;
+/// The size of a pooled block in bytes; a cache line or two.
+pub(crate) const BLOCK: usize = 128;
 /// How many blocks a thread keeps.
 const KEPT: usize = 4_096;
 
@@ -43,7 +44,12 @@ fn is_pooled(layout: Layout) -> bool {
     layout.size() <= BLOCK && layout.align() <= 16 && !cfg!(callboard_plain_alloc) && !cfg!(loom)
 }
 
-fn take_block() -> NonNull<u8> {
+/// A block of [`BLOCK`] bytes, aligned to 16.
+#[inline]
+pub(crate) fn take_block() -> NonNull<u8> {
+    if cfg!(callboard_plain_alloc) || cfg!(loom) {
+        return allocate(BLOCK_LAYOUT);
+    }
     let kept = POOL.try_with(|pool| {
         // SAFETY: the list is this thread's own, and nothing in between runs other code.
         unsafe { (*pool.get()).free.pop() }
@@ -54,8 +60,16 @@ fn take_block() -> NonNull<u8> {
     }
 }
 
-fn give_block(block: NonNull<u8>) {
+/// Gives a block back: to this thread's list, wherever it was taken.
+///
+/// # Safety
+/// It came from [`take_block`], and nobody uses it any more.
+#[inline]
+pub(crate) unsafe fn give_block(block: NonNull<u8>) {
     let kept = POOL.try_with(|pool| {
+        if cfg!(callboard_plain_alloc) || cfg!(loom) {
+            return false;
+        }
         // SAFETY: as in `take_block`.
         let free = unsafe { &mut (*pool.get()).free };
         let room = free.len() < KEPT;
@@ -84,6 +98,7 @@ pub(crate) struct PoolBox<T> {
 }
 
 impl<T> PoolBox<T> {
+    #[inline]
     pub(crate) fn new(value: T) -> Self {
         let layout = Layout::new::<T>();
         let memory = if is_pooled(layout) {
@@ -121,7 +136,8 @@ impl<T> PoolBox<T> {
         unsafe { self.memory.as_ptr().drop_in_place() };
         let layout = Layout::new::<T>();
         if is_pooled(layout) {
-            give_block(self.memory.cast());
+            // SAFETY: it is a block, and this was its only use.
+            unsafe { give_block(self.memory.cast()) };
         } else {
             // SAFETY: it was allocated with this layout.
             unsafe { dealloc(self.memory.as_ptr().cast(), layout) };

@@ -1,0 +1,171 @@
+//! The hand-off: an ask runs an idle actor of the same thread on the asker's stack, in place of a hop
+//! through the run queue.
+//!
+//! It happens only where nothing but time tells the difference: the actor is idle, nothing waits or is
+//! signalled, it isn't on the stack already, and the stack has room. The handler lies in a buffer of the
+//! actor's arbiter and is woken by the actor's own waker, so that dropping the ask never tears it; what the
+//! request hands down is swapped in and out, and each level has a panic fence of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use super::Cell;
+use super::body::{Body, Stage, Tools};
+use super::letter::Answer;
+use crate::actor::{Actor, Receives};
+use crate::boundary::Verdict;
+use crate::clock::Instant;
+use crate::current::{self, HandOff, Inherited};
+use crate::envelope::Envelope;
+use crate::error::{Failure, FailureKind};
+use crate::message::Message;
+use crate::panics::panic_text;
+use crate::responder::{Answerer, Responder};
+use crate::route::Asked;
+use crate::sync::HomeGuard;
+
+impl<A: Actor> Cell<A> {
+    /// Runs a message that has nothing beside it, if it can be handed off.
+    #[inline]
+    pub(crate) fn hand_off<M, How>(self: &Arc<Self>, message: M) -> Asked<M>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        let Some((body, level)) = self.idle_here() else {
+            return Asked::NotYet(message);
+        };
+        let clock = self.system.clock();
+        let request = current::request().or_default(clock);
+        let mut waits = None;
+        let ran = self.run_on_this_stack(body, level, request, |body, tools| {
+            if A::NEEDS_RESPONDER {
+                let (answerer, slot) = Answerer::slot_of(Verdict::Executed);
+                waits = Some(slot);
+                let responder = Some(Responder::over(answerer));
+                let none = || Answer::Asker(None);
+                return self.begin::<M, How, _>(body, tools, message, responder, none);
+            }
+            let answerer = || {
+                let (answerer, slot) = Answerer::slot_of(Verdict::Executed);
+                waits = Some(slot);
+                Answer::Asker(Some(answerer))
+            };
+            self.begin::<M, How, _>(body, tools, message, None, answerer)
+        });
+        match (ran, waits) {
+            (Ok((Poll::Ready(Some(reply)), _)), _) => Asked::Ended(Ok(reply)),
+            (Ok((_, mut request)), Some(mut slot)) => match slot.take() {
+                Some(outcome) => Asked::Ended(outcome),
+                None => Asked::Waits(slot, request.deadline(clock).unwrap_or(Instant::FAR)),
+            },
+            (Err(text), _) => Asked::Ended(Err(panicked(text))),
+            // A handler that answers by return has answered, or waits.
+            (Ok(_), None) => {
+                Asked::Ended(Err(Failure::new(FailureKind::NoAnswer, Verdict::Executed)))
+            }
+        }
+    }
+
+    /// Runs a message with everything that travels beside it, if it can be handed off. Gives it back if not.
+    pub(crate) fn hand_off_full<M, How>(
+        self: &Arc<Self>,
+        envelope: Envelope<M>,
+    ) -> Result<(), Envelope<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        let Some((body, level)) = self.idle_here() else {
+            return Err(envelope);
+        };
+        let request = Inherited::of(&envelope.meta);
+        // A panic has told the asker: its responder was dropped.
+        let _ = self.run_on_this_stack(body, level, request, |body, tools| {
+            self.begin_full::<M, How>(body, tools, envelope)
+        });
+        Ok(())
+    }
+
+    /// Whether a message of this thread may run on its stack.
+    #[inline]
+    fn idle_here(&self) -> Option<(HomeGuard<'_, Body<A>>, HandOff)> {
+        if !self.mailbox.is_quiet() || !self.home.hands_off() {
+            return None;
+        }
+        // At home only.
+        let body = self.body.enter()?;
+        let idle = body.stage.get() == Stage::Serving
+            && !body.is_handling()
+            && body.batch.borrow().is_empty();
+        if !idle {
+            return None;
+        }
+        Some((body, HandOff::enter()?))
+    }
+
+    /// Runs a handler here and now, and sees to what it leaves. Answers with what it inherited, or with what
+    /// its panic said.
+    #[inline]
+    fn run_on_this_stack<T>(
+        self: &Arc<Self>,
+        body: HomeGuard<'_, Body<A>>,
+        level: HandOff,
+        request: Inherited,
+        handle: impl FnOnce(&Body<A>, &mut Tools) -> Poll<T>,
+    ) -> Result<(Poll<T>, Inherited), String> {
+        let home = &*self.home;
+        let in_hand = home.in_hand().save();
+        home.in_hand().begin_turn(self.id.as_u64());
+        let before = current::set_request(request);
+        let mut tools = Tools::take(home);
+        let ran = catch_unwind(AssertUnwindSafe(|| handle(&body, &mut tools)));
+        tools.give_back(home);
+        let mut request = current::set_request(before);
+        drop(level);
+        match ran {
+            Ok(polled) => {
+                home.in_hand().restore(in_hand);
+                if polled.is_pending() {
+                    request.deadline(self.system.clock());
+                    body.request.set(request);
+                    drop(body);
+                    self.await_handler();
+                } else {
+                    home.count_handled(1);
+                }
+                Ok((polled, request))
+            }
+            Err(payload) => {
+                let text = panic_text(payload.as_ref());
+                self.fail(&body, text.clone());
+                home.in_hand().restore(in_hand);
+                body.note_failed(text.clone());
+                drop(body);
+                if self.mailbox.wake() {
+                    self.schedule();
+                }
+                Err(text)
+            }
+        }
+    }
+
+    /// From now on the handler runs at its own pace; its ask waits for the reply like any other.
+    #[cold]
+    fn await_handler(self: &Arc<Self>) {
+        let woken = || self.woken.swap(false, Ordering::AcqRel);
+        if self.mailbox.await_handler(woken) {
+            self.schedule();
+        }
+    }
+}
+
+/// What the asker of a handler that panicked is told.
+#[cold]
+fn panicked(text: String) -> Failure {
+    Failure::new(FailureKind::Panicked, Verdict::Executed).with_detail(text)
+}
