@@ -124,14 +124,22 @@ pub trait Receives<M: Message, How: 'static>: Actor {
     #[doc(hidden)]
     const NEEDS_RESPONDER: bool;
 
-    /// Handles one message. The answer comes back, unless the handler was given a responder for it.
+    /// What the handler returns.
+    #[doc(hidden)]
+    type Output: 'static;
+
+    /// Handles one message.
     #[doc(hidden)]
     fn receive(
         &mut self,
         message: M,
         responder: Option<Responder<M::Reply>>,
         ctx: &mut Context<Self>,
-    ) -> impl Future<Output = Option<M::Reply>>;
+    ) -> impl Future<Output = Self::Output>;
+
+    /// The answer in what the handler returned, unless a responder has it.
+    #[doc(hidden)]
+    fn reply(output: Self::Output) -> Option<M::Reply>;
 }
 
 /// Marks [`Receives`] that follows from [`Handler`].
@@ -144,29 +152,39 @@ pub enum ByResponder {}
 
 impl<A: Handler<M>, M: Message> Receives<M, ByReturn> for A {
     const NEEDS_RESPONDER: bool = false;
+    type Output = M::Reply;
 
     #[inline]
-    async fn receive(
+    fn receive(
         &mut self,
         message: M,
         _: Option<Responder<M::Reply>>,
         ctx: &mut Context<Self>,
-    ) -> Option<M::Reply> {
-        Some(self.handle(message, ctx).await)
+    ) -> impl Future<Output = M::Reply> {
+        self.handle(message, ctx)
+    }
+
+    #[inline]
+    fn reply(output: M::Reply) -> Option<M::Reply> {
+        Some(output)
     }
 }
 
 impl<A: DeferredHandler<M>, M: Message> Receives<M, ByResponder> for A {
     const NEEDS_RESPONDER: bool = true;
+    type Output = ();
 
-    async fn receive(
+    fn receive(
         &mut self,
         message: M,
         responder: Option<Responder<M::Reply>>,
         ctx: &mut Context<Self>,
-    ) -> Option<M::Reply> {
+    ) -> impl Future<Output = ()> {
         let responder = responder.unwrap_or_else(Responder::nowhere);
-        self.handle_deferred(message, responder, ctx).await;
+        self.handle_deferred(message, responder, ctx)
+    }
+
+    fn reply((): ()) -> Option<M::Reply> {
         None
     }
 }

@@ -171,7 +171,11 @@ impl std::error::Error for Failure {}
 ///
 /// It holds the message whenever the message is still the sender's: it was never sent, or it was refused
 /// inside the process, or the caller kept a copy with `.keep()`.
-pub struct SendError<M> {
+///
+/// One pointer, so that sends that succeed carry no room for the error about.
+pub struct SendError<M>(Box<Returned<M>>);
+
+struct Returned<M> {
     failure: Failure,
     message: Option<M>,
 }
@@ -179,59 +183,60 @@ pub struct SendError<M> {
 impl<M> SendError<M> {
     /// An error, with the message if it comes back.
     #[must_use]
+    #[cold]
     pub fn new(failure: Failure, message: Option<M>) -> Self {
-        SendError { failure, message }
+        SendError(Box::new(Returned { failure, message }))
     }
 
     /// Why it failed.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
-        self.failure.kind
+        self.0.failure.kind
     }
 
     /// What is known about the message.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        self.failure.verdict
+        self.0.failure.verdict
     }
 
     /// The failure without the message.
     #[must_use]
     pub fn failure(&self) -> &Failure {
-        &self.failure
+        &self.0.failure
     }
 
     /// The message, if it came back.
     #[must_use]
     pub fn message(&self) -> Option<&M> {
-        self.message.as_ref()
+        self.0.message.as_ref()
     }
 
     /// Takes the message out, if it came back.
     #[must_use]
     pub fn into_message(self) -> Option<M> {
-        self.message
+        self.0.message
     }
 
     /// Takes the error apart.
     #[must_use]
     pub fn into_parts(self) -> (Failure, Option<M>) {
-        (self.failure, self.message)
+        (self.0.failure, self.0.message)
     }
 }
 
 impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendError")
-            .field("failure", &self.failure)
-            .field("message_returned", &self.message.is_some())
+            .field("failure", &self.0.failure)
+            .field("message_returned", &self.0.message.is_some())
             .finish()
     }
 }
 
 impl<M> fmt::Display for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failure.fmt(f)
+        self.0.failure.fmt(f)
     }
 }
 
@@ -239,6 +244,6 @@ impl<M> std::error::Error for SendError<M> {}
 
 impl<M> From<SendError<M>> for Failure {
     fn from(error: SendError<M>) -> Failure {
-        error.failure
+        error.0.failure
     }
 }

@@ -91,6 +91,15 @@ impl<R: Send + 'static> Responder<R> {
         }
     }
 
+    /// The same for one whose handler has begun.
+    #[inline]
+    pub(crate) fn begun(answerer: Answerer<R>) -> Self {
+        Responder {
+            way: Way::Slot(answerer),
+            reached: Verdict::Executed,
+        }
+    }
+
     /// Whether somebody waits for an answer (a tell has nobody).
     #[must_use]
     #[inline]

@@ -45,16 +45,16 @@ impl<A: Actor> Cell<A> {
             if A::NEEDS_RESPONDER {
                 let (answerer, slot) = Answerer::slot_of(Verdict::Executed);
                 waits = Some(slot);
-                let responder = Some(Responder::over(answerer));
-                let none = || Answer::Asker(None);
-                return self.begin::<M, How, _>(body, tools, message, responder, none);
+                let responder = Some(Responder::begun(answerer));
+                let nobody = || Answer::to(None);
+                return self.begin::<M, How>(body, tools, message, responder, nobody);
             }
-            let answerer = || {
+            let asker = || {
                 let (answerer, slot) = Answerer::slot_of(Verdict::Executed);
                 waits = Some(slot);
-                Answer::Asker(Some(answerer))
+                Answer::to(Some(Responder::begun(answerer)))
             };
-            self.begin::<M, How, _>(body, tools, message, None, answerer)
+            self.begin::<M, How>(body, tools, message, None, asker)
         });
         match (ran, waits) {
             (Ok((Poll::Ready(Some(reply)), _)), _) => Asked::Ended(Ok(reply)),

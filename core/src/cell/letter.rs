@@ -35,18 +35,31 @@ pub(crate) enum Use<'a, A: Actor> {
 }
 
 /// Answers when a handler that had to wait has ended.
-pub(crate) enum Answer<R> {
-    Asker(Option<Answerer<R>>),
-    Responder(Option<Responder<R>>),
+pub(crate) struct Answer<A, M: Message, How> {
+    to: Option<Responder<M::Reply>>,
+    how: PhantomData<fn() -> (A, How)>,
 }
 
-impl<R: Send + 'static> Then<Option<R>> for Answer<R> {
-    fn end(self, output: Option<R>) {
-        match (self, output) {
-            (Answer::Asker(Some(answerer)), Some(reply)) => answerer.finish(Ok(reply)),
-            (Answer::Responder(Some(responder)), Some(reply)) => responder.send(reply),
-            // The handler has a responder of its own.
-            _ => {}
+impl<A, M: Message, How> Answer<A, M, How> {
+    /// To that responder; to nobody, if the handler has a responder of its own, or nobody waits.
+    #[inline]
+    pub(crate) fn to(to: Option<Responder<M::Reply>>) -> Self {
+        Answer {
+            to,
+            how: PhantomData,
+        }
+    }
+}
+
+impl<A, M, How> Then<A::Output> for Answer<A, M, How>
+where
+    A: Receives<M, How>,
+    M: Message,
+    How: 'static,
+{
+    fn end(self, output: A::Output) {
+        if let (Some(responder), Some(reply)) = (self.to, A::reply(output)) {
+            responder.send(reply);
         }
     }
 }
@@ -83,7 +96,7 @@ where
         match with {
             Use::Begin(cell, body, tools) => {
                 current::set_request(Inherited::NOTHING);
-                cell.begin::<M, How, _>(body, tools, self.message, None, || Answer::Asker(None))
+                cell.begin::<M, How>(body, tools, self.message, None, || Answer::to(None))
                     .map(drop)
             }
             Use::Discard(cell, reason) => {
@@ -165,15 +178,15 @@ where
         }
         current::set_request(Inherited::until(self.deadline));
         if A::NEEDS_RESPONDER {
-            let responder = Responder::over(self.answerer);
-            let waits = || Answer::Asker(None);
+            let responder = Some(Responder::begun(self.answerer));
+            let waits = || Answer::to(None);
             return cell
-                .begin::<M, How, _>(body, tools, self.message, Some(responder), waits)
+                .begin::<M, How>(body, tools, self.message, responder, waits)
                 .map(drop);
         }
         let mut answerer = Some(self.answerer);
-        let waits = || Answer::Asker(answerer.take());
-        match cell.begin::<M, How, _>(body, tools, self.message, None, waits) {
+        let waits = || Answer::to(answerer.take().map(Responder::begun));
+        match cell.begin::<M, How>(body, tools, self.message, None, waits) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reply) => {
                 if let (Some(reply), Some(answerer)) = (reply, answerer) {
@@ -249,47 +262,44 @@ where
 impl<A: Actor> Cell<A> {
     /// Begins the handler of a message that brings nothing but what the request in hand says.
     #[inline]
-    pub(super) fn begin<M, How, W>(
+    pub(super) fn begin<M, How>(
         &self,
         body: &Body<A>,
         tools: &mut Tools,
         message: M,
         responder: Option<Responder<M::Reply>>,
-        waits: impl FnOnce() -> W,
+        waits: impl FnOnce() -> Answer<A, M, How>,
     ) -> Poll<Option<M::Reply>>
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
-        W: Then<Option<M::Reply>>,
     {
         body.with_ctx(Context::clear_meta);
-        self.run_handler::<M, How, W>(body, tools, message, responder, waits)
+        self.run_handler::<M, How>(body, tools, message, responder, waits)
     }
 
     #[inline]
-    fn run_handler<M, How, W>(
+    fn run_handler<M, How>(
         &self,
         body: &Body<A>,
         tools: &mut Tools,
         message: M,
         responder: Option<Responder<M::Reply>>,
-        waits: impl FnOnce() -> W,
+        waits: impl FnOnce() -> Answer<A, M, How>,
     ) -> Poll<Option<M::Reply>>
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
-        W: Then<Option<M::Reply>>,
     {
-        self.home().in_hand().set::<M>();
-        body.run(
-            self.home(),
-            tools,
-            |actor, ctx| actor.receive(message, responder, ctx),
-            waits,
-        )
-        .unwrap_or(Poll::Ready(None))
+        let home = self.home();
+        home.in_hand().set::<M>();
+        let receive = |actor: &'static mut A, ctx| actor.receive(message, responder, ctx);
+        match body.run(home, tools, receive, waits) {
+            Some(polled) => polled.map(A::reply),
+            None => Poll::Ready(None),
+        }
     }
 
     /// Begins the handler of a message, unless its deadline has passed or its asker has gone (G8, G9).
@@ -321,8 +331,8 @@ impl<A: Actor> Cell<A> {
         body.with_ctx(|ctx| ctx.set_meta(meta));
         let mut responder = Some(responder);
         let given = if A::NEEDS_RESPONDER { responder.take() } else { None };
-        let waits = || Answer::Responder(responder.take());
-        match self.run_handler::<M, How, _>(body, tools, message, given, waits) {
+        let waits = || Answer::to(responder.take());
+        match self.run_handler::<M, How>(body, tools, message, given, waits) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reply) => {
                 if let (Some(reply), Some(responder)) = (reply, responder) {

@@ -16,8 +16,9 @@ use crate::sync::{BLOCK, give_block, take_block};
 
 /// Bytes of a word; records begin on one.
 const WORD: usize = 8;
-/// A message above this size is boxed, so that a buffer of a few of them doesn't grow huge.
-const INLINE: usize = 512;
+/// A message above this size is boxed, so that a buffer of a few of them doesn't grow huge. (And so that
+/// the words of a record fit into the low bits of its header.)
+const INLINE: usize = 480;
 /// Words of the first buffer: a block of the pool.
 const FIRST: usize = BLOCK / WORD;
 /// Words of the largest buffer that is kept when it is empty.
@@ -37,9 +38,10 @@ pub(crate) trait Record<K: Kind>: Send + 'static {
     fn consume(self, with: K::Use<'_>) -> K::Done;
 }
 
+/// Aligned, so that the low bits of its address are free for what is needed before the table is: the chain
+/// of loads from one record to the next is what bounds the loop.
+#[repr(align(128))]
 struct Vtable<K: Kind> {
-    /// Words of the record, the table's pointer included.
-    words: u32,
     consume: unsafe fn(NonNull<u64>, K::Use<'_>) -> K::Done,
     drop: unsafe fn(NonNull<u64>),
 }
@@ -58,10 +60,10 @@ unsafe fn drop_as<R>(payload: NonNull<u64>) {
 struct TableOf<R, K>(PhantomData<(R, K)>);
 
 impl<R: Record<K>, K: Kind> TableOf<R, K> {
+    /// Words of the record, the header included.
     #[expect(clippy::cast_possible_truncation, reason = "at most INLINE bytes")]
     const WORDS: u32 = 1 + size_of::<R>().div_ceil(WORD) as u32;
     const TABLE: &'static Vtable<K> = &Vtable {
-        words: Self::WORDS,
         consume: consume_as::<R, K>,
         drop: drop_as::<R>,
     };
@@ -90,22 +92,39 @@ pub(crate) struct Records<K: Kind> {
     kind: PhantomData<K>,
 }
 
-/// A record's first word: the table of its type; the lowest bit says that it does not count against the
-/// bound. (Tables are aligned to a word, so that bit is free.)
+/// A record's first word: the table of its type; in the bits that are free because of its alignment, the
+/// words of the record, and in the lowest that it does not count against the bound.
 struct Header<K: Kind>(*const Vtable<K>);
 
+const UNCOUNTED: usize = 1;
+const WORDS_FROM: u32 = 1;
+const WORDS: usize = 0b111_1110;
+const _: () = assert!(1 + INLINE / WORD <= WORDS >> WORDS_FROM);
+
 impl<K: Kind> Header<K> {
-    fn new(table: &'static Vtable<K>, counted: bool) -> Self {
-        Header(std::ptr::from_ref(table).map_addr(|address| address | usize::from(!counted)))
+    #[inline]
+    fn of<R: Record<K>>(counted: bool) -> Self {
+        let low = (TableOf::<R, K>::WORDS as usize) << WORDS_FROM;
+        let low = low | if counted { 0 } else { UNCOUNTED };
+        Header(std::ptr::from_ref(TableOf::<R, K>::TABLE).map_addr(|address| address | low))
     }
 
+    #[inline]
     fn is_counted(&self) -> bool {
-        self.0.addr() & 1 == 0
+        self.0.addr() & UNCOUNTED == 0
     }
 
+    #[inline]
+    fn words(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "six bits")]
+        let words = ((self.0.addr() & WORDS) >> WORDS_FROM) as u32;
+        words
+    }
+
+    #[inline]
     fn table(&self) -> &'static Vtable<K> {
-        // SAFETY: without the lowest bit it is the reference that `new` was given.
-        unsafe { &*self.0.map_addr(|address| address & !1) }
+        // SAFETY: without the low bits it is the reference that `of` took.
+        unsafe { &*self.0.map_addr(|address| address & !(WORDS | UNCOUNTED)) }
     }
 }
 
@@ -163,9 +182,9 @@ impl<K: Kind> Records<K> {
 
     #[inline]
     fn put<R: Record<K>>(&mut self, record: R, counted: bool) {
-        let table = TableOf::<R, K>::TABLE;
-        if self.tail + table.words > self.capacity {
-            self.make_room(table.words);
+        let words = TableOf::<R, K>::WORDS;
+        if self.tail + words > self.capacity {
+            self.make_room(words);
         }
         let Some(memory) = self.memory else {
             unreachable!("bug: no memory after making room")
@@ -177,10 +196,10 @@ impl<K: Kind> Records<K> {
             place
                 .cast::<Header<K>>()
                 .as_ptr()
-                .write(Header::new(table, counted));
+                .write(Header::of::<R>(counted));
             place.add(1).cast::<R>().as_ptr().write(record);
         }
-        self.tail += table.words;
+        self.tail += words;
         self.count += 1;
         if !counted {
             self.uncounted += 1;
@@ -273,7 +292,7 @@ impl<K: Kind> Records<K> {
     /// # Safety
     /// A record with that header is at `payload`, in no run any more, and not in this one's memory.
     unsafe fn adopt(&mut self, header: Header<K>, payload: NonNull<u64>) {
-        let words = header.table().words;
+        let words = header.words();
         if self.tail + words > self.capacity {
             self.make_room(words);
         }
@@ -304,7 +323,7 @@ impl<K: Kind> Records<K> {
             let place = memory.add(self.head as usize);
             (*place.cast::<Header<K>>().as_ref(), place.add(1))
         };
-        self.head += header.table().words;
+        self.head += header.words();
         self.count -= 1;
         if !header.is_counted() {
             self.uncounted -= 1;
