@@ -18,9 +18,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::clock::{Instant, Sleep};
 use crate::entropy::Entropy;
+use crate::future_buffer::FutureBuffer;
 
 pub use arbiter::ArbiterLoad;
-pub(crate) use arbiter::{Arbiter, Parcel, Run, batches_wakes, enter, with_here};
+pub(crate) use arbiter::{Arbiter, Parcel, Run, Tools, batches_wakes, enter, with_here};
 
 /// How many turns actors and tasks get before the arbiter's other work (sockets, timers) gets one.
 const TURNS: u32 = 256;
@@ -36,6 +37,7 @@ pub(crate) struct Driver {
     order: Option<Entropy>,
     /// Parcels being unpacked; kept for its memory.
     parcels: Vec<Parcel>,
+    tools: Tools,
 }
 
 impl Driver {
@@ -45,6 +47,7 @@ impl Driver {
             alarm: None,
             order,
             parcels: Vec::new(),
+            tools: Tools::new(FutureBuffer::new()),
         }
     }
 
@@ -156,9 +159,10 @@ impl Driver {
     }
 
     #[inline]
-    fn give_turn(&self, run: Arc<dyn Run>) {
+    fn give_turn(&mut self, run: Arc<dyn Run>) {
         crate::current::reset_streak();
-        let again = run.turn();
+        self.tools.forget_time();
+        let again = run.turn(&mut self.tools);
         let Some(local) = self.arbiter.local.enter() else {
             return;
         };

@@ -34,11 +34,20 @@ struct Running<F, W> {
     then: W,
 }
 
+/// One pointer, so that it is cheap to lend and to swap.
 pub(crate) struct FutureBuffer {
-    memory: Option<NonNull<u8>>,
-    size: u32,
-    align: u32,
-    /// What is in the memory, if a future is.
+    block: Option<NonNull<Block>>,
+}
+
+/// What stands before the memory of the future.
+#[repr(C)]
+struct Block {
+    layout: Layout,
+    /// Where the future lies in the block.
+    at: usize,
+    /// How large a future it takes.
+    size: usize,
+    /// What is in it, if a future is.
     running: Option<&'static Vtable>,
 }
 
@@ -131,24 +140,26 @@ impl<F> Drop for InPlace<F> {
 
 impl FutureBuffer {
     pub(crate) const fn new() -> Self {
-        FutureBuffer {
-            memory: None,
-            size: 0,
-            align: 0,
-            running: None,
-        }
+        FutureBuffer { block: None }
+    }
+
+    #[inline]
+    fn block(&self) -> Option<&Block> {
+        // SAFETY: the block is ours alone, and lives until `release`.
+        self.block.map(|block| unsafe { block.as_ref() })
     }
 
     /// Whether a future is in it that has not ended.
     #[inline]
     pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
+        self.block().is_some_and(|block| block.running.is_some())
     }
 
     /// Whether it is worth keeping for the next.
     #[inline]
     pub(crate) fn is_kept(&self) -> bool {
-        self.running.is_none() && self.memory.is_some() && self.size as usize <= KEPT
+        self.block()
+            .is_some_and(|block| block.running.is_none() && block.size <= KEPT)
     }
 
     /// Puts a future in and polls it once. If it has ended, nothing is left of it and its output is the
@@ -165,24 +176,19 @@ impl FutureBuffer {
         cx: &mut Context<'_>,
         then: impl FnOnce() -> W,
     ) -> Poll<F::Output> {
-        if self.running.is_some() {
-            self.clear();
-        }
         let layout = const { Layout::new::<Running<F, W>>() };
-        let memory = match self.memory {
-            Some(memory)
-                if self.size as usize >= layout.size() && self.align as usize >= layout.align() =>
-            {
-                memory
-            }
-            _ => self.grow(layout),
+        let block = match self.block {
+            // SAFETY: the block is ours alone.
+            Some(block) if unsafe { block.as_ref() }.takes(layout) => block,
+            _ => self.prepare(layout),
         };
-        let running = memory.cast::<Running<F, W>>().as_ptr();
-        // SAFETY: the memory is large enough and aligned for a `Running`, and holds nothing.
-        let place = unsafe {
+        // SAFETY: the memory there is large enough and aligned for a `Running`, and holds nothing.
+        let (running, place) = unsafe {
+            let memory = block.cast::<u8>().add(block.as_ref().at);
+            let running = memory.cast::<Running<F, W>>().as_ptr();
             let place = &raw mut (*running).future;
             place.write(future);
-            place
+            (running, place)
         };
         let in_place = InPlace(place);
         // SAFETY: it was just written, and is not moved before it is dropped in place.
@@ -190,63 +196,103 @@ impl FutureBuffer {
         if polled.is_pending() {
             let then = then();
             std::mem::forget(in_place);
-            // SAFETY: there is room for it, and nothing in it.
-            unsafe { (&raw mut (*running).then).write(then) };
-            self.running = Some(TableOf::<F, W>::TABLE);
+            // SAFETY: there is room for it, and nothing in it; the block is ours alone.
+            unsafe {
+                (&raw mut (*running).then).write(then);
+                (*block.as_ptr()).running = Some(TableOf::<F, W>::TABLE);
+            }
         }
         polled
     }
 
+    /// Sees to it that the block is empty, and takes such a future.
     #[cold]
-    fn grow(&mut self, wanted: Layout) -> NonNull<u8> {
+    fn prepare(&mut self, wanted: Layout) -> NonNull<Block> {
+        self.clear();
+        match self.block {
+            // SAFETY: the block is ours alone.
+            Some(block) if unsafe { block.as_ref() }.takes(wanted) => block,
+            _ => self.grow(wanted),
+        }
+    }
+
+    fn grow(&mut self, wanted: Layout) -> NonNull<Block> {
         self.release();
         let size = wanted.size().max(FIRST).next_power_of_two();
-        let layout = Layout::from_size_align(size, wanted.align().max(16)).unwrap_or(wanted);
-        // SAFETY: the layout isn't empty.
-        let memory = unsafe { alloc(layout) };
-        let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
-        let (Ok(size), Ok(align)) = (
-            u32::try_from(layout.size()),
-            u32::try_from(layout.align()),
-        ) else {
-            unreachable!("bug: a future of {layout:?}")
+        let memory = Layout::from_size_align(size, wanted.align().max(16));
+        let whole = memory.and_then(|memory| Layout::new::<Block>().extend(memory));
+        let Ok((layout, at)) = whole else {
+            unreachable!("bug: a future of {wanted:?}")
         };
-        (self.memory, self.size, self.align) = (Some(memory), size, align);
-        memory
+        // SAFETY: the layout isn't empty.
+        let block = unsafe { alloc(layout) };
+        let block = NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout));
+        let block = block.cast::<Block>();
+        // SAFETY: a block begins with a `Block`.
+        unsafe {
+            block.write(Block {
+                layout,
+                at,
+                size,
+                running: None,
+            });
+        }
+        self.block = Some(block);
+        block
     }
 
     /// Polls the future that is in; `Ready` if there is none. One that ends is dropped at once.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(running), Some(memory)) = (self.running, self.memory) else {
+        let Some(block) = self.block else {
             return Poll::Ready(());
         };
-        // SAFETY: `running` describes what `run` left in this memory and nobody has dropped.
-        unsafe { (running.poll)(memory, cx, &mut self.running) }
+        // SAFETY: the block is ours alone, and `running` describes what `run` left in its memory and nobody
+        // has dropped.
+        unsafe {
+            let Some(running) = block.as_ref().running else {
+                return Poll::Ready(());
+            };
+            let memory = block.cast::<u8>().add(block.as_ref().at);
+            (running.poll)(memory, cx, &mut (*block.as_ptr()).running)
+        }
     }
 
     /// Drops the future that is in, if any.
     pub(crate) fn clear(&mut self) {
-        // Taken out first: if its drop panics it must not be dropped again.
-        if let (Some(running), Some(memory)) = (self.running.take(), self.memory) {
-            // SAFETY: as in `poll`, and it is marked gone.
-            unsafe { (running.drop)(memory) };
+        let Some(block) = self.block else {
+            return;
+        };
+        // SAFETY: as in `poll`. It is marked gone first: if its drop panics it must not be dropped again.
+        unsafe {
+            let at = block.as_ref().at;
+            if let Some(running) = (*block.as_ptr()).running.take() {
+                (running.drop)(block.cast::<u8>().add(at));
+            }
         }
     }
 
     fn release(&mut self) {
-        if let Some(memory) = self.memory.take()
-            && let Ok(layout) = Layout::from_size_align(self.size as usize, self.align as usize)
-        {
+        if let Some(block) = self.block.take() {
             // SAFETY: it was allocated with this layout, and no future is in it: callers cleared it.
-            unsafe { dealloc(memory.as_ptr(), layout) };
+            unsafe { dealloc(block.as_ptr().cast(), block.as_ref().layout) };
         }
+    }
+}
+
+impl Block {
+    #[inline]
+    fn takes(&self, future: Layout) -> bool {
+        self.running.is_none()
+            && self.size >= future.size()
+            && self.at.trailing_zeros() >= future.align().trailing_zeros()
+            && self.layout.align() >= future.align()
     }
 }
 
 impl Drop for FutureBuffer {
     #[inline]
     fn drop(&mut self) {
-        if self.memory.is_some() {
+        if self.block.is_some() {
             self.clear();
             self.release();
         }
@@ -257,7 +303,7 @@ impl fmt::Debug for FutureBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FutureBuffer")
             .field("running", &self.is_running())
-            .field("size", &self.size)
+            .field("size", &self.block().map(|block| block.size))
             .finish()
     }
 }

@@ -15,10 +15,9 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use super::letter::ActorKind;
 use super::{Cell, Owner};
 use crate::actor::{Actor, StartFailure};
-use crate::clock::{Clock, Instant};
 use crate::context::Context;
 use crate::current::{self, Inherited};
-use crate::driver::Arbiter;
+use crate::driver::{Arbiter, Tools};
 use crate::future_buffer::{FutureBuffer, Then};
 use crate::mailbox::records::Records;
 use crate::watch::ExitReason;
@@ -51,39 +50,6 @@ pub(super) enum Stage {
     Starting,
     Serving,
     Stopping,
-}
-
-/// What a turn, or a hand-off, works with.
-pub(crate) struct Tools {
-    buffer: FutureBuffer,
-    /// The time, not looked at more often than needed.
-    now: Option<Instant>,
-}
-
-/// How near a deadline must be for the exact time to matter: what was read at some moment of a turn is good
-/// for all others of it, unless a handler blocks its thread for longer than this.
-const NEAR: std::time::Duration = std::time::Duration::from_secs(10);
-
-impl Tools {
-    #[inline]
-    pub(super) fn take(arbiter: &Arbiter) -> Self {
-        Tools {
-            buffer: arbiter.take_buffer(),
-            now: None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn give_back(self, arbiter: &Arbiter) {
-        arbiter.give_buffer(self.buffer);
-    }
-
-    /// Whether a point in time has passed.
-    #[inline]
-    pub(super) fn has_passed(&mut self, clock: &Clock, point: Instant) -> bool {
-        let now = *self.now.get_or_insert_with(|| clock.coarse_now());
-        point.since(now) < NEAR && clock.has_passed(point)
-    }
 }
 
 pub(crate) struct Body<A: Actor> {

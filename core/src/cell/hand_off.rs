@@ -12,12 +12,13 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use super::Cell;
-use super::body::{Body, Stage, Tools};
+use super::body::{Body, Stage};
 use super::letter::Answer;
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
 use crate::clock::Instant;
 use crate::current::{self, HandOff, Inherited};
+use crate::driver::Tools;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::message::Message;
@@ -122,9 +123,9 @@ impl<A: Actor> Cell<A> {
         let in_hand = home.in_hand().save();
         home.in_hand().begin_turn(self.id.as_u64());
         let before = current::set_request(request);
-        let mut tools = Tools::take(home);
+        let mut tools = Tools::new(home.take_buffer());
         let ran = catch_unwind(AssertUnwindSafe(|| handle(&body, &mut tools)));
-        tools.give_back(home);
+        home.give_buffer(tools.buffer);
         let mut request = current::set_request(before);
         drop(level);
         match ran {

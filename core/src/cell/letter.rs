@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::task::Poll;
 
-use super::body::{Body, Tools};
+use super::body::Body;
 use super::{Cell, Opens};
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
@@ -11,6 +11,7 @@ use crate::clock::Instant;
 use crate::context::Context;
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
+use crate::driver::Tools;
 use crate::envelope::{Envelope, Meta};
 use crate::future_buffer::Then;
 use crate::mailbox::records::{Kind, Record};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use super::body::{Body, Ended, Stage, Tools};
+use super::body::{Body, Ended, Stage};
 use super::letter::Use;
 use super::{Cell, Owner};
 use crate::actor::{Actor, StartFailure};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
-use crate::driver::Run;
+use crate::driver::{Run, Tools};
 use crate::mailbox::{Control, Took};
 use crate::panics::panic_text;
 use crate::sync::HomeGuard;
@@ -28,21 +28,17 @@ enum Step {
 }
 
 impl<A: Actor> Run for Cell<A> {
-    fn turn(self: Arc<Self>) -> Option<Arc<dyn Run>> {
+    fn turn(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
         let Some(body) = self.body.enter() else {
             // Its turn is running further down the stack.
             return Some(self);
         };
         let home = &*self.home;
         home.in_hand().begin_turn(self.id.as_u64());
-        let mut tools = Tools::take(home);
         let mut handled = 0;
         // One fence for the whole turn: which message was in hand is known.
-        let step = catch_unwind(AssertUnwindSafe(|| {
-            self.run(&body, &mut tools, &mut handled)
-        }));
+        let step = catch_unwind(AssertUnwindSafe(|| self.run(&body, tools, &mut handled)));
         current::set_request(Inherited::NOTHING);
-        tools.give_back(home);
         home.count_handled(handled);
         home.in_hand().begin_turn(0);
         match step {

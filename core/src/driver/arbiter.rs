@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -24,7 +25,38 @@ const BUFFERS: usize = 32;
 pub(crate) trait Run: Send + Sync {
     /// Runs until there is nothing to do, or the budget of a turn is spent: then it comes back, for others
     /// to have theirs first. On the home arbiter only.
-    fn turn(self: Arc<Self>) -> Option<Arc<dyn Run>>;
+    fn turn(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>>;
+}
+
+/// What turns work with, one after the other.
+pub(crate) struct Tools {
+    /// Where handlers begin.
+    pub(crate) buffer: FutureBuffer,
+    /// The time, not looked at more often than needed.
+    now: Option<Instant>,
+}
+
+/// How near a deadline must be for the exact time to matter: what was read at some moment of a turn is good
+/// for all others of it, unless a handler blocks its thread for longer than this.
+const NEAR: Duration = Duration::from_secs(10);
+
+impl Tools {
+    pub(crate) fn new(buffer: FutureBuffer) -> Self {
+        Tools { buffer, now: None }
+    }
+
+    /// A new turn: the time is another.
+    #[inline]
+    pub(crate) fn forget_time(&mut self) {
+        self.now = None;
+    }
+
+    /// Whether a point in time has passed.
+    #[inline]
+    pub(crate) fn has_passed(&mut self, clock: &Clock, point: Instant) -> bool {
+        let now = *self.now.get_or_insert_with(|| clock.coarse_now());
+        point.since(now) < NEAR && clock.has_passed(point)
+    }
 }
 
 /// What is handed to another arbiter.
@@ -216,7 +248,7 @@ impl Arbiter {
         self.cells.lock().cells.iter().flatten().cloned().collect()
     }
 
-    /// A buffer for the handlers of a turn.
+    /// A buffer for handlers.
     #[inline]
     pub(crate) fn take_buffer(&self) -> FutureBuffer {
         self.local

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
 
-use super::arbiter::{Arbiter, Run};
+use super::arbiter::{Arbiter, Run, Tools};
 use crate::panics::panic_text;
 use crate::sync::Home;
 
@@ -124,7 +124,7 @@ impl Task {
 }
 
 impl Run for Task {
-    fn turn(self: Arc<Self>) -> Option<Arc<dyn Run>> {
+    fn turn(self: Arc<Self>, _: &mut Tools) -> Option<Arc<dyn Run>> {
         // Before the poll: who wakes it from now on wants another.
         self.queued.swap(false, Ordering::AcqRel);
         match catch_unwind(AssertUnwindSafe(|| self.poll())) {

@@ -71,10 +71,10 @@ impl Arbiters {
                 system: system.clone(),
                 arbiter: Arc::clone(arbiter),
             };
-            let driver = Driver::new(Arc::clone(arbiter), None);
+            let arbiter = Arc::clone(arbiter);
             handle.spawn_fn(move || {
                 enter(Some(here));
-                drop(actix_rt::spawn(driver));
+                drop(actix_rt::spawn(Driver::new(arbiter, None)));
             });
         }
     }

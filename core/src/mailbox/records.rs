@@ -20,9 +20,9 @@ const WORD: usize = 8;
 /// the words of a record fit into the low bits of its header.)
 const INLINE: usize = 480;
 /// Words of the first buffer: a block of the pool.
-const FIRST: usize = BLOCK / WORD;
+const FIRST: u32 = (BLOCK / WORD) as u32;
 /// Words of the largest buffer that is kept when it is empty.
-const KEPT: usize = 16 * 1_024;
+const KEPT: u32 = 16 * 1_024;
 
 /// What records of one kind are consumed with.
 pub(crate) trait Kind: 'static {
@@ -78,18 +78,34 @@ impl<R: Record<K>, K: Kind> Record<K> for Boxed<R> {
     }
 }
 
+/// One pointer, so that taking all that has come is swapping two words; what changes with each message lies
+/// beside the messages.
 pub(crate) struct Records<K: Kind> {
-    memory: Option<NonNull<u64>>,
-    /// Words allocated.
+    block: Option<NonNull<Block>>,
+    kind: PhantomData<K>,
+}
+
+/// The beginning of a buffer. Positions are words from here.
+#[repr(C, align(8))]
+struct Block {
+    /// Words of the buffer.
     capacity: u32,
-    /// Where the next record will begin, in words.
+    /// Where the next record will begin.
     tail: u32,
+    count: u32,
     /// How many don't count against a bound.
     uncounted: u32,
-    count: u32,
     /// Where the first one begins.
     head: u32,
-    kind: PhantomData<K>,
+}
+
+/// Where the first record of a buffer begins.
+const START: u32 = (size_of::<Block>() / WORD) as u32;
+
+impl Block {
+    fn is_full_with(&self, words: u32) -> bool {
+        self.tail + words > self.capacity
+    }
 }
 
 /// A record's first word: the table of its type; in the bits that are free because of its alignment, the
@@ -142,32 +158,33 @@ unsafe impl<K: Kind> Send for Records<K> {}
 impl<K: Kind> Records<K> {
     pub(crate) const fn new() -> Self {
         Records {
-            memory: None,
-            capacity: 0,
-            tail: 0,
-            uncounted: 0,
-            count: 0,
-            head: 0,
+            block: None,
             kind: PhantomData,
         }
+    }
+
+    #[inline]
+    fn block(&self) -> Option<&Block> {
+        // SAFETY: the block is ours alone, and lives until `release`.
+        self.block.map(|block| unsafe { block.as_ref() })
     }
 
     /// How many records are in it.
     #[inline]
     pub(crate) fn len(&self) -> u32 {
-        self.count
+        self.block().map_or(0, |block| block.count)
     }
-
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.len() == 0
     }
 
     /// How many records count against a bound.
     #[inline]
     pub(crate) fn counted(&self) -> u32 {
-        self.count - self.uncounted
+        self.block()
+            .map_or(0, |block| block.count - block.uncounted)
     }
 
     /// Puts a record behind the others.
@@ -182,56 +199,83 @@ impl<K: Kind> Records<K> {
 
     #[inline]
     fn put<R: Record<K>>(&mut self, record: R, counted: bool) {
+        let header = Header::<K>::of::<R>(counted);
         let words = TableOf::<R, K>::WORDS;
-        if self.tail + words > self.capacity {
-            self.make_room(words);
-        }
-        let Some(memory) = self.memory else {
-            unreachable!("bug: no memory after making room")
-        };
-        // SAFETY: `make_room` left that many free words at `tail`. The table's pointer takes one word, and
-        // an `R` needs no more alignment than a word has.
+        // SAFETY: `claim` made room for that many words there. The header takes one, and an `R` needs no
+        // more alignment than a word has.
         unsafe {
-            let place = memory.add(self.tail as usize);
-            place
-                .cast::<Header<K>>()
-                .as_ptr()
-                .write(Header::of::<R>(counted));
+            let place = self.claim(words, counted);
+            place.cast::<Header<K>>().as_ptr().write(header);
             place.add(1).cast::<R>().as_ptr().write(record);
         }
-        self.tail += words;
-        self.count += 1;
-        if !counted {
-            self.uncounted += 1;
+    }
+
+    /// Claims room for a record behind the others.
+    #[inline]
+    fn claim(&mut self, words: u32, counted: bool) -> NonNull<u64> {
+        let mut block = match self.block {
+            Some(block) => block,
+            None => self.make_room(words),
+        };
+        // SAFETY: the block is ours alone.
+        if unsafe { block.as_ref() }.is_full_with(words) {
+            block = self.make_room(words);
+        }
+        // SAFETY: as above; `tail` lies in the buffer.
+        unsafe {
+            let head = block.as_mut();
+            let place = block.cast::<u64>().add(head.tail as usize);
+            head.tail += words;
+            head.count += 1;
+            if !counted {
+                head.uncounted += 1;
+            }
+            place
         }
     }
 
     /// Moves everything to the front, into a larger buffer if it must be.
     #[cold]
-    fn make_room(&mut self, needed: u32) {
-        let needed = needed as usize;
-        let used = (self.tail - self.head) as usize;
-        let before = self.capacity as usize;
+    fn make_room(&mut self, needed: u32) -> NonNull<Block> {
+        let (used, before, count, uncounted) = self.block().map_or((0, 0, 0, 0), |block| {
+            let used = block.tail - block.head;
+            (used, block.capacity, block.count, block.uncounted)
+        });
         // Words that were consumed are used again only when they are at least half of the buffer, so that
         // moving stays cheap against pushing.
-        let capacity = if used + needed > before / 2 {
-            (before * 2)
-                .max(FIRST)
-                .max((used + needed).next_power_of_two())
+        let wanted = START + used + needed;
+        let capacity = if wanted > before / 2 {
+            let doubled = before.checked_mul(2).and_then(|words| {
+                wanted
+                    .checked_next_power_of_two()
+                    .map(|wanted| words.max(wanted))
+            });
+            // That are 32 GiB in one mailbox.
+            doubled.unwrap_or_else(|| panic!("a mailbox of more than {before} words is too large"))
         } else {
             before
         };
-        let memory = allocate(capacity);
-        if let Some(old) = self.memory {
-            // SAFETY: the records lie in `head..tail` of the old memory; moving their bytes moves them,
-            // and the old ones are not used again.
-            unsafe { memory.copy_from_nonoverlapping(old.add(self.head as usize), used) };
-            self.release();
+        let capacity = capacity.max(FIRST);
+        let new = allocate(capacity).cast::<Block>();
+        // SAFETY: the new buffer is large enough for its beginning and `used` words more. The records lie in
+        // `head..tail` of the old one; moving their bytes moves them, and the old ones are not used again.
+        unsafe {
+            new.write(Block {
+                capacity,
+                tail: START + used,
+                count,
+                uncounted,
+                head: START,
+            });
+            if let Some(old) = self.block {
+                let from = old.cast::<u64>().add(old.as_ref().head as usize);
+                let to = new.cast::<u64>().add(START as usize);
+                to.copy_from_nonoverlapping(from, used as usize);
+                self.release();
+            }
         }
-        self.memory = Some(memory);
-        self.capacity = as_u32(capacity);
-        self.head = 0;
-        self.tail = as_u32(used);
+        self.block = Some(new);
+        new
     }
 
     /// Takes the first record out and has it consumed. `None` if there is none.
@@ -255,7 +299,7 @@ impl<K: Kind> Records<K> {
     /// Takes the oldest record out that counts against the bound; those that don't keep their places.
     pub(crate) fn evict(&mut self) -> Records<K> {
         let (mut evicted, mut kept) = (Records::new(), Records::new());
-        while self.counted() > 0 && evicted.count == 0 {
+        while self.counted() > 0 && evicted.is_empty() {
             let Some((header, payload)) = self.advance() else {
                 break;
             };
@@ -267,7 +311,7 @@ impl<K: Kind> Records<K> {
             // SAFETY: the record was just marked gone here, and its bytes are still in place.
             unsafe { other.adopt(header, payload) };
         }
-        if kept.count > 0 {
+        if !kept.is_empty() {
             while let Some((header, payload)) = self.advance() {
                 // SAFETY: as above.
                 unsafe { kept.adopt(header, payload) };
@@ -293,103 +337,93 @@ impl<K: Kind> Records<K> {
     /// A record with that header is at `payload`, in no run any more, and not in this one's memory.
     unsafe fn adopt(&mut self, header: Header<K>, payload: NonNull<u64>) {
         let words = header.words();
-        if self.tail + words > self.capacity {
-            self.make_room(words);
-        }
-        let Some(memory) = self.memory else {
-            unreachable!("bug: no memory after making room")
-        };
-        // SAFETY: there is room at `tail`; moving the bytes moves the record.
+        let place = self.claim(words, header.is_counted());
+        // SAFETY: `claim` made room for that many words there; moving the bytes moves the record.
         unsafe {
-            let place = memory.add(self.tail as usize);
             place.cast::<Header<K>>().as_ptr().write(header);
             place
                 .add(1)
                 .copy_from_nonoverlapping(payload, words as usize - 1);
         }
-        self.tail += words;
-        self.count += 1;
-        self.uncounted += u32::from(!header.is_counted());
     }
 
     #[inline]
     fn advance(&mut self) -> Option<(Header<K>, NonNull<u64>)> {
-        if self.count == 0 {
+        let memory = self.block?;
+        // SAFETY: the block is ours alone.
+        let block = unsafe { &mut *memory.as_ptr() };
+        if block.count == 0 {
             return None;
         }
-        let memory = self.memory?;
         // SAFETY: there is a record at `head`: its header, then its payload.
         let (header, payload) = unsafe {
-            let place = memory.add(self.head as usize);
+            let place = memory.cast::<u64>().add(block.head as usize);
             (*place.cast::<Header<K>>().as_ref(), place.add(1))
         };
-        self.head += header.words();
-        self.count -= 1;
+        block.head += header.words();
+        block.count -= 1;
         if !header.is_counted() {
-            self.uncounted -= 1;
+            block.uncounted -= 1;
         }
-        if self.count == 0 {
-            self.head = 0;
-            self.tail = 0;
+        if block.count == 0 {
+            block.head = START;
+            block.tail = START;
         }
         Some((header, payload))
     }
 
-    /// Gives back the memory of a burst.
+    /// Gives the memory of a burst back.
     #[inline]
     pub(crate) fn shrink(&mut self) {
-        if self.capacity as usize > KEPT && self.count == 0 {
+        if self
+            .block()
+            .is_some_and(|block| block.capacity > KEPT && block.count == 0)
+        {
             self.release();
         }
     }
 
-    /// Gives the first block back to this thread's pool, if that is all there is, and it is empty.
+    /// Gives the first buffer back to this thread's pool, if that is all there is, and it is empty.
     #[inline]
     pub(crate) fn give_block(&mut self) {
-        if self.capacity as usize == FIRST && self.count == 0 {
+        if self
+            .block()
+            .is_some_and(|block| block.capacity == FIRST && block.count == 0)
+        {
             self.release();
         }
     }
 
     fn release(&mut self) {
-        let Some(memory) = self.memory.take() else {
+        let Some(block) = self.block.take() else {
             return;
         };
-        let capacity = std::mem::take(&mut self.capacity) as usize;
-        (self.head, self.tail) = (0, 0);
-        if capacity == FIRST {
-            // SAFETY: a buffer of that size is a block of the pool; no record is in it any more.
-            unsafe { give_block(memory.cast()) };
-        } else {
-            // SAFETY: it was allocated with this layout.
-            unsafe { dealloc(memory.as_ptr().cast(), words(capacity)) };
+        // SAFETY: it was allocated with that capacity; no record is in it any more. A buffer of the first
+        // size is a block of the pool.
+        unsafe {
+            let capacity = block.as_ref().capacity;
+            if capacity == FIRST {
+                give_block(block.cast());
+            } else {
+                dealloc(block.as_ptr().cast(), words(capacity));
+            }
         }
     }
 }
 
-fn allocate(capacity: usize) -> NonNull<u64> {
+fn allocate(capacity: u32) -> NonNull<u8> {
     if capacity == FIRST {
-        return take_block().cast();
+        return take_block();
     }
     let layout = words(capacity);
     // SAFETY: the layout isn't empty.
     let memory = unsafe { alloc(layout) };
-    let Some(memory) = NonNull::new(memory) else {
-        handle_alloc_error(layout)
-    };
-    memory.cast()
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-/// A number of words. More than fit are 32 GiB in one mailbox.
-fn as_u32(words: usize) -> u32 {
-    match u32::try_from(words) {
-        Ok(words) => words,
-        Err(_) => panic!("a mailbox of {words} words is too large"),
-    }
-}
-
-fn words(count: usize) -> Layout {
-    Layout::array::<u64>(count).unwrap_or_else(|_| panic!("bug: a buffer of {count} words"))
+fn words(count: u32) -> Layout {
+    Layout::array::<u64>(count as usize)
+        .unwrap_or_else(|_| panic!("bug: a buffer of {count} words"))
 }
 
 impl<K: Kind> Default for Records<K> {
@@ -411,7 +445,7 @@ impl<K: Kind> Drop for Records<K> {
 impl<K: Kind> fmt::Debug for Records<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Records")
-            .field("len", &self.count)
+            .field("len", &self.len())
             .finish_non_exhaustive()
     }
 }
@@ -512,10 +546,10 @@ mod tests {
         }
         while records.consume_first(&log).is_some() {}
         records.shrink();
-        assert_eq!(records.capacity, 0);
+        assert!(records.block.is_none());
         push(&mut records, 0, 1, &alive);
         assert!(records.consume_first(&log).is_some());
         records.give_block();
-        assert_eq!(records.capacity, 0);
+        assert!(records.block.is_none());
     }
 }
