@@ -10,11 +10,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::clock::{Clock, Instant, Sleep};
 use crate::driver;
 
-/// Level n holds what is less than 2^n ms (of 2^20 ns) off, the last one the rest: days.
+/// Level n holds what is less than about 2^n ms off, the last one the rest: days.
 const LEVELS: usize = 28;
 
 /// The deadlines of one arbiter.
@@ -64,8 +65,12 @@ impl Deadlines {
         self.earliest
     }
 
-    pub(crate) fn arm(&mut self, now: Instant, due: Instant, waker: &Waker) -> Key {
-        let millis = due.as_nanos().saturating_sub(now.as_nanos()) >> 20;
+    /// Puts an entry in, about `span` ahead: how far off it is decides how rarely it is looked at, not when
+    /// it fires.
+    #[inline]
+    pub(crate) fn arm(&mut self, span: Duration, due: Instant, waker: &Waker) -> Key {
+        // A second of 1,024 ms: near enough.
+        let millis = (span.as_secs() << 10) | u64::from(span.subsec_nanos() >> 20);
         let level = (u64::BITS - millis.leading_zeros()) as usize;
         let level = level.min(LEVELS - 1);
         self.earliest = self.earliest.min(due);
@@ -170,6 +175,8 @@ impl fmt::Debug for Deadlines {
 /// own timers.
 pub(crate) struct Due {
     due: Instant,
+    /// About how far off that was at first.
+    span: Duration,
     armed: Armed,
 }
 
@@ -177,14 +184,15 @@ enum Armed {
     No,
     /// In the table of the arbiter with that number.
     Table(u32, Key),
-    Clock(Sleep),
+    Clock(Box<Sleep>),
 }
 
 impl Due {
     #[inline]
-    pub(crate) fn at(due: Instant) -> Self {
+    pub(crate) fn at(due: Instant, span: Duration) -> Self {
         Due {
             due,
+            span,
             armed: Armed::No,
         }
     }
@@ -204,10 +212,10 @@ impl Due {
                     return Poll::Pending;
                 }
             }
-            Armed::Clock(sleep) => return Pin::new(sleep).poll(cx),
+            Armed::Clock(sleep) => return Pin::new(&mut **sleep).poll(cx),
             Armed::No => {
                 let armed = driver::with_here(|here| {
-                    let key = here.arm(clock, self.due, cx.waker())?;
+                    let key = here.arm(clock, self.span, self.due, cx.waker())?;
                     Some(Armed::Table(here.number(), key))
                 });
                 if let Some(armed) = armed.flatten() {
@@ -216,8 +224,8 @@ impl Due {
                 }
             }
         }
-        let mut sleep = clock.sleep_until(self.due);
-        let polled = Pin::new(&mut sleep).poll(cx);
+        let mut sleep = Box::new(clock.sleep_until(self.due));
+        let polled = Pin::new(&mut *sleep).poll(cx);
         self.armed = Armed::Clock(sleep);
         polled
     }
@@ -295,7 +303,7 @@ mod tests {
                     Step::Arm(millis) => {
                         let due = now + Duration::from_millis(millis);
                         let count = Arc::new(Count::default());
-                        let key = table.arm(now, due, &Waker::from(Arc::clone(&count)));
+                        let key = table.arm(due.since(now), due, &Waker::from(Arc::clone(&count)));
                         model.insert(number, (due, key, count));
                     }
                     Step::Disarm(index) => {

@@ -142,8 +142,9 @@ impl Driver {
     fn give_turns(&mut self) -> u32 {
         let mut turns = 0;
         while turns < TURNS {
-            if turns % LOOK == LOOK - 1 {
+            if turns % LOOK == 0 {
                 self.take_injected();
+                self.tools.forget_time();
             }
             let Some(run) = self.next() else {
                 self.take_injected();
@@ -161,7 +162,6 @@ impl Driver {
     #[inline]
     fn give_turn(&mut self, run: Arc<dyn Run>) {
         crate::current::reset_streak();
-        self.tools.forget_time();
         let again = run.turn(&mut self.tools);
         let Some(local) = self.arbiter.local.enter() else {
             return;
@@ -207,7 +207,6 @@ impl Future for Driver {
         self.arbiter.driver.register(cx.waker());
         self.mark(true);
         self.fire_deadlines();
-        self.take_injected();
         let turns = self.give_turns();
         self.set_alarm(cx);
         let arbiter = &self.arbiter;

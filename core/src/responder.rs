@@ -256,7 +256,7 @@ impl<R> Answerer<R> {
     /// The same for a request that has come that far.
     #[inline]
     pub(crate) fn slot_of(reached: Verdict) -> (Self, ReplySlot<R>) {
-        let (answerer, asker) = Half::pair(State {
+        let (answerer, asker) = Half::pair(|| State {
             reached,
             outcome: None,
             asker: None,

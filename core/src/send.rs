@@ -50,6 +50,16 @@ enum Limit {
 }
 
 impl Limit {
+    /// About how long from now.
+    fn span(self, clock: &Clock) -> Duration {
+        match self {
+            Limit::Default => DEFAULT_LOCAL_DEADLINE,
+            Limit::Within(span) => span,
+            Limit::At(at) => at.since(clock.coarse_now()),
+            Limit::Never => Duration::MAX,
+        }
+    }
+
     /// The point in time, also bounded by the request that is being handled (G9).
     #[inline]
     fn resolve(self, clock: &Clock, default: Option<Duration>) -> Option<Instant> {
@@ -385,8 +395,13 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Ask<'r, M, R> {
     #[inline]
     fn into_future(self) -> Self::IntoFuture {
         Asking {
-            step: AskStep::Begin(self),
-            slot: None,
+            route: self.route,
+            message: Some(self.message),
+            meta: self.meta,
+            limit: self.limit,
+            kept: self.kept,
+            room: None,
+            reply: None,
         }
     }
 }
@@ -394,21 +409,16 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Ask<'r, M, R> {
 /// The future of an [`Ask`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Asking<'r, M: Message, R: Route<M> + 'r> {
-    step: AskStep<'r, M, R>,
-    slot: Option<ReplySlot<M::Reply>>,
-}
-
-enum AskStep<'r, M: Message, R: Route<M> + 'r> {
-    Begin(Ask<'r, M, R>),
+    route: R,
+    /// Until it is sent.
+    message: Option<M>,
+    meta: Meta,
+    limit: Limit,
+    kept: Option<M>,
     /// There was no room at once.
-    WaitForRoom(
-        R,
-        BoxFuture<'r, Result<(), Refused<M>>>,
-        Option<Instant>,
-        Option<M>,
-    ),
-    WaitForReply(R, Due, Option<M>),
-    Over,
+    room: Option<BoxFuture<'r, Result<(), Refused<M>>>>,
+    /// From its sending on: where the reply will be, and when it is too late for it.
+    reply: Option<(ReplySlot<M::Reply>, Due)>,
 }
 
 // Nothing in it is pinned: what must not move is in a box.
@@ -417,32 +427,43 @@ impl<M: Message, R: Route<M>> Unpin for Asking<'_, M, R> {}
 impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
     /// Sends, and takes the reply if it is there at once.
     #[inline]
-    fn begin(&mut self, mut ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
-        if ask.limit == Limit::Default && ask.meta.is_plain() {
-            match ask.route.ask_lean(ask.message) {
-                Asked::Ended(Ok(reply)) => return Poll::Ready(Ok(reply)),
-                Asked::Ended(Err(failure)) => {
-                    return Poll::Ready(Err(SendError::new(failure, ask.kept)));
-                }
-                Asked::Waits(slot, deadline) => {
-                    self.slot = Some(slot);
-                    self.step = AskStep::WaitForReply(ask.route, Due::at(deadline), ask.kept);
-                    return Poll::Pending;
-                }
-                Asked::NotYet(message) => ask.message = message,
-            }
+    fn begin(&mut self, message: M) -> Poll<Result<M::Reply, SendError<M>>> {
+        if self.limit != Limit::Default || !self.meta.is_plain() {
+            return self.begin_with_care(message);
         }
-        self.begin_with_care(ask)
+        match self.route.ask_lean(message) {
+            Asked::Ended(Ok(reply)) => Poll::Ready(Ok(reply)),
+            Asked::Ended(Err(failure)) => {
+                Poll::Ready(Err(SendError::new(failure, self.kept.take())))
+            }
+            Asked::Waits(slot, deadline) => {
+                self.reply = Some((slot, Due::at(deadline, DEFAULT_LOCAL_DEADLINE)));
+                Poll::Pending
+            }
+            Asked::NotYet(message) => self.begin_with_care(message),
+        }
     }
 
-    fn begin_with_care(&mut self, ask: Ask<'r, M, R>) -> Poll<Result<M::Reply, SendError<M>>> {
+    #[cold]
+    fn begin_with_care(&mut self, message: M) -> Poll<Result<M::Reply, SendError<M>>> {
+        let ask = Ask {
+            route: self.route.clone(),
+            lives: PhantomData,
+            message,
+            meta: std::mem::take(&mut self.meta),
+            limit: self.limit,
+            kept: None,
+        };
         let AskParts {
             route,
             message,
             meta,
-            kept,
+            ..
         } = ask.into_parts();
-        let deadline = meta.deadline;
+        let due = match meta.deadline {
+            Some(deadline) => Due::at(deadline, self.limit.span(route.system().clock())),
+            None => Due::at(Instant::FAR, Duration::ZERO),
+        };
         let (responder, mut slot) = Responder::slot();
         match route.send(Envelope {
             message,
@@ -451,27 +472,41 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
         }) {
             Ok(()) => {
                 if let Some(outcome) = slot.take() {
-                    return Poll::Ready(end(outcome, kept));
+                    return Poll::Ready(end(outcome, &mut self.kept));
                 }
-                let due = Due::at(deadline.unwrap_or(Instant::FAR));
-                self.step = AskStep::WaitForReply(route, due, kept);
-                self.slot = Some(slot);
-                Poll::Pending
             }
             Err(refused) if refused.may_wait => {
-                let waiting = wait_for_room(route.clone(), refused.envelope);
-                self.step = AskStep::WaitForRoom(route, waiting, deadline, kept);
-                self.slot = Some(slot);
-                Poll::Pending
+                self.room = Some(wait_for_room(route, refused.envelope));
             }
-            Err(refused) => Poll::Ready(Err(refused.into_error())),
+            Err(refused) => return Poll::Ready(Err(refused.into_error())),
         }
+        self.reply = Some((slot, due));
+        Poll::Pending
+    }
+
+    /// Waits for room, if it has to. Answers with the error, if there is none for it.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
+        let Some(room) = &mut self.room else {
+            return Poll::Ready(Ok(()));
+        };
+        let Poll::Ready(sent) = room.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        self.room = None;
+        if sent.is_err() {
+            // The responder comes back with the message, unanswered.
+            self.reply = None;
+        }
+        Poll::Ready(sent.map_err(Refused::into_error))
     }
 }
 
 #[inline]
-fn end<M: Message>(outcome: Outcome<M::Reply>, kept: Option<M>) -> Result<M::Reply, SendError<M>> {
-    outcome.map_err(|failure| SendError::new(failure, kept))
+fn end<M: Message>(
+    outcome: Outcome<M::Reply>,
+    kept: &mut Option<M>,
+) -> Result<M::Reply, SendError<M>> {
+    outcome.map_err(|failure| SendError::new(failure, kept.take()))
 }
 
 impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
@@ -480,44 +515,35 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let AskStep::Begin(_) = this.step
-            && let AskStep::Begin(ask) = std::mem::replace(&mut this.step, AskStep::Over)
-            && let Poll::Ready(done) = this.begin(ask)
+        if let Some(message) = this.message.take()
+            && let Poll::Ready(done) = this.begin(message)
         {
             return Poll::Ready(done);
         }
-        if let AskStep::WaitForRoom(route, waiting, deadline, kept) = &mut this.step {
-            match waiting.as_mut().poll(cx) {
+        if this.room.is_some() {
+            match this.poll_room(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(refused)) => {
-                    this.step = AskStep::Over;
-                    this.slot = None;
-                    return Poll::Ready(Err(refused.into_error()));
-                }
-                Poll::Ready(Ok(())) => {
-                    let due = Due::at(deadline.unwrap_or(Instant::FAR));
-                    this.step = AskStep::WaitForReply(route.clone(), due, kept.take());
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
             }
         }
-        let (AskStep::WaitForReply(route, due, kept), Some(slot)) =
-            (&mut this.step, &mut this.slot)
-        else {
+        let Some((slot, due)) = &mut this.reply else {
             // Polled again after it ended.
             return Poll::Pending;
         };
         if let Poll::Ready(outcome) = Pin::new(&mut *slot).poll(cx) {
-            return Poll::Ready(end(outcome, kept.take()));
+            return Poll::Ready(end(outcome, &mut this.kept));
         }
-        if due.poll(route.system().clock(), cx).is_pending() {
+        if due.poll(this.route.system().clock(), cx).is_pending() {
             return Poll::Pending;
         }
         let outcome = slot
-            .withdraw(route.system().counters_arc())
+            .withdraw(this.route.system().counters_arc())
             .unwrap_or_else(|reached| {
-                Err(Failure::new(FailureKind::DeadlineExceeded, reached).with_detail(route.label()))
+                let failure = Failure::new(FailureKind::DeadlineExceeded, reached);
+                Err(failure.with_detail(this.route.label()))
             });
-        Poll::Ready(end(outcome, kept.take()))
+        Poll::Ready(end(outcome, &mut this.kept))
     }
 }
 
@@ -525,10 +551,10 @@ impl<M: Message, R: Route<M>> Drop for Asking<'_, M, R> {
     #[inline]
     fn drop(&mut self) {
         // An ask that is given up: a reply that comes all the same is counted (G8).
-        if let (AskStep::WaitForReply(route, ..), Some(slot)) = (&self.step, &mut self.slot)
+        if let Some((slot, _)) = &mut self.reply
             && !slot.is_over()
         {
-            drop(slot.withdraw(route.system().counters_arc()));
+            drop(slot.withdraw(self.route.system().counters_arc()));
         }
     }
 }

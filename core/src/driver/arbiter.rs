@@ -36,8 +36,8 @@ pub(crate) struct Tools {
     now: Option<Instant>,
 }
 
-/// How near a deadline must be for the exact time to matter: what was read at some moment of a turn is good
-/// for all others of it, unless a handler blocks its thread for longer than this.
+/// How near a deadline must be for the exact time to matter: what was read once is good for a few turns,
+/// unless handlers block their thread for longer than this.
 const NEAR: Duration = Duration::from_secs(10);
 
 impl Tools {
@@ -45,8 +45,7 @@ impl Tools {
         Tools { buffer, now: None }
     }
 
-    /// A new turn: the time is another.
-    #[inline]
+    /// Time has gone by: look again when it matters.
     pub(crate) fn forget_time(&mut self) {
         self.now = None;
     }
@@ -270,15 +269,21 @@ impl Arbiter {
         }
     }
 
-    /// Arms a deadline in the table. `None` if this isn't the thread, or the clock is another.
+    /// Arms a deadline in the table, about `span` from now. `None` if this isn't the thread, or the clock is
+    /// another.
     #[inline]
-    pub(crate) fn arm(&self, clock: &Clock, due: Instant, waker: &Waker) -> Option<Key> {
+    pub(crate) fn arm(
+        &self,
+        clock: &Clock,
+        span: Duration,
+        due: Instant,
+        waker: &Waker,
+    ) -> Option<Key> {
         if !self.clock.is(clock) {
             return None;
         }
-        let now = clock.coarse_now();
         let local = self.local.enter()?;
-        let key = local.deadlines.borrow_mut().arm(now, due, waker);
+        let key = local.deadlines.borrow_mut().arm(span, due, waker);
         if due < local.alarm.get() && !local.awake.get() {
             drop(local);
             self.driver.wake();

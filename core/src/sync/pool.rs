@@ -98,8 +98,9 @@ pub(crate) struct PoolBox<T> {
 }
 
 impl<T> PoolBox<T> {
+    /// The value is made once there is room, so that it needn't be moved.
     #[inline]
-    pub(crate) fn new(value: T) -> Self {
+    pub(crate) fn new(make: impl FnOnce() -> T) -> Self {
         let layout = Layout::new::<T>();
         let memory = if is_pooled(layout) {
             take_block()
@@ -108,8 +109,8 @@ impl<T> PoolBox<T> {
             allocate(layout)
         };
         let memory = memory.cast::<T>();
-        // SAFETY: the memory is large enough, aligned, and ours alone.
-        unsafe { memory.as_ptr().write(value) };
+        // SAFETY: the memory is large enough, aligned, and ours alone. (Should `make` panic, it is lost.)
+        unsafe { memory.as_ptr().write(make()) };
         PoolBox {
             memory,
             owns: PhantomData,

@@ -41,10 +41,10 @@ unsafe impl<T: Send> Sync for Half<T> {}
 impl<T> Half<T> {
     /// The two owners of a value.
     #[inline]
-    pub(crate) fn pair(value: T) -> (Half<T>, Half<T>) {
-        let first = PoolBox::new(Shared {
+    pub(crate) fn pair(make: impl FnOnce() -> T) -> (Half<T>, Half<T>) {
+        let first = PoolBox::new(|| Shared {
             state: AtomicU8::new(0),
-            value: UnsafeCell::new(value),
+            value: UnsafeCell::new(make()),
         });
         // SAFETY: `HALVED` sees to it that the second of the two to go frees, and only it.
         let second = unsafe { first.alias() };
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn the_second_to_go_drops_the_value_once() {
         let value = Arc::new(());
-        let (left, mut right) = Half::pair(Arc::clone(&value));
+        let (left, mut right) = Half::pair(|| Arc::clone(&value));
         assert!(right.alone(|_| ()).is_none());
         assert!(left.leave(|_, alone| !alone));
         assert_eq!(Arc::strong_count(&value), 2);
@@ -217,20 +217,20 @@ mod tests {
         #[repr(C, align(64))]
         struct Wide([u8; 64], Arc<()>);
         let count = Arc::new(());
-        let (left, right) = Half::pair(Wide([7; 64], Arc::clone(&count)));
+        let (left, right) = Half::pair(|| Wide([7; 64], Arc::clone(&count)));
         left.with(|wide, _| assert_eq!(std::ptr::from_ref(wide).addr() % 64, 0));
         let inner = right.with(|wide, _| {
             assert_eq!(wide.0[63], 7);
             Arc::clone(&wide.1)
         });
-        let big = Half::pair((inner, [0_u8; 1_000]));
+        let big = Half::pair(|| (inner, [0_u8; 1_000]));
         drop((left, right, big));
         assert_eq!(Arc::strong_count(&count), 1);
     }
 
     #[test]
     fn work_that_panics_leaves_the_value_to_the_other() {
-        let (left, right) = Half::pair(1);
+        let (left, right) = Half::pair(|| 1);
         let work = || left.leave(|_, _| panic!("at work"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
         assert!(right.leave(|value, alone| alone && *value == 1));
@@ -240,7 +240,7 @@ mod tests {
     fn halves_can_end_on_two_threads() {
         for _ in 0..1_000 {
             let value = Arc::new(());
-            let (left, right) = Half::pair(Arc::clone(&value));
+            let (left, right) = Half::pair(|| Arc::clone(&value));
             std::thread::scope(|scope| {
                 scope.spawn(move || drop(left));
                 scope.spawn(move || right.leave(|_, _| ()));
