@@ -79,6 +79,8 @@ pub(crate) struct Cell<A: Actor> {
     body: Home<Body<A>>,
     /// The handler's waker has fired since it was last polled.
     woken: AtomicBool,
+    /// It is in the run queue of its arbiter. Touched by that arbiter's thread only.
+    queued: AtomicBool,
     /// A supervisor owns its incarnations; the system's shutdown leaves it to that supervisor.
     owned: bool,
     /// Its place in the list of its arbiter.
@@ -126,6 +128,7 @@ impl<A: Actor> Cell<A> {
             mailbox: Mailbox::new(home.number(), options.capacity, options.overflow),
             body: Home::new(home.number(), Body::new()),
             woken: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             owned: options.owned,
             place: AtomicU32::new(0),
             id: ActorId::fresh(),

@@ -89,6 +89,22 @@ thread_local! {
     /// The stack address where the first of the hand-offs that are running began; 0 if none is.
     static BASE: Cell<usize> = const { Cell::new(0) };
     static IN_A_ROW: Cell<u32> = const { Cell::new(0) };
+    /// How many tells in a row the running code may send before others have a turn.
+    static TELLS: Cell<u32> = const { Cell::new(BURST) };
+}
+
+/// How many tells one turn may send (G5): a task that only sends would never let its receivers run, and
+/// what it sends would leave the cache before they do.
+const BURST: u32 = 2_048;
+
+/// Whether the running code may send another tell now; if not, it should give others a turn first.
+#[inline]
+pub(crate) fn may_tell() -> bool {
+    TELLS.with(|left| {
+        let may = left.get() > 0;
+        left.set(if may { left.get() - 1 } else { BURST });
+        may
+    })
 }
 
 /// The deadline of the request in hand: what a handler asks in turn inherits it (G9).
@@ -130,10 +146,11 @@ pub(crate) fn is_killing() -> bool {
     KILLING.with(Cell::get)
 }
 
-/// Counting hand-offs in a row starts again: others have had their turn.
+/// Counting tells and hand-offs in a row starts again: others have had their turn.
 #[inline]
 pub(crate) fn reset_streak() {
     IN_A_ROW.with(|streak| streak.set(0));
+    TELLS.with(|left| left.set(BURST));
 }
 
 /// One level of hand-off on this thread's stack.
@@ -147,7 +164,7 @@ impl HandOff {
     pub(crate) fn enter() -> Option<Self> {
         let in_a_row = IN_A_ROW.with(Cell::get);
         if in_a_row >= STREAK {
-            reset_streak();
+            IN_A_ROW.with(|streak| streak.set(0));
             return None;
         }
         let marker = 0_u8;

@@ -67,7 +67,9 @@ impl Driver {
         for parcel in self.parcels.drain(..) {
             match parcel {
                 Parcel::Run(run) => {
-                    if let Some(local) = arbiter.local.enter() {
+                    if let Some(local) = arbiter.local.enter()
+                        && run.note_queued()
+                    {
                         local.queue.borrow_mut().push_back(run);
                     }
                 }
@@ -166,7 +168,7 @@ impl Driver {
         let Some(local) = self.arbiter.local.enter() else {
             return;
         };
-        if let Some(run) = again {
+        if let Some(run) = again.filter(|run| run.note_queued()) {
             local.queue.borrow_mut().push_back(run);
         }
         let has_mail = {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
-use crate::sync::{SpinLock, current_arbiter};
+use crate::sync::{SpinGuard, SpinLock, current_arbiter};
 
 // The models of `core/loom` take this file from elsewhere.
 #[cfg_attr(loom, path = "mailbox/records.rs")]
@@ -66,6 +66,8 @@ const FAIL: u8 = 16;
 /// Not signals, but what a hand-off must not overtake either: messages in the inbox, senders in line.
 const QUEUED: u8 = 32;
 const LINED_UP: u8 = 64;
+/// The most messages of a batch with which the loop comes to rest in advance, far below the budget of a turn.
+const LAST: u32 = 16;
 /// What makes the loop do something else than take the next message.
 const ACT: u8 = STOP | KILL | FAIL;
 
@@ -73,6 +75,9 @@ const ACT: u8 = STOP | KILL | FAIL;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Took {
     Batch,
+    /// A few messages, after which the turn is over without another look: the mailbox schedules the actor
+    /// anew for whatever comes from now on.
+    LastBatch,
     /// Nothing: the loop is at rest.
     Nothing,
     /// Nothing, and draining: this is the end.
@@ -384,6 +389,36 @@ impl<K: Kind> Mailbox<K> {
     pub(crate) fn take_or_rest(&self, batch: &mut Records<K>) -> Took {
         batch.shrink();
         let mut inner = self.inner.lock();
+        let plain = !inner.inbox.is_empty()
+            && inner.line.is_none()
+            && inner.overflow != Overflow::DropOldest;
+        if !plain {
+            return self.take_with_care(inner, batch);
+        }
+        let local = !inner.fed_from_afar;
+        if local {
+            batch.give_block();
+        }
+        std::mem::swap(&mut inner.inbox, batch);
+        inner.batch = batch.counted();
+        self.batch_left.store(left(batch), Ordering::Release);
+        self.mark(0, QUEUED);
+        if self.is_shut() {
+            inner.free = 0;
+        } else {
+            let taken = inner.batch.saturating_add(inner.granted);
+            inner.free = inner.capacity.saturating_sub(taken);
+        }
+        if local && batch.len() <= LAST {
+            // The loop needn't look again: what comes from now on schedules the actor anew.
+            inner.scheduled = false;
+            return Took::LastBatch;
+        }
+        Took::Batch
+    }
+
+    #[cold]
+    fn take_with_care(&self, mut inner: SpinGuard<'_, Inner<K>>, batch: &mut Records<K>) -> Took {
         let took = if inner.inbox.is_empty() {
             let signals = self.signals.load(Ordering::Relaxed);
             if signals & ACT != 0 {
@@ -403,9 +438,6 @@ impl<K: Kind> Mailbox<K> {
             inner.inbox.move_first_to(batch);
             Took::Batch
         } else {
-            if !inner.fed_from_afar {
-                batch.give_block();
-            }
             std::mem::swap(&mut inner.inbox, batch);
             Took::Batch
         };
@@ -414,11 +446,10 @@ impl<K: Kind> Mailbox<K> {
         if inner.inbox.is_empty() {
             self.mark(0, QUEUED);
         }
-        if !inner.anybody_waits() {
-            self.recount(&mut inner);
-            return took;
-        }
         let wake = self.grant(&mut inner, took == Took::Batch);
+        if inner.line.as_ref().is_some_and(|line| line.is_empty()) {
+            inner.line = None;
+        }
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
         took
@@ -449,8 +480,8 @@ impl<K: Kind> Mailbox<K> {
         let mut inner = self.inner.lock();
         let wake = self.grant(&mut inner, false);
         let busy = self.signals.load(Ordering::Relaxed) & KILL != 0 || woken();
+        inner.scheduled = busy;
         if !busy {
-            inner.scheduled = false;
             inner.awaiting = true;
         }
         drop(inner);

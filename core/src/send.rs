@@ -199,6 +199,12 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Telling<'r, M, R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(mut message) = this.message.take() {
+            if !current::may_tell() {
+                // Whoever only sends would keep its receivers, and all others of its thread, waiting.
+                this.message = Some(message);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if this.meta.is_plain() {
                 message = match this.route.send_lean(message) {
                     Ok(()) => return Poll::Ready(Ok(())),

@@ -28,7 +28,15 @@ enum Step {
 }
 
 impl<A: Actor> Run for Cell<A> {
+    #[inline]
+    fn note_queued(&self) -> bool {
+        let was = self.queued.load(Ordering::Relaxed);
+        self.queued.store(true, Ordering::Relaxed);
+        !was
+    }
+
     fn turn(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>> {
+        self.queued.store(false, Ordering::Relaxed);
         let Some(body) = self.body.enter() else {
             // Its turn is running further down the stack.
             return Some(self);
@@ -199,6 +207,8 @@ impl<A: Actor> Cell<A> {
             }
             *handled += 1;
         }
+        // In the last batch of the turn: the mailbox schedules the actor anew for what comes behind it.
+        let mut last = false;
         loop {
             if let Some(signal) = self.mailbox.signal() {
                 return self.act_on(signal, body, tools);
@@ -206,8 +216,7 @@ impl<A: Actor> Cell<A> {
             if *handled >= BUDGET {
                 return Step::Again;
             }
-            let took = self.take_next(body, tools);
-            match took {
+            match self.take_next(body, tools, &mut last) {
                 Next::Done => *handled += 1,
                 Next::Waits => {
                     if let Some(step) = self.come_to_rest().or_else(|| self.go_on(body)) {
@@ -236,11 +245,16 @@ impl<A: Actor> Cell<A> {
 
     /// Handles the next message, if there is one, or begins to.
     #[inline]
-    fn take_next(&self, body: &Body<A>, tools: &mut Tools) -> Next {
+    fn take_next(&self, body: &Body<A>, tools: &mut Tools, last: &mut bool) -> Next {
         let mut batch = body.batch.borrow_mut();
         if batch.is_empty() {
+            if *last {
+                batch.give_block();
+                return Next::Rest;
+            }
             match self.mailbox.take_or_rest(&mut batch) {
                 Took::Batch => {}
+                Took::LastBatch => *last = true,
                 Took::Nothing => return Next::Rest,
                 Took::Drained => return Next::Drained,
                 Took::Signal => return Next::Signal,

@@ -26,6 +26,9 @@ pub(crate) trait Run: Send + Sync {
     /// Runs until there is nothing to do, or the budget of a turn is spent: then it comes back, for others
     /// to have theirs first. On the home arbiter only.
     fn turn(self: Arc<Self>, tools: &mut Tools) -> Option<Arc<dyn Run>>;
+
+    /// Notes that it is put into the run queue. `false` if it is there already. On the home arbiter only.
+    fn note_queued(&self) -> bool;
 }
 
 /// What turns work with, one after the other.
@@ -306,7 +309,9 @@ impl Arbiter {
             self.send(Parcel::Run(run));
             return;
         };
-        local.queue.borrow_mut().push_back(run);
+        if run.note_queued() {
+            local.queue.borrow_mut().push_back(run);
+        }
         if !local.awake.get() {
             drop(local);
             self.driver.wake();

@@ -124,6 +124,11 @@ impl Task {
 }
 
 impl Run for Task {
+    fn note_queued(&self) -> bool {
+        // Who wakes it sees to that.
+        true
+    }
+
     fn turn(self: Arc<Self>, _: &mut Tools) -> Option<Arc<dyn Run>> {
         // Before the poll: who wakes it from now on wants another.
         self.queued.swap(false, Ordering::AcqRel);

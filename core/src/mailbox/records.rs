@@ -103,6 +103,16 @@ struct Block {
 const START: u32 = (size_of::<Block>() / WORD) as u32;
 
 impl Block {
+    const fn new(capacity: u32) -> Self {
+        Block {
+            capacity,
+            tail: START,
+            count: 0,
+            uncounted: 0,
+            head: START,
+        }
+    }
+
     fn is_full_with(&self, words: u32) -> bool {
         self.tail + words > self.capacity
     }
@@ -115,7 +125,7 @@ struct Header<K: Kind>(*const Vtable<K>);
 const UNCOUNTED: usize = 1;
 const WORDS_FROM: u32 = 1;
 const WORDS: usize = 0b111_1110;
-const _: () = assert!(1 + INLINE / WORD <= WORDS >> WORDS_FROM);
+const _: () = assert!(INLINE / WORD < WORDS >> WORDS_FROM);
 
 impl<K: Kind> Header<K> {
     #[inline]
@@ -215,7 +225,7 @@ impl<K: Kind> Records<K> {
     fn claim(&mut self, words: u32, counted: bool) -> NonNull<u64> {
         let mut block = match self.block {
             Some(block) => block,
-            None => self.make_room(words),
+            None => self.first_block(),
         };
         // SAFETY: the block is ours alone.
         if unsafe { block.as_ref() }.is_full_with(words) {
@@ -232,6 +242,15 @@ impl<K: Kind> Records<K> {
             }
             place
         }
+    }
+
+    #[inline]
+    fn first_block(&mut self) -> NonNull<Block> {
+        let block = take_block().cast::<Block>();
+        // SAFETY: a block of the pool is large enough, aligned, and ours alone.
+        unsafe { block.write(Block::new(FIRST)) };
+        self.block = Some(block);
+        block
     }
 
     /// Moves everything to the front, into a larger buffer if it must be.
@@ -261,11 +280,10 @@ impl<K: Kind> Records<K> {
         // `head..tail` of the old one; moving their bytes moves them, and the old ones are not used again.
         unsafe {
             new.write(Block {
-                capacity,
                 tail: START + used,
                 count,
                 uncounted,
-                head: START,
+                ..Block::new(capacity)
             });
             if let Some(old) = self.block {
                 let from = old.cast::<u64>().add(old.as_ref().head as usize);
@@ -389,8 +407,10 @@ impl<K: Kind> Records<K> {
         if self
             .block()
             .is_some_and(|block| block.capacity == FIRST && block.count == 0)
+            && let Some(block) = self.block.take()
         {
-            self.release();
+            // SAFETY: a buffer of that size is a block of the pool, and no record is in it.
+            unsafe { give_block(block.cast()) };
         }
     }
 
