@@ -104,6 +104,8 @@ struct Life {
     /// The end has begun; what is queued is being given up.
     ending: bool,
     exit: Option<ExitReason>,
+    /// In a box because few have any.
+    #[expect(clippy::box_collection, reason = "one word in each actor instead of three")]
     watchers: Option<Box<Vec<OnEnd>>>,
 }
 
@@ -244,14 +246,13 @@ impl<A: Actor> Cell<A> {
         if self.rare.is_some() && self.admissions().is_some() {
             return Err(message);
         }
-        match self.mailbox.push_fast(Lean::<M, How>::of(message)) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.schedule();
-                Ok(())
-            }
-            Err(record) => Err(record.into_message()),
+        let Some(open) = self.mailbox.open() else {
+            return Err(message);
+        };
+        if open.put(Lean::<M, How>::of(message)) {
+            self.schedule();
         }
+        Ok(())
     }
 
     /// Asks with nothing beside the message but the default deadline, if that takes no thinking.
@@ -284,17 +285,14 @@ impl<A: Actor> Cell<A> {
             return Asked::NotYet(message);
         }
         let deadline = request.deadline(clock).unwrap_or(Instant::FAR);
+        let Some(open) = self.mailbox.open() else {
+            return Asked::NotYet(message);
+        };
         let (answerer, slot) = Answerer::slot();
-        let record = letter::Asked::<M, How>::new(message, answerer, deadline);
-        match self.mailbox.push_fast(record) {
-            Ok(schedule) => {
-                if schedule {
-                    self.schedule();
-                }
-                Asked::Waits(slot, deadline)
-            }
-            Err(record) => Asked::NotYet(record.into_message()),
+        if open.put(letter::Asked::<M, How>::new(message, answerer, deadline)) {
+            self.schedule();
         }
+        Asked::Waits(slot, deadline)
     }
 
     #[inline]

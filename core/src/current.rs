@@ -22,7 +22,7 @@ pub(crate) struct Inherited(u64);
 
 /// The lowest bit of the deadline's nanoseconds stands for "the caller retries".
 const RETRIES: u64 = 1;
-const NO_DEADLINE: u64 = u64::MAX & !RETRIES;
+const NO_DEADLINE: u64 = !RETRIES;
 const OPEN: u64 = NO_DEADLINE - 2;
 
 impl Inherited {

@@ -170,6 +170,7 @@ struct Inner<K: Kind> {
     /// A message alone is no reason to run: a handler waits for something, or there is no incarnation.
     awaiting: bool,
     /// Made with the first that waits.
+    #[expect(clippy::box_collection, reason = "one word in each mailbox instead of four")]
     line: Option<Box<VecDeque<Arc<Waiter>>>>,
 }
 
@@ -250,15 +251,18 @@ impl<K: Kind> Mailbox<K> {
         !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true)
     }
 
-    /// Puts a record in if there certainly is room, and gives it back else. Answers whether the actor must
-    /// be scheduled.
+    /// Opens the mailbox for one record, if there certainly is room for it. So that a record is made only
+    /// where it is going to lie.
     #[inline]
-    pub(crate) fn push_fast<R: Record<K>>(&self, record: R) -> Result<bool, R> {
-        let mut inner = self.inner.lock();
+    pub(crate) fn open(&self) -> Option<Open<'_, K>> {
+        let inner = self.inner.lock();
         if inner.free == 0 {
-            return Err(record);
+            return None;
         }
-        Ok(self.put(&mut inner, record, true))
+        Some(Open {
+            mailbox: self,
+            inner,
+        })
     }
 
     /// Counts anew how many records can be put in without further thought.
@@ -601,6 +605,20 @@ impl<K: Kind> Mailbox<K> {
         let line = inner.line.take();
         self.note_line(inner);
         line.map(|line| *line).unwrap_or_default()
+    }
+}
+
+/// A mailbox with room for one record, under its lock.
+pub(crate) struct Open<'a, K: Kind> {
+    mailbox: &'a Mailbox<K>,
+    inner: SpinGuard<'a, Inner<K>>,
+}
+
+impl<K: Kind> Open<'_, K> {
+    /// Puts the record in. Answers whether the actor must be scheduled.
+    #[inline]
+    pub(crate) fn put<R: Record<K>>(mut self, record: R) -> bool {
+        self.mailbox.put(&mut self.inner, record, true)
     }
 }
 

@@ -216,9 +216,26 @@ struct State<R> {
     reached: Verdict,
     outcome: Option<Outcome<R>>,
     asker: Option<Asker>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few asks have.
+#[derive(Default)]
+struct Rare {
     on_withdraw: Option<Box<dyn FnOnce() + Send>>,
     /// Where a reply that comes after the withdrawal is counted.
     late: Option<Arc<Counters>>,
+}
+
+impl Rare {
+    /// The answerer has come to its end; with an outcome that nobody took, if the asker had gone before.
+    #[cold]
+    fn end<R>(self, unwanted: Option<Outcome<R>>) {
+        if let (Some(late), Some(Ok(_))) = (self.late, unwanted) {
+            // G8: it reaches nobody and is counted; an unanswered withdrawal is no reply.
+            late.count_drop(DropReason::LateReply);
+        }
+    }
 }
 
 /// Who waits, and on which arbiter: a reply from another arbiter reaches it together with all others of
@@ -260,8 +277,7 @@ impl<R> Answerer<R> {
             reached,
             outcome: None,
             asker: None,
-            on_withdraw: None,
-            late: None,
+            rare: None,
         });
         (
             Answerer {
@@ -289,7 +305,8 @@ impl<R> Answerer<R> {
         let mut hook = Some(withdraw);
         let gone = shared.with(|state, gone| {
             if !gone {
-                std::mem::swap(&mut state.on_withdraw, &mut hook);
+                let rare = state.rare.get_or_insert_default();
+                std::mem::swap(&mut rare.on_withdraw, &mut hook);
             }
             gone
         });
@@ -304,7 +321,15 @@ impl<R> Answerer<R> {
     #[inline]
     pub(crate) fn finish(mut self, outcome: Outcome<R>) {
         if let Some(shared) = self.shared.take() {
-            finish(shared, outcome);
+            finish(shared, || outcome);
+        }
+    }
+
+    /// The same, for a reply: it is put where it belongs and nowhere before.
+    #[inline]
+    pub(crate) fn reply(mut self, reply: R) {
+        if let Some(shared) = self.shared.take() {
+            finish(shared, || Ok(reply));
         }
     }
 
@@ -312,7 +337,7 @@ impl<R> Answerer<R> {
     fn give_up(&mut self) {
         if let Some(shared) = self.shared.take() {
             let reached = shared.with(|state, _| state.reached);
-            finish(shared, Err(unanswered(reached)));
+            finish(shared, || Err(unanswered(reached)));
         }
     }
 }
@@ -327,22 +352,20 @@ impl<R> Drop for Answerer<R> {
 }
 
 /// Leaves the outcome, and wakes who waits for it. What others wrote is dropped outside the lock.
-#[inline]
-fn finish<R>(shared: Half<State<R>>, outcome: Outcome<R>) {
+#[inline(always)]
+fn finish<R>(shared: Half<State<R>>, outcome: impl FnOnce() -> Outcome<R>) {
     let mut outcome = Some(outcome);
-    let (asker, hook, late) = shared.leave(|state, gone| {
-        if gone {
-            return (None, None, state.late.take());
+    let (asker, rare) = shared.leave(|state, gone| {
+        if !gone && let Some(outcome) = outcome.take() {
+            state.outcome = Some(outcome());
         }
-        state.outcome = outcome.take();
-        (state.asker.take(), state.on_withdraw.take(), None)
+        (state.asker.take(), state.rare.take())
     });
-    drop(hook);
     if let Some(asker) = asker {
         asker.wake();
-    } else if let (Some(late), Some(Ok(_))) = (late, &outcome) {
-        // G8: it reaches nobody and is counted; an unanswered withdrawal is no reply.
-        late.count_drop(DropReason::LateReply);
+    }
+    if let Some(rare) = rare {
+        rare.end(outcome.map(|outcome| outcome()));
     }
 }
 
@@ -382,19 +405,22 @@ impl<R> ReplySlot<R> {
         let Some(shared) = self.shared.take() else {
             return Err(Verdict::NotSent);
         };
-        let (end, asker, hook) = shared.leave(|state, _| {
-            if let Some(outcome) = state.outcome.take() {
-                return (Ok(outcome), None, None);
+        // Made outside the lock, and only where it may be needed.
+        let noted = late.map(|late| {
+            Box::new(Rare {
+                on_withdraw: None,
+                late: Some(late),
+            })
+        });
+        let (end, asker, rare) = shared.leave(|state, _| match state.outcome.take() {
+            Some(outcome) => (Ok(outcome), None, None),
+            None => {
+                let rare = std::mem::replace(&mut state.rare, noted);
+                (Err(state.reached), state.asker.take(), rare)
             }
-            state.late = late;
-            (
-                Err(state.reached),
-                state.asker.take(),
-                state.on_withdraw.take(),
-            )
         });
         drop(asker);
-        if let Some(hook) = hook {
+        if let Some(hook) = rare.and_then(|rare| rare.on_withdraw) {
             hook();
         }
         end
@@ -418,6 +444,10 @@ impl<R> ReplySlot<R> {
                 waker: cx.waker().clone(),
                 home: driver::batches_wakes(),
             };
+            if state.asker.is_none() {
+                state.asker = Some(asker);
+                return (None, None);
+            }
             (None, state.asker.replace(asker))
         });
         // Dropping a waker can drop the task behind it, and what that holds; not under the lock.
@@ -437,7 +467,10 @@ impl<R> Future for ReplySlot<R> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.take().or_else(|| self.wait(cx)) {
+        if let Some(outcome) = self.take() {
+            return Poll::Ready(outcome);
+        }
+        match self.wait(cx) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }

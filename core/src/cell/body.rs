@@ -140,7 +140,7 @@ impl<A: Actor> Body<A> {
     ) -> Poll<Result<(), StartFailure>> {
         self.stage.set(Stage::Starting);
         let note = || NoteStart(std::ptr::from_ref(self));
-        self.run(home, tools, |actor, ctx| actor.starting(ctx), note)
+        self.run(home, tools, A::starting, note)
             .unwrap_or(Poll::Ready(Ok(())))
     }
 

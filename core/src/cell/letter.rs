@@ -79,11 +79,6 @@ impl<M: Message, How> Lean<M, How> {
             how: PhantomData,
         }
     }
-
-    #[inline]
-    pub(crate) fn into_message(self) -> M {
-        self.message
-    }
 }
 
 impl<A, M, How> Record<ActorKind<A>> for Lean<M, How>
@@ -140,11 +135,6 @@ impl<M: Message, How> Asked<M, How> {
         }
     }
 
-    /// The message alone; nobody looks into its slot any more.
-    pub(crate) fn into_message(self) -> M {
-        self.message
-    }
-
     fn into_envelope(self) -> Envelope<M> {
         Envelope {
             message: self.message,
@@ -191,7 +181,7 @@ where
             Poll::Pending => Poll::Pending,
             Poll::Ready(reply) => {
                 if let (Some(reply), Some(answerer)) = (reply, answerer) {
-                    answerer.finish(Ok(reply));
+                    answerer.reply(reply);
                 }
                 Poll::Ready(())
             }

@@ -69,6 +69,7 @@ impl InHand {
 }
 
 /// What [`InHand::save`] saved.
+#[derive(Clone, Copy)]
 pub(crate) struct Saved(*mut Info, u64);
 
 impl fmt::Debug for InHand {

@@ -111,21 +111,21 @@ impl<T> Shared<T> {
     #[cfg(not(loom))]
     #[inline]
     fn try_lock(&self) -> Option<u8> {
-        let before = self.state.fetch_or(LOCKED, Ordering::Acquire);
-        (before & LOCKED == 0).then_some(before)
+        // A swap may wipe the other owner's mark out, but not unseen: who sees it puts it back, and nobody
+        // else comes.
+        let before = self.state.swap(LOCKED, Ordering::Acquire);
+        (before != LOCKED).then_some(before)
     }
 
     /// Under loom a try that fails writes nothing: see the lock in `spin`.
     #[cfg(loom)]
     fn try_lock(&self) -> Option<u8> {
-        let before = self.state.load(Ordering::Relaxed) & !LOCKED;
+        let before = self.state.load(Ordering::Relaxed);
+        if before == LOCKED {
+            return None;
+        }
         self.state
-            .compare_exchange(
-                before,
-                before | LOCKED,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(before, LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .ok()
     }
 
