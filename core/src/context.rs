@@ -28,9 +28,14 @@ pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
     /// What travelled beside the message in hand, once somebody looks.
     meta: OnceCell<Meta>,
-    /// Made with the first task.
-    tasks: Option<Tasks>,
-    failure: Option<Box<str>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few actors have.
+#[derive(Default)]
+struct Rare {
+    tasks: Tasks,
+    failure: Option<String>,
 }
 
 impl<A: Actor> Context<A> {
@@ -38,8 +43,7 @@ impl<A: Actor> Context<A> {
         Context {
             cell,
             meta: OnceCell::new(),
-            tasks: None,
-            failure: None,
+            rare: None,
         }
     }
 
@@ -102,8 +106,8 @@ impl<A: Actor> Context<A> {
     /// [`stopped`](Actor::stopped) doesn't run; what is queued is kept for the next incarnation, if
     /// there is one (G13).
     pub fn fail(&mut self, why: impl Into<String>) {
-        self.failure
-            .get_or_insert_with(|| why.into().into_boxed_str());
+        let rare = self.rare.get_or_insert_default();
+        rare.failure.get_or_insert_with(|| why.into());
         self.cell.signal(crate::mailbox::Control::Fail);
     }
 
@@ -159,7 +163,7 @@ impl<A: Actor> Context<A> {
     /// Runs a future beside the actor, on its thread, until it ends, is cancelled, or this incarnation
     /// ends. A panic in it ends it alone, and is counted.
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Timer {
-        let tasks = self.tasks.get_or_insert_default().clone();
+        let tasks = self.rare.get_or_insert_default().tasks.clone();
         let (number, handle, registration) = tasks.add();
         let cell = Arc::clone(&self.cell);
         let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
@@ -185,7 +189,7 @@ impl<A: Actor> Context<A> {
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<String> {
-        self.failure.take().map(String::from)
+        self.rare.as_mut()?.failure.take()
     }
 
     #[inline]
@@ -201,8 +205,8 @@ impl<A: Actor> Context<A> {
     }
 
     pub(crate) fn cancel_tasks(&mut self) {
-        if let Some(tasks) = self.tasks.take() {
-            tasks.cancel_all();
+        if let Some(rare) = self.rare.take() {
+            rare.tasks.cancel_all();
         }
     }
 }
