@@ -207,6 +207,7 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
+        self.arbiter.listening.store(true, Ordering::Relaxed);
         self.mark(true);
         self.fire_deadlines();
         let turns = self.give_turns();
@@ -216,8 +217,10 @@ impl Future for Driver {
         arbiter.turns.store(counted, Ordering::Relaxed);
         self.flush();
         self.mark(false);
-        // What was injected meanwhile has woken this task; a spent budget must do it itself.
-        if turns == TURNS {
+        // From here on who hands something over wakes this task; what came before, and a spent budget, it must
+        // see to itself.
+        self.arbiter.listening.store(false, Ordering::SeqCst);
+        if turns == TURNS || self.arbiter.notified.load(Ordering::SeqCst) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

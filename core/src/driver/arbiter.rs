@@ -78,6 +78,8 @@ pub(crate) struct Arbiter {
     pub(super) injector: Mutex<Vec<Parcel>>,
     /// The driver has been told to look at the injector and has not looked yet.
     pub(super) notified: AtomicBool,
+    /// The driver is running, and will look once more before it rests: no need to wake it.
+    pub(super) listening: AtomicBool,
     pub(super) ended: AtomicBool,
     pub(super) driver: AtomicWaker,
     /// The actors that live here, by their place in the list.
@@ -157,6 +159,7 @@ impl Arbiter {
             clock,
             injector: Mutex::default(),
             notified: AtomicBool::new(false),
+            listening: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             driver: AtomicWaker::new(),
             cells: Mutex::default(),
@@ -350,7 +353,7 @@ impl Arbiter {
         }
         injector.extend(parcels);
         drop(injector);
-        if !self.notified.swap(true, Ordering::AcqRel) {
+        if !self.notified.swap(true, Ordering::SeqCst) && !self.listening.load(Ordering::SeqCst) {
             self.driver.wake();
         }
         true
