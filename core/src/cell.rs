@@ -105,7 +105,10 @@ struct Life {
     ending: bool,
     exit: Option<ExitReason>,
     /// In a box because few have any.
-    #[expect(clippy::box_collection, reason = "one word in each actor instead of three")]
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in each actor instead of three"
+    )]
     watchers: Option<Box<Vec<OnEnd>>>,
 }
 
@@ -324,10 +327,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        match self
-            .mailbox
-            .push_reserved(Lean::<M, How>::of(message))
-        {
+        match self.mailbox.push_reserved(Lean::<M, How>::of(message)) {
             Ok(true) => self.schedule(),
             Ok(false) => {}
             Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),
@@ -410,10 +410,7 @@ impl<A: Actor> Cell<A> {
     }
 
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
-        while records
-            .consume_first(Use::Discard(self, reason))
-            .is_some()
-        {}
+        while records.consume_first(Use::Discard(self, reason)).is_some() {}
     }
 
     /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers

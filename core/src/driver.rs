@@ -189,7 +189,10 @@ impl Driver {
         // Nobody puts anything out meanwhile: handing over runs no code of others but a waker's.
         let mut outgoing = local.outgoing.take();
         drop(local);
-        for outbox in outgoing.iter_mut().filter(|outbox| !outbox.parcels.is_empty()) {
+        for outbox in outgoing
+            .iter_mut()
+            .filter(|outbox| !outbox.parcels.is_empty())
+        {
             outbox.to.inject(outbox.parcels.drain(..));
         }
         if let Some(local) = self.arbiter.local.enter() {

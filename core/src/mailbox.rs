@@ -66,7 +66,8 @@ const FAIL: u8 = 16;
 /// Not signals, but what a hand-off must not overtake either: messages in the inbox, senders in line.
 const QUEUED: u8 = 32;
 const LINED_UP: u8 = 64;
-/// The most messages of a batch with which the loop comes to rest in advance, far below the budget of a turn.
+/// The most messages of a batch with which the loop comes to rest in advance: far below the budget of a turn
+/// and, in mailboxes where it does so, below what makes a sender wait.
 const LAST: u32 = 16;
 /// What makes the loop do something else than take the next message.
 const ACT: u8 = STOP | KILL | FAIL;
@@ -170,7 +171,10 @@ struct Inner<K: Kind> {
     /// A message alone is no reason to run: a handler waits for something, or there is no incarnation.
     awaiting: bool,
     /// Made with the first that waits.
-    #[expect(clippy::box_collection, reason = "one word in each mailbox instead of four")]
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in each mailbox instead of four"
+    )]
     line: Option<Box<VecDeque<Arc<Waiter>>>>,
 }
 
@@ -413,8 +417,9 @@ impl<K: Kind> Mailbox<K> {
             let taken = inner.batch.saturating_add(inner.granted);
             inner.free = inner.capacity.saturating_sub(taken);
         }
-        if local && batch.len() <= LAST {
-            // The loop needn't look again: what comes from now on schedules the actor anew.
+        if local && batch.len() <= LAST && inner.capacity > 2 * LAST {
+            // The loop needn't look again: what comes from now on schedules the actor anew. Nor will a sender
+            // be left waiting: before one has to, there is something in the inbox.
             inner.scheduled = false;
             return Took::LastBatch;
         }

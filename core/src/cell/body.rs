@@ -150,7 +150,8 @@ impl<A: Actor> Body<A> {
         let stopped = |actor: &'static mut A, _: &'static mut Context<A>| async move {
             actor.stopped(&ExitReason::Stopped).await;
         };
-        self.run(home, tools, stopped, || ()).unwrap_or(Poll::Ready(()))
+        self.run(home, tools, stopped, || ())
+            .unwrap_or(Poll::Ready(()))
     }
 
     /// Begins a handler and polls it once. One that has to wait moves in here. `None` if there is no actor.

@@ -226,9 +226,7 @@ where
 {
     fn consume(self, with: Use<'_, A>) -> Poll<()> {
         match with {
-            Use::Begin(cell, body, tools) => {
-                cell.begin_full::<M, How>(body, tools, self.envelope)
-            }
+            Use::Begin(cell, body, tools) => cell.begin_full::<M, How>(body, tools, self.envelope),
             Use::Discard(cell, reason) => {
                 cell.bury(self.envelope, reason);
                 Poll::Ready(())
@@ -321,7 +319,11 @@ impl<A: Actor> Cell<A> {
         current::set_request(Inherited::of(&meta));
         body.with_ctx(|ctx| ctx.set_meta(meta));
         let mut responder = Some(responder);
-        let given = if A::NEEDS_RESPONDER { responder.take() } else { None };
+        let given = if A::NEEDS_RESPONDER {
+            responder.take()
+        } else {
+            None
+        };
         let waits = || Answer::to(responder.take());
         match self.run_handler::<M, How>(body, tools, message, given, waits) {
             Poll::Pending => Poll::Pending,

@@ -98,7 +98,6 @@ impl SimulatedArbiters {
     pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
         &self.arbiters
     }
-
 }
 
 impl fmt::Debug for SimulatedArbiters {

@@ -42,7 +42,12 @@ impl Looped {
     /// What the loop does for one message, coming to rest when there is none.
     fn next(&self) -> Option<u32> {
         let mut batch = self.batch.borrow_mut();
-        if batch.is_empty() && self.mailbox.take_or_rest(&mut batch) != Took::Batch {
+        if batch.is_empty()
+            && !matches!(
+                self.mailbox.take_or_rest(&mut batch),
+                Took::Batch | Took::LastBatch
+            )
+        {
             return None;
         }
         let seen = std::cell::RefCell::default();
@@ -220,6 +225,28 @@ fn an_actor_is_scheduled_once_a_batch() {
         [Some(1), Some(2), None]
     );
     assert!(schedules(3));
+}
+
+#[test]
+fn a_loop_with_little_to_do_rests_in_advance() {
+    let looped = looped(100, Overflow::Wait);
+    assert!(looped.mailbox.wake());
+    let schedules =
+        |number: u32| matches!(looped.mailbox.push(number), Ok(pushed) if pushed.schedule);
+    assert_eq!(looped.next(), None);
+    assert!(schedules(1));
+    assert!(!schedules(2));
+    let mut batch = looped.batch.borrow_mut();
+    assert_eq!(looped.mailbox.take_or_rest(&mut batch), Took::LastBatch);
+    assert!(schedules(3), "the turn at hand won't look again");
+    assert!(!schedules(4));
+    assert_eq!(take(&mut batch), [1, 2]);
+    // One that is fed from another thread is looked after until there is nothing left.
+    drop(batch);
+    let far = Mailbox::<Numbers>::new(7, 100, Overflow::Wait);
+    assert!(far.wake());
+    assert!(far.push(1_u32).is_ok());
+    assert_eq!(far.take_or_rest(&mut Records::new()), Took::Batch);
 }
 
 #[test]

@@ -71,9 +71,7 @@ impl<T> Half<T> {
             state: &this.shared.state,
             to: HALVED,
         };
-        let done = this
-            .shared
-            .access(|value| work(value, before == HALVED));
+        let done = this.shared.access(|value| work(value, before == HALVED));
         if before == HALVED {
             std::mem::forget(unlock);
             // SAFETY: the other owner went before, so this was the last use.
