@@ -34,7 +34,7 @@ use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::sync::Home;
-use crate::system::System;
+use crate::system::{StartError, System};
 use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
 
 use body::Body;
@@ -161,6 +161,15 @@ impl<A: Actor> Cell<A> {
         } else {
             Boundary::SameProcess
         }
+    }
+
+    /// Sees to it that its arbiter has a thread, if it is to have one of its own.
+    pub(crate) fn give_thread(&self) -> Result<(), StartError> {
+        if !self.home.is_own() {
+            return Ok(());
+        }
+        let own = self.system.own_threads();
+        own.run(&self.home, &self.label(), &self.system)
     }
 
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
@@ -323,10 +332,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        match self
-            .mailbox
-            .push_reserved(Lean::<M, How>::of(message))
-        {
+        match self.mailbox.push_reserved(Lean::<M, How>::of(message)) {
             Ok(true) => self.schedule(),
             Ok(false) => {}
             Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),
@@ -409,10 +415,7 @@ impl<A: Actor> Cell<A> {
     }
 
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
-        while records
-            .consume_first(Use::Discard(self, reason))
-            .is_some()
-        {}
+        while records.consume_first(Use::Discard(self, reason)).is_some() {}
     }
 
     /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers

@@ -7,6 +7,7 @@
 //! handed over once, at the end of the turn.
 
 mod arbiter;
+mod own;
 mod task;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::future_buffer::FutureBuffer;
 
 pub use arbiter::ArbiterLoad;
 pub(crate) use arbiter::{Arbiter, Parcel, Run, Tools, batches_wakes, enter, with_here};
+pub(crate) use own::Stay;
 
 /// How many turns actors and tasks get before the arbiter's other work (sockets, timers) gets one.
 const TURNS: u32 = 256;
@@ -51,9 +53,9 @@ impl Driver {
         }
     }
 
-    /// The number of its arbiter in its system.
-    pub(crate) fn arbiter(&self) -> usize {
-        self.arbiter.index()
+    /// Its arbiter.
+    pub(crate) fn arbiter(&self) -> &Arc<Arbiter> {
+        &self.arbiter
     }
 
     fn take_injected(&mut self) {
@@ -187,7 +189,10 @@ impl Driver {
         // Nobody puts anything out meanwhile: handing over runs no code of others but a waker's.
         let mut outgoing = local.outgoing.take();
         drop(local);
-        for outbox in outgoing.iter_mut().filter(|outbox| !outbox.parcels.is_empty()) {
+        for outbox in outgoing
+            .iter_mut()
+            .filter(|outbox| !outbox.parcels.is_empty())
+        {
             outbox.to.inject(outbox.parcels.drain(..));
         }
         if let Some(local) = self.arbiter.local.enter() {
@@ -226,11 +231,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let arbiter = &self.arbiter;
         let before = enter(Some(Arc::clone(arbiter)));
-        let mut injector = arbiter.injector.lock();
-        arbiter.ended.store(true, Ordering::Relaxed);
-        let parcels = std::mem::take(&mut *injector);
-        drop(injector);
-        drop(parcels);
+        arbiter.refuse_parcels();
         for cell in arbiter.cells() {
             cell.abandon();
         }

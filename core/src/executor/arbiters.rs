@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use futures::channel::oneshot;
@@ -15,6 +16,9 @@ use super::{Here, enter, thread};
 use crate::clock::Clock;
 use crate::driver::{Arbiter, Driver};
 use crate::system::{StartError, System};
+
+/// How long [`run`] waits in the end for threads of actors' own.
+const THREAD_GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Arbiters {
     handles: Vec<ArbiterHandle>,
@@ -127,6 +131,13 @@ where
         system.shutdown().await;
         enter(before);
         end_all(others);
+        let late = system.own_threads().wait_until_gone(THREAD_GRACE);
+        if !late.is_empty() {
+            tracing::warn!(
+                target: "callboard::actor", arbiters = ?late,
+                "threads of actors that never yield are left behind"
+            );
+        }
         output
     }))
 }

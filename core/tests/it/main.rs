@@ -10,6 +10,7 @@ mod deadlines;
 mod ends;
 mod faults;
 mod order;
+mod own_threads;
 mod places;
 mod repeat;
 mod safety;
