@@ -71,14 +71,16 @@ impl Arbiters {
     /// Tells every arbiter which system it belongs to, and starts its driver.
     pub(crate) fn introduce(&self, system: &System) {
         for (arbiter, handle) in self.arbiters.iter().zip(&self.handles) {
-            let here = Here {
+            let mut arriving = Arriving(Some(Here {
                 system: system.clone(),
                 arbiter: Arc::clone(arbiter),
-            };
-            let arbiter = Arc::clone(arbiter);
+            }));
             handle.spawn_fn(move || {
-                enter(Some(here));
-                drop(actix_rt::spawn(Driver::new(arbiter, None)));
+                if let Some(here) = arriving.0.take() {
+                    let arbiter = Arc::clone(&here.arbiter);
+                    enter(Some(here));
+                    drop(actix_rt::spawn(Driver::new(arbiter, None)));
+                }
             });
         }
     }
@@ -86,6 +88,21 @@ impl Arbiters {
     pub(crate) fn stop(&self) {
         if let Some(end) = self.end.lock().take() {
             let _ = end.send(());
+        }
+    }
+}
+
+/// An arbiter on its way to its thread. A system that ends at once may end the thread first: then there never
+/// is a driver whose drop would say that nothing is taken any more.
+struct Arriving(Option<Here>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let Some(here) = self.0.take() {
+            here.arbiter.refuse_parcels();
+            for cell in here.arbiter.cells() {
+                cell.abandon();
+            }
         }
     }
 }
