@@ -39,6 +39,8 @@ pub(crate) struct Driver {
     order: Option<Entropy>,
     /// Parcels being unpacked; kept for its memory.
     parcels: Vec<Parcel>,
+    /// How many turns there have been, and looks at the injector.
+    turn: u64,
     tools: Tools,
 }
 
@@ -49,6 +51,7 @@ impl Driver {
             alarm: None,
             order,
             parcels: Vec::new(),
+            turn: 0,
             tools: Tools::new(FutureBuffer::new()),
         }
     }
@@ -56,6 +59,13 @@ impl Driver {
     /// Its arbiter.
     pub(crate) fn arbiter(&self) -> &Arc<Arbiter> {
         &self.arbiter
+    }
+
+    /// Something else is in hand from now on: the watchdog counts its time anew.
+    #[inline]
+    fn begin_turn(&mut self) {
+        self.turn += 1;
+        self.arbiter.in_hand().set_turn(self.turn);
     }
 
     fn take_injected(&mut self) {
@@ -164,6 +174,7 @@ impl Driver {
     #[inline]
     fn give_turn(&mut self, run: Arc<dyn Run>) {
         crate::current::reset_streak();
+        self.begin_turn();
         let again = run.turn(&mut self.tools);
         let Some(local) = self.arbiter.local.enter() else {
             return;
@@ -211,6 +222,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
         self.mark(true);
+        self.begin_turn();
         self.fire_deadlines();
         let turns = self.give_turns();
         self.set_alarm(cx);
@@ -219,6 +231,7 @@ impl Future for Driver {
         arbiter.turns.store(counted, Ordering::Relaxed);
         self.flush();
         self.mark(false);
+        self.arbiter.in_hand().set_turn(0);
         // What was injected meanwhile has woken this task; a spent budget must do it itself.
         if turns == TURNS {
             cx.waker().wake_by_ref();

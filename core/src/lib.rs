@@ -49,6 +49,7 @@ mod system;
 pub mod testing;
 pub mod topic;
 mod watch;
+mod watchdog;
 
 pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};
 pub use actor_ref::{ActorRef, Recipient};
@@ -76,3 +77,4 @@ pub use send::{
 pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, OnEnd, Terminated, Watch};
+pub use watchdog::{BLOCK_LIMIT, Blocked};

@@ -18,6 +18,7 @@ use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::mailbox::Control;
 use crate::spawn::{Placement, Spawn};
+use crate::watchdog::{Blocked, Watchdog};
 
 /// How long [`System::shutdown`] waits for actors to stop before it kills them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -60,6 +61,7 @@ struct Inner {
     dead_letters: DeadLetters,
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
+    watchdog: Option<Watchdog>,
     closed: AtomicBool,
 }
 
@@ -95,6 +97,16 @@ impl System {
         let counters = Arc::new(Counters::default());
         let dead_letters = DeadLetters::new(Arc::clone(&counters));
         let own_threads = executor.own_threads(&clock);
+        let watchdog = match &executor {
+            Executor::Arbiters(arbiters) => Watchdog::start(
+                arbiters.all(),
+                own_threads.clone(),
+                clock.clone(),
+                Arc::clone(&counters),
+            ),
+            // In virtual time no turn takes any.
+            Executor::Simulated(_) => None,
+        };
         System {
             inner: Arc::new(Inner {
                 executor,
@@ -104,6 +116,7 @@ impl System {
                 dead_letters,
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
+                watchdog,
                 closed: AtomicBool::new(false),
             }),
         }
@@ -211,6 +224,40 @@ impl System {
         self.own_threads().set_limit(limit);
     }
 
+    /// How long a turn of an arbiter may keep its thread before it counts as blocked and is reported (G7);
+    /// [`BLOCK_LIMIT`](crate::BLOCK_LIMIT) unless said otherwise, never with `None`.
+    ///
+    /// Somebody who blocks the thread delays everybody who lives there: deadlines, timers, other actors. Such
+    /// code wants [a thread of its own](Placement::OwnThread), or `tokio::task::spawn_blocking`. A block is
+    /// reported once, when it has lasted for the limit and at most half as much again: as a warning of
+    /// `tracing` with the target `callboard::watchdog`, by [`blocked`](System::blocked) for as long as it
+    /// lasts, and in [`Counters::blocks`].
+    ///
+    /// What counts is a turn: the messages that an actor handles in a row, one poll of a task, or of the
+    /// future given to [`run`](crate::run). A task that was started past Callboard (`actix_rt::spawn`) isn't
+    /// seen. On the simulating executor there is no watchdog, since no turn takes any virtual time.
+    pub fn block_limit(&self, limit: Option<Duration>) {
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.set_limit(limit);
+        }
+    }
+
+    /// The same for arbiters with a [thread of their own](Placement::OwnThread), which are there to be
+    /// blocked: never, unless said otherwise.
+    pub fn own_thread_block_limit(&self, limit: Option<Duration>) {
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.set_own_limit(limit);
+        }
+    }
+
+    /// The arbiters that were found blocked, and still are, in the order they were found (G7). See
+    /// [`block_limit`](System::block_limit). Always empty on the simulating executor.
+    #[must_use]
+    pub fn blocked(&self) -> Vec<Blocked> {
+        let watchdog = self.inner.watchdog.as_ref();
+        watchdog.map_or_else(Vec::new, Watchdog::blocked)
+    }
+
     /// All actors that live now, in the order they were made.
     #[must_use]
     pub fn actors(&self) -> Vec<ActorSnapshot> {
@@ -245,6 +292,9 @@ impl System {
             .for_each(|cell| Arc::clone(cell).abandon());
         self.executor().stop();
         self.own_threads().stop();
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.stop();
+        }
         labels
     }
 

@@ -142,9 +142,9 @@ where
         let system = make(arbiters);
         let before = enter(Some(Here {
             system: system.clone(),
-            arbiter: first,
+            arbiter: Arc::clone(&first),
         }));
-        let output = main(system.clone()).await;
+        let output = watched(&first, main(system.clone())).await;
         system.shutdown().await;
         enter(before);
         end_all(others);
@@ -157,6 +157,21 @@ where
         }
         output
     }))
+}
+
+/// Says of each poll of `main` that it is a turn, so that the watchdog sees one that blocks the thread.
+async fn watched<F: Future>(arbiter: &Arbiter, main: F) -> F::Output {
+    // Numbers that the driver of this arbiter doesn't come to.
+    let mut turn = 1 << 63;
+    let mut main = std::pin::pin!(main);
+    std::future::poll_fn(|cx| {
+        turn += 1;
+        arbiter.in_hand().set_turn(turn);
+        let polled = main.as_mut().poll(cx);
+        arbiter.in_hand().set_turn(0);
+        polled
+    })
+    .await
 }
 
 fn end_all(arbiters: Vec<actix_rt::Arbiter>) {

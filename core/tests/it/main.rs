@@ -4,6 +4,7 @@
 extern crate callboard_core as callboard;
 
 mod answers;
+mod blocks;
 mod bounds;
 mod common;
 mod deadlines;
