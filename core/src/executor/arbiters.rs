@@ -183,3 +183,25 @@ fn end_all(arbiters: Vec<actix_rt::Arbiter>) {
         let _ = arbiter.join();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Simulation;
+
+    #[test]
+    fn an_arbiter_that_never_came_to_its_thread_takes_nothing() {
+        let arbiter = Arbiter::new(0, Clock::machine());
+        let here = Here {
+            system: Simulation::new(1).system().clone(),
+            arbiter: Arc::clone(&arbiter),
+        };
+        let arriving = Arriving(Some(here));
+        let (tx, mut rx) = oneshot::channel::<()>();
+        let task = move || Box::pin(async move { drop(tx) }) as _;
+        assert!(arbiter.spawn(Box::new(task)));
+        drop(arriving);
+        assert!(rx.try_recv().is_err(), "who waits for it is told");
+        assert!(!arbiter.spawn(Box::new(|| Box::pin(async {}))));
+    }
+}
