@@ -17,6 +17,7 @@ use crate::boundary::{Boundary, Verdict};
 use crate::cell::{Cell, Opens};
 use crate::clock::Instant;
 use crate::counters::DropReason;
+use crate::driver::Arbiter;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind, SendError};
 use crate::id::{ActorId, Incarnation};
@@ -54,6 +55,10 @@ impl<A: Actor> ActorRef<A> {
     #[must_use]
     pub fn boundary(&self) -> Boundary {
         self.cell.boundary()
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Arbiter> {
+        self.cell.home()
     }
 
     /// The arbiter it lives on.

@@ -34,7 +34,7 @@ use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::sync::Home;
-use crate::system::System;
+use crate::system::{StartError, System};
 use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
 
 use body::Body;
@@ -169,6 +169,15 @@ impl<A: Actor> Cell<A> {
         } else {
             Boundary::SameProcess
         }
+    }
+
+    /// Sees to it that its arbiter has a thread, if it is to have one of its own.
+    pub(crate) fn give_thread(&self) -> Result<(), StartError> {
+        if !self.home.is_own() {
+            return Ok(());
+        }
+        let own = self.system.own_threads();
+        own.run(&self.home, &self.label(), &self.system)
     }
 
     pub(crate) fn begin_incarnation(&self) -> Incarnation {

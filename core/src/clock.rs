@@ -21,7 +21,7 @@ use rustix::time::ClockId;
 ///
 /// Points of different clocks can't be compared meaningfully; a process has one machine clock, shared by
 /// all systems on arbiters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
 pub struct Instant(u64);
 
 impl Instant {

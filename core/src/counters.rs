@@ -57,6 +57,7 @@ impl DropReason {
 pub struct Counters {
     drops: [AtomicU64; DropReason::ALL.len()],
     panics: AtomicU64,
+    blocks: AtomicU64,
 }
 
 impl Counters {
@@ -69,6 +70,17 @@ impl Counters {
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_block(&self) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often an arbiter's thread was found blocked (G7): see
+    /// [`System::block_limit`](crate::System::block_limit).
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_panic(&self) {

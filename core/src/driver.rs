@@ -7,6 +7,7 @@
 //! handed over once, at the end of the turn.
 
 mod arbiter;
+mod own;
 mod task;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::future_buffer::FutureBuffer;
 
 pub use arbiter::ArbiterLoad;
 pub(crate) use arbiter::{Arbiter, Parcel, Run, Tools, batches_wakes, enter, with_here};
+pub(crate) use own::Stay;
 
 /// How many turns actors and tasks get before the arbiter's other work (sockets, timers) gets one.
 const TURNS: u32 = 256;
@@ -37,6 +39,8 @@ pub(crate) struct Driver {
     order: Option<Entropy>,
     /// Parcels being unpacked; kept for its memory.
     parcels: Vec<Parcel>,
+    /// How many turns there have been, and looks at the injector.
+    turn: u64,
     tools: Tools,
 }
 
@@ -47,13 +51,21 @@ impl Driver {
             alarm: None,
             order,
             parcels: Vec::new(),
+            turn: 0,
             tools: Tools::new(FutureBuffer::new()),
         }
     }
 
-    /// The number of its arbiter in its system.
-    pub(crate) fn arbiter(&self) -> usize {
-        self.arbiter.index()
+    /// Its arbiter.
+    pub(crate) fn arbiter(&self) -> &Arc<Arbiter> {
+        &self.arbiter
+    }
+
+    /// Something else is in hand from now on: the watchdog counts its time anew.
+    #[inline]
+    fn begin_turn(&mut self) {
+        self.turn += 1;
+        self.arbiter.in_hand().set_turn(self.turn);
     }
 
     fn take_injected(&mut self) {
@@ -164,6 +176,7 @@ impl Driver {
     #[inline]
     fn give_turn(&mut self, run: Arc<dyn Run>) {
         crate::current::reset_streak();
+        self.begin_turn();
         let again = run.turn(&mut self.tools);
         let Some(local) = self.arbiter.local.enter() else {
             return;
@@ -212,6 +225,7 @@ impl Future for Driver {
         self.arbiter.driver.register(cx.waker());
         self.arbiter.listening.store(true, Ordering::Relaxed);
         self.mark(true);
+        self.begin_turn();
         self.fire_deadlines();
         let turns = self.give_turns();
         self.set_alarm(cx);
@@ -220,6 +234,7 @@ impl Future for Driver {
         arbiter.turns.store(counted, Ordering::Relaxed);
         self.flush();
         self.mark(false);
+        self.arbiter.in_hand().set_turn(0);
         // From here on who hands something over wakes this task; what came before, and a spent budget, it must
         // see to itself.
         self.arbiter.listening.store(false, Ordering::SeqCst);
@@ -234,11 +249,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let arbiter = &self.arbiter;
         let before = enter(Some(Arc::clone(arbiter)));
-        let mut injector = arbiter.injector.lock();
-        arbiter.ended.store(true, Ordering::Relaxed);
-        let parcels = std::mem::take(&mut *injector);
-        drop(injector);
-        drop(parcels);
+        arbiter.refuse_parcels();
         for cell in arbiter.cells() {
             cell.abandon();
         }

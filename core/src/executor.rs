@@ -7,16 +7,20 @@
 //! The rest of the crate spawns only through here.
 
 pub(crate) mod arbiters;
+pub(crate) mod own_threads;
 pub(crate) mod simulated;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::driver::{self, Arbiter};
 use crate::system::System;
 
 pub(crate) use arbiters::Arbiters;
+pub use own_threads::OWN_THREADS;
+pub(crate) use own_threads::OwnThreads;
 pub(crate) use simulated::SimulatedArbiters;
 pub use simulated::Simulation;
 
@@ -28,12 +32,21 @@ pub(crate) enum Executor {
 }
 
 impl Executor {
-    /// The arbiters; at least one.
+    /// The arbiters that all share; at least one.
     pub(crate) fn arbiters(&self) -> &[Arc<Arbiter>] {
         match self {
             Executor::Arbiters(arbiters) => arbiters.all(),
             Executor::Simulated(arbiters) => arbiters.all(),
         }
+    }
+
+    /// Makes what holds the arbiters that are there for one actor each.
+    pub(crate) fn own_threads(&self, clock: &Clock) -> OwnThreads {
+        let simulation = match self {
+            Executor::Arbiters(_) => None,
+            Executor::Simulated(arbiters) => Some(arbiters.simulation()),
+        };
+        OwnThreads::new(self.arbiters().len(), clock.clone(), simulation)
     }
 
     /// Ends the arbiters; their threads finish the poll at hand and drop what is left.
@@ -69,10 +82,12 @@ pub(crate) fn enter(here: Option<Here>) -> Option<Here> {
 
 /// Starts a named operating-system thread. The only place that does, besides the arbiters.
 ///
-/// If the system is out of threads the closure is dropped, and whoever waits for it sees that.
+/// If the system is out of threads the closure is dropped, and whoever waits for it sees that. Names are
+/// for people; Linux shows the first 15 bytes.
 pub(crate) fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
     std::thread::Builder::new()
-        .name(name.to_owned())
+        // A name that can't be one is no reason to panic.
+        .name(name.replace('\0', " "))
         .spawn(body)
         .is_ok()
 }

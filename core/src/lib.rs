@@ -49,6 +49,7 @@ mod system;
 pub mod testing;
 pub mod topic;
 mod watch;
+mod watchdog;
 
 pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};
 pub use actor_ref::{ActorRef, Recipient};
@@ -63,7 +64,7 @@ pub use driver::ArbiterLoad;
 pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};
 pub use error::{Failure, FailureKind, SendError};
-pub use executor::Simulation;
+pub use executor::{OWN_THREADS, Simulation};
 pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
@@ -76,3 +77,4 @@ pub use send::{
 pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, OnEnd, Terminated, Watch};
+pub use watchdog::{BLOCK_LIMIT, Blocked};

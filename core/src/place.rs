@@ -133,6 +133,10 @@ where
         // Signals that are still there were meant for the incarnation before.
         self.cell.mailbox.clear_signals();
         let incarnation = self.cell.begin_incarnation();
+        // If it is to have a thread of its own, from the first start on.
+        if let Err(error) = self.cell.give_thread() {
+            return on_event(incarnation, ChildEvent::StartFailed(error.to_string()));
+        }
         // If the arbiter is gone, dropping the report says so.
         let report = Report {
             on_event,

@@ -8,6 +8,7 @@ use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::admission::Admission;
 use crate::cell::{Admissions, Cell, CellOptions};
+use crate::driver::Arbiter;
 use crate::executor;
 use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Overflow};
 use crate::message::Message;
@@ -24,6 +25,23 @@ pub enum Placement {
     Spread,
     /// The arbiter with that number, counted from 0; past the last, counting starts again.
     Pinned(usize),
+    /// A thread of its own, for an actor that blocks: one that works with files, or calls a library that
+    /// knows no `async`. It delays nobody but itself, and is an actor like any other: same references, same
+    /// mailbox, and a panic ends it alone (G10).
+    ///
+    /// The thread is named for the actor (Linux shows 15 bytes), starts with its first incarnation, and ends
+    /// when the actor has ended, or with the system. A supervised actor keeps it over its restarts, until its
+    /// place is closed. What is started [near](Spawn::near) such an actor, or by itself on its thread with
+    /// `start()`, lives there too, and keeps the thread until it has ended.
+    ///
+    /// A system has at most [`OWN_THREADS`](crate::OWN_THREADS) of these, unless
+    /// [told otherwise](System::own_thread_limit). An actor for which there is no thread never starts: it has
+    /// ended as [`Failed`](ExitReason::Failed), and its messages come back as not executed; in a supervised
+    /// place it is a start that failed, and is tried again as such.
+    ///
+    /// Nothing stops code that never yields (G11): a thread that is blocked when the system is shut down ends
+    /// when that code returns. On the simulating executor it is a further logical arbiter.
+    OwnThread,
 }
 
 /// A start in preparation. Made by [`System::actor`].
@@ -35,6 +53,8 @@ pub struct Spawn<F> {
     capacity: usize,
     overflow: Overflow,
     placement: Placement,
+    /// Beside whom, in place of the placement.
+    beside: Option<Arc<Arbiter>>,
     admissions: Option<Box<Admissions>>,
 }
 
@@ -47,6 +67,7 @@ impl<F> Spawn<F> {
             capacity: DEFAULT_MAILBOX_CAPACITY,
             overflow: Overflow::default(),
             placement: Placement::default(),
+            beside: None,
             admissions: None,
         }
     }
@@ -67,12 +88,23 @@ impl<F> Spawn<F> {
     /// On which arbiter it lives.
     pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
+        self.beside = None;
         self
     }
 
-    /// On the arbiter of another actor.
-    pub fn near<B: Actor>(mut self, other: &ActorRef<B>) -> Self {
-        self.placement = Placement::Pinned(other.arbiter());
+    /// On a thread of its own, for an actor that blocks: [`Placement::OwnThread`].
+    pub fn on_own_thread(self) -> Self {
+        self.placement(Placement::OwnThread)
+    }
+
+    /// On the arbiter of another actor. If that one had a [thread of its own](Placement::OwnThread) which has
+    /// ended with it, on one of those that all share.
+    pub fn near<B: Actor>(self, other: &ActorRef<B>) -> Self {
+        self.beside(other.home())
+    }
+
+    fn beside(mut self, arbiter: &Arc<Arbiter>) -> Self {
+        self.beside = Some(Arc::clone(arbiter));
         self
     }
 
@@ -86,7 +118,11 @@ impl<F> Spawn<F> {
     }
 
     fn into_cell<A: Actor>(self, owned: bool) -> (Arc<Cell<A>>, F) {
-        let home = self.system.choose_arbiter(self.placement);
+        // Until the actor is on the list of its arbiter, this keeps the arbiter.
+        let stay = match &self.beside {
+            Some(arbiter) => self.system.stay_beside(arbiter),
+            None => self.system.stay_at(self.placement),
+        };
         let options = CellOptions {
             label: self.label,
             capacity: self.capacity,
@@ -94,10 +130,12 @@ impl<F> Spawn<F> {
             admissions: self.admissions,
             owned,
         };
-        (Cell::new(&self.system, home, options), self.factory)
+        let cell = Cell::new(&self.system, Arc::clone(&stay), options);
+        (cell, self.factory)
     }
 
-    /// Starts the actor. If the system is shut down the reference is of an actor that has ended.
+    /// Starts the actor. If the system is shut down, or has no [thread](Placement::OwnThread) for it, the
+    /// reference is of an actor that has ended, for a [reason](ActorRef::exit_reason) that says so.
     pub fn start<A>(self) -> ActorRef<A>
     where
         A: Actor,
@@ -127,6 +165,7 @@ impl<F> fmt::Debug for Spawn<F> {
             .field("capacity", &self.capacity)
             .field("overflow", &self.overflow)
             .field("placement", &self.placement)
+            .field("beside", &self.beside)
             .finish_non_exhaustive()
     }
 }
@@ -134,7 +173,7 @@ impl<F> fmt::Debug for Spawn<F> {
 /// Starts an actor on the arbiter of the calling code.
 pub(crate) fn start_here<A: Actor>(actor: A) -> Result<ActorRef<A>, StartError> {
     let here = executor::here().ok_or(StartError::NotOnArbiter)?;
-    let spawn = Spawn::new(&here.system, ()).placement(Placement::Pinned(here.arbiter.index()));
+    let spawn = Spawn::new(&here.system, ()).beside(&here.arbiter);
     let (cell, ()) = spawn.into_cell::<A>(false);
     cell.begin_incarnation();
     Arc::clone(&cell).move_in(move || actor, None);
@@ -148,5 +187,8 @@ fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send 
         return;
     }
     cell.begin_incarnation();
-    cell.start(factory, None);
+    match cell.give_thread() {
+        Ok(()) => cell.start(factory, None),
+        Err(error) => cell.end(ExitReason::Failed(error.to_string())),
+    }
 }

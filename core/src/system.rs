@@ -13,11 +13,12 @@ use crate::cell::{ActorSnapshot, AnyCell};
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::dead_letter::DeadLetters;
-use crate::driver::{Arbiter, ArbiterLoad};
+use crate::driver::{Arbiter, ArbiterLoad, Stay};
 use crate::entropy::Entropy;
-use crate::executor::{self, Arbiters, Executor, arbiters};
+use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::mailbox::Control;
 use crate::spawn::{Placement, Spawn};
+use crate::watchdog::{Blocked, Watchdog};
 
 /// How long [`System::shutdown`] waits for actors to stop before it kills them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -36,9 +37,12 @@ pub enum StartError {
         "this thread is inside a tokio runtime: use `System::new()`, which has threads of its own"
     )]
     InsideRuntime,
-    /// The operating system gave no thread.
-    #[error("could not start the threads of the arbiters")]
+    /// The operating system gave no thread, or not what a thread needs (file descriptors).
+    #[error("the operating system has no thread left to start")]
     NoThread,
+    /// As many actors as may have a [thread of their own](Placement::OwnThread) have one.
+    #[error("too many actors have a thread of their own: see `System::own_thread_limit`")]
+    TooManyThreads,
 }
 
 /// A running system of actors. Clones are handles to the same one.
@@ -56,6 +60,8 @@ struct Inner {
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
     next_arbiter: AtomicUsize,
+    own_threads: OwnThreads,
+    watchdog: Option<Watchdog>,
     closed: AtomicBool,
 }
 
@@ -90,6 +96,17 @@ impl System {
     pub(crate) fn assemble(executor: Executor, clock: Clock, entropy: Entropy) -> Self {
         let counters = Arc::new(Counters::default());
         let dead_letters = DeadLetters::new(Arc::clone(&counters));
+        let own_threads = executor.own_threads(&clock);
+        let watchdog = match &executor {
+            Executor::Arbiters(arbiters) => Watchdog::start(
+                arbiters.all(),
+                own_threads.clone(),
+                clock.clone(),
+                Arc::clone(&counters),
+            ),
+            // In virtual time no turn takes any.
+            Executor::Simulated(_) => None,
+        };
         System {
             inner: Arc::new(Inner {
                 executor,
@@ -98,6 +115,8 @@ impl System {
                 counters,
                 dead_letters,
                 next_arbiter: AtomicUsize::new(0),
+                own_threads,
+                watchdog,
                 closed: AtomicBool::new(false),
             }),
         }
@@ -123,14 +142,30 @@ impl System {
     /// Runs a future on an arbiter, made there, so that it needn't be `Send`. It ends by itself or with
     /// the system.
     ///
-    /// Answers `false` if the system has been shut down: the future never runs.
+    /// With [`Placement::OwnThread`] it has a thread, until it ends.
+    ///
+    /// Answers `false` if the system has been shut down, or has no thread for it: the future never runs.
     pub fn spawn<F, Fut>(&self, placement: Placement, make: F) -> bool
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let arbiter = self.choose_arbiter(placement);
-        arbiter.spawn(Box::new(move || Box::pin(make())))
+        let stay = self.stay_at(placement);
+        if self
+            .own_threads()
+            .run(&stay, "callboard-task", self)
+            .is_err()
+        {
+            return false;
+        }
+        let arbiter = Arc::clone(&stay);
+        arbiter.spawn(Box::new(move || {
+            Box::pin(async move {
+                // Dropped with the future, so that the arbiter is over only then.
+                let _stay = stay;
+                make().await;
+            })
+        }))
     }
 
     /// Its clock.
@@ -157,17 +192,17 @@ impl System {
         &self.inner.dead_letters
     }
 
-    /// How many arbiters it has.
+    /// How many arbiters it has, not counting [threads of actors' own](Placement::OwnThread).
     #[must_use]
     pub fn arbiter_count(&self) -> usize {
         self.executor().arbiters().len()
     }
 
-    /// How much each arbiter has done, so that nobody fills one core by accident.
+    /// How much each arbiter has done, so that nobody fills one core by accident. Those with a
+    /// [thread of their own](Placement::OwnThread) are there until that thread has ended.
     #[must_use]
     pub fn load(&self) -> Vec<ArbiterLoad> {
-        self.executor()
-            .arbiters()
+        self.every_arbiter()
             .iter()
             .map(|arbiter| arbiter.load())
             .collect()
@@ -180,6 +215,47 @@ impl System {
         for arbiter in self.executor().arbiters() {
             arbiter.set_hand_off(on);
         }
+        self.own_threads().set_hand_off(on);
+    }
+
+    /// How many actors may have a [thread of their own](Placement::OwnThread) at a time;
+    /// [`OWN_THREADS`](crate::OWN_THREADS) unless said otherwise. Those that have one keep it.
+    pub fn own_thread_limit(&self, limit: usize) {
+        self.own_threads().set_limit(limit);
+    }
+
+    /// How long a turn of an arbiter may keep its thread before it counts as blocked and is reported (G7);
+    /// [`BLOCK_LIMIT`](crate::BLOCK_LIMIT) unless said otherwise, never with `None`.
+    ///
+    /// Somebody who blocks the thread delays everybody who lives there: deadlines, timers, other actors. Such
+    /// code wants [a thread of its own](Placement::OwnThread), or `tokio::task::spawn_blocking`. A block is
+    /// reported once, when it has lasted for the limit and at most half as much again: as a warning of
+    /// `tracing` with the target `callboard::watchdog`, by [`blocked`](System::blocked) for as long as it
+    /// lasts, and in [`Counters::blocks`].
+    ///
+    /// What counts is a turn: the messages that an actor handles in a row, one poll of a task, or of the
+    /// future given to [`run`](crate::run). A task that was started past Callboard (`actix_rt::spawn`) isn't
+    /// seen. On the simulating executor there is no watchdog, since no turn takes any virtual time.
+    pub fn block_limit(&self, limit: Option<Duration>) {
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.set_limit(limit);
+        }
+    }
+
+    /// The same for arbiters with a [thread of their own](Placement::OwnThread), which are there to be
+    /// blocked: never, unless said otherwise.
+    pub fn own_thread_block_limit(&self, limit: Option<Duration>) {
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.set_own_limit(limit);
+        }
+    }
+
+    /// The arbiters that were found blocked, and still are, in the order they were found (G7). See
+    /// [`block_limit`](System::block_limit). Always empty on the simulating executor.
+    #[must_use]
+    pub fn blocked(&self) -> Vec<Blocked> {
+        let watchdog = self.inner.watchdog.as_ref();
+        watchdog.map_or_else(Vec::new, Watchdog::blocked)
     }
 
     /// All actors that live now, in the order they were made.
@@ -215,6 +291,10 @@ impl System {
             .iter()
             .for_each(|cell| Arc::clone(cell).abandon());
         self.executor().stop();
+        self.own_threads().stop();
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.stop();
+        }
         labels
     }
 
@@ -237,8 +317,11 @@ impl System {
     }
 
     fn live(&self) -> Vec<Arc<dyn AnyCell>> {
-        let arbiters = self.executor().arbiters().iter();
-        let mut cells: Vec<_> = arbiters.flat_map(|arbiter| arbiter.cells()).collect();
+        let arbiters = self.every_arbiter();
+        let mut cells: Vec<_> = arbiters
+            .iter()
+            .flat_map(|arbiter| arbiter.cells())
+            .collect();
         cells.sort_by_key(|cell| cell.id());
         cells
     }
@@ -251,13 +334,35 @@ impl System {
         Arc::clone(&self.inner.counters)
     }
 
-    pub(crate) fn choose_arbiter(&self, placement: Placement) -> Arc<Arbiter> {
+    pub(crate) fn own_threads(&self) -> &OwnThreads {
+        &self.inner.own_threads
+    }
+
+    /// Those that all share, then those with a thread of their own.
+    fn every_arbiter(&self) -> Vec<Arc<Arbiter>> {
+        let mut arbiters = self.executor().arbiters().to_vec();
+        arbiters.extend(self.own_threads().arbiters());
+        arbiters
+    }
+
+    /// Chooses an arbiter, or makes one, which has no thread as yet.
+    pub(crate) fn stay_at(&self, placement: Placement) -> Stay {
         let number = match placement {
             Placement::Spread => self.inner.next_arbiter.fetch_add(1, Ordering::Relaxed),
             Placement::Pinned(number) => number,
+            Placement::OwnThread => return self.own_threads().make(),
         };
         let arbiters = self.executor().arbiters();
-        Arc::clone(&arbiters[number % arbiters.len()])
+        // Those that all share are never over.
+        let stay = arbiters[number % arbiters.len()].stay();
+        stay.unwrap_or_else(|| self.own_threads().make())
+    }
+
+    /// The arbiter itself, if it is one of this system and not over; else one that all share.
+    pub(crate) fn stay_beside(&self, arbiter: &Arc<Arbiter>) -> Stay {
+        let own = arbiter.is_own() && self.own_threads().has(arbiter);
+        let stay = own.then(|| arbiter.stay()).flatten();
+        stay.unwrap_or_else(|| self.stay_at(Placement::Pinned(arbiter.index())))
     }
 }
 

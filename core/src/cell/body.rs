@@ -20,6 +20,7 @@ use crate::current::{self, Inherited};
 use crate::driver::{Arbiter, Tools};
 use crate::future_buffer::{FutureBuffer, Then};
 use crate::mailbox::records::Records;
+use crate::sync::What;
 use crate::watch::ExitReason;
 
 /// How an incarnation ended.
@@ -63,6 +64,8 @@ pub(crate) struct Body<A: Actor> {
     waker: RefCell<Option<Waker>>,
     /// What the message of a handler that waits hands down.
     pub(super) request: StdCell<Inherited>,
+    /// And what it is, for whoever looks at the arbiter from another thread.
+    in_hand: StdCell<What>,
     rare: StdCell<Option<Box<Rare>>>,
 }
 
@@ -97,6 +100,7 @@ impl<A: Actor> Body<A> {
             batch: RefCell::new(Records::new()),
             waker: RefCell::new(None),
             request: StdCell::new(Inherited::NOTHING),
+            in_hand: StdCell::new(What::NOTHING),
             rare: StdCell::new(None),
         }
     }
@@ -139,6 +143,7 @@ impl<A: Actor> Body<A> {
         tools: &mut Tools,
     ) -> Poll<Result<(), StartFailure>> {
         self.stage.set(Stage::Starting);
+        home.in_hand().put(What::STARTING);
         let note = || NoteStart(std::ptr::from_ref(self));
         self.run(home, tools, A::starting, note)
             .unwrap_or(Poll::Ready(Ok(())))
@@ -147,6 +152,7 @@ impl<A: Actor> Body<A> {
     /// Begins `stopped`.
     pub(super) fn begin_stopping(&self, home: &Arbiter, tools: &mut Tools) -> Poll<()> {
         self.stage.set(Stage::Stopping);
+        home.in_hand().put(What::STOPPED);
         let stopped = |actor: &'static mut A, _: &'static mut Context<A>| async move {
             actor.stopped(&ExitReason::Stopped).await;
         };
@@ -189,6 +195,7 @@ impl<A: Actor> Body<A> {
             tools.buffer = home.take_buffer();
         }
         self.request.set(current::request());
+        self.in_hand.set(home.in_hand().what());
     }
 
     /// What travelled beside the message whose handler is about to begin.
@@ -211,6 +218,7 @@ impl<A: Actor> Body<A> {
 
     /// Polls the handler that waits; ready if none does. The buffer of one that has ended is for others.
     pub(super) fn poll(&self, home: &Arbiter) -> Poll<()> {
+        home.in_hand().put(self.in_hand.get());
         let waker = self.waker.borrow();
         let waker = waker.as_ref().unwrap_or(Waker::noop());
         let mut handler = self.handler.borrow_mut();

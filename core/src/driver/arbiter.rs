@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::own::Own;
 use super::task::{MakeTask, Tasks};
 use crate::cell::AnyCell;
 use crate::clock::{Clock, Instant};
@@ -88,6 +89,8 @@ pub(crate) struct Arbiter {
     /// Whether asks may run on their askers' stacks here.
     hand_off: AtomicBool,
     in_hand: InHand,
+    /// Who keeps it, if not all share it.
+    pub(super) own: Option<Own>,
     handled: AtomicU64,
     pub(super) turns: AtomicU64,
 }
@@ -129,8 +132,11 @@ thread_local! {
 /// How much an arbiter has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct ArbiterLoad {
-    /// Its number in the system, from 0.
+    /// Its number in the system, from 0. Those with a thread of their own come after those that all share,
+    /// and their numbers aren't used again.
     pub arbiter: usize,
+    /// Whether it is [the thread of one actor](crate::Placement::OwnThread).
+    pub own_thread: bool,
     /// Actors that live on it.
     pub actors: usize,
     /// Messages handled.
@@ -140,7 +146,12 @@ pub struct ArbiterLoad {
 }
 
 impl Arbiter {
+    /// One that all share.
     pub(crate) fn new(index: usize, clock: Clock) -> Arc<Self> {
+        Arbiter::make(index, clock, None)
+    }
+
+    pub(super) fn make(index: usize, clock: Clock, own: Option<Own>) -> Arc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let local = Local {
@@ -166,6 +177,7 @@ impl Arbiter {
             local: Home::new(number, local),
             hand_off: AtomicBool::new(true),
             in_hand: InHand::default(),
+            own,
             handled: AtomicU64::new(0),
             turns: AtomicU64::new(0),
         })
@@ -191,6 +203,7 @@ impl Arbiter {
         let cells = self.cells.lock();
         ArbiterLoad {
             arbiter: self.index,
+            own_thread: self.own.is_some(),
             actors: cells.cells.len() - cells.free.len(),
             handled: self.handled.load(Ordering::Relaxed),
             turns: self.turns.load(Ordering::Relaxed),
@@ -224,6 +237,9 @@ impl Arbiter {
 
     /// Gives an actor a place in the list of those that live here.
     pub(crate) fn enlist(&self, cell: Arc<dyn AnyCell>) -> u32 {
+        if let Some(own) = &self.own {
+            own.come();
+        }
         let mut slab = self.cells.lock();
         match slab.free.pop() {
             Some(place) => {
@@ -245,6 +261,9 @@ impl Arbiter {
             slab.free.push(place);
         }
         drop(slab);
+        if let Some(own) = self.own.as_ref().filter(|_| cell.is_some()) {
+            own.leave();
+        }
         drop(cell);
     }
 

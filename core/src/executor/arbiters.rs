@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use futures::channel::oneshot;
@@ -15,6 +16,9 @@ use super::{Here, enter, thread};
 use crate::clock::Clock;
 use crate::driver::{Arbiter, Driver};
 use crate::system::{StartError, System};
+
+/// How long [`run`] waits in the end for threads of actors' own.
+const THREAD_GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Arbiters {
     handles: Vec<ArbiterHandle>,
@@ -67,14 +71,16 @@ impl Arbiters {
     /// Tells every arbiter which system it belongs to, and starts its driver.
     pub(crate) fn introduce(&self, system: &System) {
         for (arbiter, handle) in self.arbiters.iter().zip(&self.handles) {
-            let here = Here {
+            let mut arriving = Arriving(Some(Here {
                 system: system.clone(),
                 arbiter: Arc::clone(arbiter),
-            };
-            let arbiter = Arc::clone(arbiter);
+            }));
             handle.spawn_fn(move || {
-                enter(Some(here));
-                drop(actix_rt::spawn(Driver::new(arbiter, None)));
+                if let Some(here) = arriving.0.take() {
+                    let arbiter = Arc::clone(&here.arbiter);
+                    enter(Some(here));
+                    drop(actix_rt::spawn(Driver::new(arbiter, None)));
+                }
             });
         }
     }
@@ -82,6 +88,21 @@ impl Arbiters {
     pub(crate) fn stop(&self) {
         if let Some(end) = self.end.lock().take() {
             let _ = end.send(());
+        }
+    }
+}
+
+/// An arbiter on its way to its thread. A system that ends at once may end the thread first: then there never
+/// is a driver whose drop would say that nothing is taken any more.
+struct Arriving(Option<Here>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let Some(here) = self.0.take() {
+            here.arbiter.refuse_parcels();
+            for cell in here.arbiter.cells() {
+                cell.abandon();
+            }
         }
     }
 }
@@ -121,14 +142,36 @@ where
         let system = make(arbiters);
         let before = enter(Some(Here {
             system: system.clone(),
-            arbiter: first,
+            arbiter: Arc::clone(&first),
         }));
-        let output = main(system.clone()).await;
+        let output = watched(&first, main(system.clone())).await;
         system.shutdown().await;
         enter(before);
         end_all(others);
+        let late = system.own_threads().wait_until_gone(THREAD_GRACE);
+        if !late.is_empty() {
+            tracing::warn!(
+                target: "callboard::actor", arbiters = ?late,
+                "threads of actors that never yield are left behind"
+            );
+        }
         output
     }))
+}
+
+/// Says of each poll of `main` that it is a turn, so that the watchdog sees one that blocks the thread.
+async fn watched<F: Future>(arbiter: &Arbiter, main: F) -> F::Output {
+    // Numbers that the driver of this arbiter doesn't come to.
+    let mut turn = 1 << 63;
+    let mut main = std::pin::pin!(main);
+    std::future::poll_fn(|cx| {
+        turn += 1;
+        arbiter.in_hand().set_turn(turn);
+        let polled = main.as_mut().poll(cx);
+        arbiter.in_hand().set_turn(0);
+        polled
+    })
+    .await
 }
 
 fn end_all(arbiters: Vec<actix_rt::Arbiter>) {
@@ -138,5 +181,27 @@ fn end_all(arbiters: Vec<actix_rt::Arbiter>) {
     for arbiter in arbiters {
         // An error means that its thread panicked; it has ended, which is all that is wanted here.
         let _ = arbiter.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Simulation;
+
+    #[test]
+    fn an_arbiter_that_never_came_to_its_thread_takes_nothing() {
+        let arbiter = Arbiter::new(0, Clock::machine());
+        let here = Here {
+            system: Simulation::new(1).system().clone(),
+            arbiter: Arc::clone(&arbiter),
+        };
+        let arriving = Arriving(Some(here));
+        let (tx, mut rx) = oneshot::channel::<()>();
+        let task = move || Box::pin(async move { drop(tx) }) as _;
+        assert!(arbiter.spawn(Box::new(task)));
+        drop(arriving);
+        assert!(rx.try_recv().is_err(), "who waits for it is told");
+        assert!(!arbiter.spawn(Box::new(|| Box::pin(async {}))));
     }
 }

@@ -46,6 +46,8 @@ pub struct Simulation {
     entropy: Entropy,
     /// The drivers of the arbiters, by the ids after [`MAIN`].
     drivers: BTreeMap<u64, Task>,
+    /// The id of the next driver.
+    next_id: u64,
     steps: u64,
 }
 
@@ -56,8 +58,29 @@ struct Task {
 
 /// What wakers and other threads may touch.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     ready: Mutex<Vec<u64>>,
+    changes: Mutex<Changes>,
+}
+
+/// Arbiters to be added and to be taken away, before the next choice: a function of the seed, like the code
+/// that asked for it.
+#[derive(Default)]
+struct Changes {
+    added: Vec<Arc<Arbiter>>,
+    taken_away: Vec<u32>,
+}
+
+impl Shared {
+    /// A further logical arbiter.
+    pub(crate) fn add(&self, arbiter: Arc<Arbiter>) {
+        self.changes.lock().added.push(arbiter);
+    }
+
+    /// Ends the arbiter with that number in the process.
+    pub(crate) fn take_away(&self, number: u32) {
+        self.changes.lock().taken_away.push(number);
+    }
 }
 
 struct TaskWake {
@@ -92,11 +115,16 @@ impl Wake for TaskWake {
 #[derive(Clone)]
 pub(crate) struct SimulatedArbiters {
     arbiters: Arc<[Arc<Arbiter>]>,
+    shared: Arc<Shared>,
 }
 
 impl SimulatedArbiters {
     pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
         &self.arbiters
+    }
+
+    pub(crate) fn simulation(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 }
 
@@ -125,28 +153,63 @@ impl Simulation {
             .collect();
         let executor = SimulatedArbiters {
             arbiters: Arc::clone(&arbiters),
+            shared: Arc::clone(&shared),
         };
         // The order of tasks and the draws of the program come from separate streams, so that a program
         // that draws once more doesn't get a different schedule for that reason alone.
         let entropy = Entropy::seeded(seed);
         let program = Entropy::seeded(seed ^ 0x5EED_5EED_5EED_5EED);
-        let mut drivers = BTreeMap::new();
-        for (id, arbiter) in (MAIN + 1..).zip(&*arbiters) {
-            let driver = Driver::new(Arc::clone(arbiter), Some(entropy.clone()));
-            let wake = TaskWake::new(id, &shared);
-            wake.wake_by_ref();
-            drivers.insert(id, Task { driver, wake });
-        }
         let system = System::assemble(Executor::Simulated(executor), clock.clone(), program);
-        Simulation {
+        let mut simulation = Simulation {
             system,
-            arbiters,
+            arbiters: Arc::clone(&arbiters),
             shared,
             clock,
             entropy,
-            drivers,
+            drivers: BTreeMap::new(),
+            next_id: MAIN + 1,
             steps: 0,
+        };
+        for arbiter in &*arbiters {
+            simulation.drive(Arc::clone(arbiter));
         }
+        simulation
+    }
+
+    /// Gives an arbiter its driver.
+    fn drive(&mut self, arbiter: Arc<Arbiter>) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let driver = Driver::new(arbiter, Some(self.entropy.clone()));
+        let wake = TaskWake::new(id, &self.shared);
+        wake.wake_by_ref();
+        self.drivers.insert(id, Task { driver, wake });
+    }
+
+    /// Adds and ends arbiters, as was asked for.
+    fn change_arbiters(&mut self) {
+        let changes = std::mem::take(&mut *self.shared.changes.lock());
+        for arbiter in changes.added {
+            self.drive(arbiter);
+        }
+        for number in changes.taken_away {
+            let id = self
+                .drivers
+                .iter()
+                .find_map(|(id, task)| (task.driver.arbiter().number() == number).then_some(*id));
+            if let Some(task) = id.and_then(|id| self.drivers.remove(&id)) {
+                self.end(task);
+            }
+        }
+    }
+
+    /// Ends an arbiter: its driver is dropped at home, as on a thread.
+    fn end(&self, task: Task) {
+        let arbiter = Arc::clone(task.driver.arbiter());
+        let before = self.enter(&arbiter);
+        drop(task);
+        enter(before);
+        self.system.own_threads().remove(arbiter.number());
     }
 
     /// The system that runs here.
@@ -184,6 +247,7 @@ impl Simulation {
         main_wake.wake_by_ref();
         let main_waker = Waker::from(Arc::clone(&main_wake));
         loop {
+            self.change_arbiters();
             let Some(id) = self.choose() else {
                 self.pass_time();
                 continue;
@@ -191,7 +255,7 @@ impl Simulation {
             self.steps += 1;
             if id == MAIN {
                 main_wake.queued.store(false, Ordering::Release);
-                let before = self.enter(0);
+                let before = self.enter(&self.arbiters[0]);
                 let polled = main.as_mut().poll(&mut Context::from_waker(&main_waker));
                 enter(before);
                 if let Poll::Ready(output) = polled {
@@ -203,11 +267,10 @@ impl Simulation {
         }
     }
 
-    fn enter(&self, arbiter: usize) -> Option<Here> {
-        let arbiter = Arc::clone(&self.arbiters[arbiter % self.arbiters.len()]);
+    fn enter(&self, arbiter: &Arc<Arbiter>) -> Option<Here> {
         enter(Some(Here {
             system: self.system.clone(),
-            arbiter,
+            arbiter: Arc::clone(arbiter),
         }))
     }
 
@@ -248,10 +311,9 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         // On their arbiters, as on real ones.
+        self.change_arbiters();
         while let Some((_, task)) = self.drivers.pop_first() {
-            let before = self.enter(task.driver.arbiter());
-            drop(task);
-            enter(before);
+            self.end(task);
         }
     }
 }

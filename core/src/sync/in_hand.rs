@@ -1,4 +1,5 @@
-//! What an arbiter works on now, for whoever looks from another thread: two plain stores for each message.
+//! What an arbiter works on now, for whoever looks from another thread: two plain stores for each message,
+//! and one for each turn.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -17,11 +18,29 @@ impl<T> InfoOf<T> {
     };
 }
 
-/// The type of the message in hand, and whose turn it is.
+/// The type of the message in hand, whose turn it is, and which.
 #[derive(Default)]
 pub(crate) struct InHand {
     message: AtomicPtr<Info>,
     actor: AtomicU64,
+    /// The number of the turn; 0 while the arbiter has nothing to do.
+    turn: AtomicU64,
+}
+
+/// What an actor has in hand: a message of some type, its start, or its stop.
+#[derive(Clone, Copy)]
+pub(crate) struct What(*mut Info);
+
+impl What {
+    pub(crate) const NOTHING: What = What(std::ptr::null_mut());
+    pub(crate) const STARTING: What = What::named(&Info {
+        name: || "starting",
+    });
+    pub(crate) const STOPPED: What = What::named(&Info { name: || "stopped" });
+
+    const fn named(info: &'static Info) -> What {
+        What(std::ptr::from_ref(info).cast_mut())
+    }
 }
 
 impl InHand {
@@ -38,6 +57,29 @@ impl InHand {
             std::ptr::from_ref(InfoOf::<M>::INFO).cast_mut(),
             Ordering::Relaxed,
         );
+    }
+
+    /// What is in hand now, for a handler that will go on later.
+    #[inline]
+    pub(crate) fn what(&self) -> What {
+        What(self.message.load(Ordering::Relaxed))
+    }
+
+    /// That is in hand.
+    #[inline]
+    pub(crate) fn put(&self, what: What) {
+        self.message.store(what.0, Ordering::Relaxed);
+    }
+
+    /// Turn number `turn` has begun; 0 for none. Numbers of one arbiter are not used again.
+    #[inline]
+    pub(crate) fn set_turn(&self, turn: u64) {
+        self.turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// The number of the turn that runs; 0 for none.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
     }
 
     /// What was in hand, to be put back.
@@ -63,7 +105,8 @@ impl InHand {
     /// The type of the message in hand; empty before the first.
     pub(crate) fn message(&self) -> &'static str {
         let info = self.message.load(Ordering::Relaxed);
-        // SAFETY: only `set` writes it, and what it points to is constant and lives for ever.
+        // SAFETY: only what is constant and lives for ever is ever put here: by `set`, or as a `What`, which
+        // comes from here or from a constant.
         unsafe { info.as_ref() }.map_or("", |info| (info.name)())
     }
 }
@@ -97,5 +140,12 @@ mod tests {
         assert_eq!(hand.message(), std::any::type_name::<String>());
         hand.restore(saved);
         assert_eq!((hand.actor(), hand.message()), (7, "u8"));
+        let what = hand.what();
+        hand.put(What::STARTING);
+        assert_eq!(hand.message(), "starting");
+        hand.put(What::NOTHING);
+        assert_eq!(hand.message(), "");
+        hand.put(what);
+        assert_eq!(hand.message(), "u8");
     }
 }

@@ -4,12 +4,14 @@
 extern crate callboard_core as callboard;
 
 mod answers;
+mod blocks;
 mod bounds;
 mod common;
 mod deadlines;
 mod ends;
 mod faults;
 mod order;
+mod own_threads;
 mod places;
 mod repeat;
 mod safety;
