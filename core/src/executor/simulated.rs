@@ -98,7 +98,6 @@ impl SimulatedArbiters {
     pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
         &self.arbiters
     }
-
 }
 
 impl fmt::Debug for SimulatedArbiters {
@@ -106,6 +105,16 @@ impl fmt::Debug for SimulatedArbiters {
         f.debug_struct("SimulatedArbiters")
             .field("count", &self.arbiters.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// While it lives, the code of this thread runs on an arbiter. Also a panic ends that: what the next
+/// simulation of this thread wakes must not be handed to a dead one.
+struct Entered(Option<Here>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        enter(self.0.take());
     }
 }
 
@@ -192,9 +201,9 @@ impl Simulation {
             self.steps += 1;
             if id == MAIN {
                 main_wake.queued.store(false, Ordering::Release);
-                let before = self.enter(0);
+                let entered = self.enter(0);
                 let polled = main.as_mut().poll(&mut Context::from_waker(&main_waker));
-                enter(before);
+                drop(entered);
                 if let Poll::Ready(output) = polled {
                     return output;
                 }
@@ -204,12 +213,12 @@ impl Simulation {
         }
     }
 
-    fn enter(&self, arbiter: usize) -> Option<Here> {
+    fn enter(&self, arbiter: usize) -> Entered {
         let arbiter = Arc::clone(&self.arbiters[arbiter % self.arbiters.len()]);
-        enter(Some(Here {
+        Entered(enter(Some(Here {
             system: self.system.clone(),
             arbiter,
-        }))
+        })))
     }
 
     fn choose(&self) -> Option<u64> {
@@ -233,16 +242,18 @@ impl Simulation {
 
     fn run_driver(&mut self, id: u64) {
         // Taken out, so that one that panics takes its actors with it.
+        let Some(arbiter) = self.drivers.get(&id).map(|task| task.driver.arbiter()) else {
+            return;
+        };
+        let _entered = self.enter(arbiter);
         let Some(mut task) = self.drivers.remove(&id) else {
             return;
         };
         task.wake.queued.store(false, Ordering::Release);
         let waker = Waker::from(Arc::clone(&task.wake));
-        let before = self.enter(task.driver.arbiter());
         // A driver ends only by being dropped.
         let _pending = Pin::new(&mut task.driver).poll(&mut Context::from_waker(&waker));
         self.drivers.insert(id, task);
-        enter(before);
     }
 }
 
@@ -250,9 +261,8 @@ impl Drop for Simulation {
     fn drop(&mut self) {
         // On their arbiters, as on real ones.
         while let Some((_, task)) = self.drivers.pop_first() {
-            let before = self.enter(task.driver.arbiter());
+            let _entered = self.enter(task.driver.arbiter());
             drop(task);
-            enter(before);
         }
     }
 }
@@ -310,6 +320,33 @@ mod tests {
             assert_eq!(clock.now(), start);
             clock.sleep(Duration::from_secs(86_400)).await;
             assert_eq!(clock.now().since(start), Duration::from_secs(86_400));
+        });
+    }
+
+    #[test]
+    fn g38_a_panic_in_one_run_leaves_nothing_behind_for_the_next() {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut simulation = Simulation::new(3);
+            let clock = simulation.system().clock().clone();
+            simulation.block_on(async move {
+                let task = Box::pin(async { panic!("a task fails, and the test with it") });
+                with_here(|here| here.spawn_here(task)).unwrap();
+                clock.sleep(Duration::from_millis(1)).await;
+            });
+        });
+        assert!(outcome.is_err());
+        assert!(super::super::here().is_none());
+        // A task that waits for time is woken from outside any turn.
+        let mut simulation = Simulation::new(4);
+        let clock = simulation.system().clock().clone();
+        simulation.block_on(async move {
+            let (done, end) = futures::channel::oneshot::channel();
+            let task = Box::pin(async move {
+                clock.sleep(Duration::from_millis(1)).await;
+                done.send(()).unwrap();
+            });
+            with_here(|here| here.spawn_here(task)).unwrap();
+            end.await.unwrap();
         });
     }
 
