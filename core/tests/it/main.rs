@@ -8,6 +8,7 @@ mod bounds;
 mod common;
 mod deadlines;
 mod ends;
+mod fairness;
 mod faults;
 mod mailboxes;
 mod order;
