@@ -13,12 +13,14 @@ use futures::future::BoxFuture;
 
 use crate::actor::{Actor, Receives};
 use crate::admission::Admitted;
+use crate::blocking::{self, BlockingError};
 use crate::boundary::{Boundary, Verdict};
 use crate::cell::{Cell, Opens};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind, SendError};
+use crate::executor;
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
@@ -175,7 +177,10 @@ impl<A: Actor> ActorRef<A> {
         self.cell.signal(Control::Kill);
     }
 
-    /// Waits until the actor has truly ended: its value dropped, its mailbox given up.
+    /// Waits until the actor has truly ended: its value dropped, its mailbox given up (G12).
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing but that nobody waits.
     pub async fn wait(&self) -> ExitReason {
         let (tx, rx) = futures::channel::oneshot::channel();
         self.cell.watch(Box::new(move |notice| {
@@ -183,6 +188,16 @@ impl<A: Actor> ActorRef<A> {
             let _ = tx.send(notice.reason);
         }));
         rx.await.unwrap_or(ExitReason::Stopped)
+    }
+
+    /// [`wait`](ActorRef::wait) for a thread that is no arbiter, which it blocks.
+    ///
+    /// # Errors
+    /// [`BlockingError::OnArbiter`] on the thread of an arbiter, of any system: nothing there would go on
+    /// meanwhile, and the actor itself might be among it.
+    pub fn wait_blocking(&self) -> Result<ExitReason, BlockingError> {
+        blocking::check(self.cell.system())?;
+        Ok(executor::block_on(self.wait()))
     }
 
     /// Why it ended; `None` while it lives.

@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -92,11 +93,17 @@ impl Wake for TaskWake {
 #[derive(Clone)]
 pub(crate) struct SimulatedArbiters {
     arbiters: Arc<[Arc<Arbiter>]>,
+    /// Where the simulation was made, and stays: a driver can't be sent.
+    thread: ThreadId,
 }
 
 impl SimulatedArbiters {
     pub(crate) fn all(&self) -> &[Arc<Arbiter>] {
         &self.arbiters
+    }
+
+    pub(crate) fn thread(&self) -> ThreadId {
+        self.thread
     }
 }
 
@@ -135,6 +142,7 @@ impl Simulation {
             .collect();
         let executor = SimulatedArbiters {
             arbiters: Arc::clone(&arbiters),
+            thread: std::thread::current().id(),
         };
         // The order of tasks and the draws of the program come from separate streams, so that a program
         // that draws once more doesn't get a different schedule for that reason alone.

@@ -4,10 +4,12 @@
 extern crate callboard_core as callboard;
 
 mod answers;
+mod blocking;
 mod bounds;
 mod common;
 mod deadlines;
 mod ends;
+mod everywhere;
 mod fairness;
 mod faults;
 mod mailboxes;
