@@ -24,10 +24,11 @@ use crate::executor;
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
-use crate::route::{Asked, Refused, Route};
+use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Watch};
+use crate::weak::WeakDirect;
 
 /// A reference to an actor of this process. It can be cloned, sent and used from any thread and any
 /// runtime, or none, and stays valid over restarts (G13).
@@ -38,6 +39,10 @@ pub struct ActorRef<A: Actor> {
 impl<A: Actor> ActorRef<A> {
     pub(crate) fn new(cell: Arc<Cell<A>>) -> Self {
         ActorRef { cell }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<Cell<A>> {
+        &self.cell
     }
 
     /// Its id.
@@ -278,6 +283,10 @@ impl<M: Message> Recipient<M> {
         Ask::new(&*self.route, message)
     }
 
+    pub(crate) fn into_route(self) -> Arc<dyn Route<M>> {
+        self.route
+    }
+
     /// The route itself: for layers that add metadata or another way back.
     #[must_use]
     pub fn route(&self) -> &Arc<dyn Route<M>> {
@@ -335,6 +344,8 @@ macro_rules! by_id {
         }
     };
 }
+
+pub(crate) use by_id;
 
 by_id!(ActorRef, A: Actor);
 by_id!(Recipient, M: Message);
@@ -493,5 +504,9 @@ where
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(self.line_up(envelope))
+    }
+
+    fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
+        Some(WeakDirect::<A, How>::new(self.cell()))
     }
 }

@@ -50,6 +50,7 @@ mod system;
 pub mod testing;
 pub mod topic;
 mod watch;
+mod weak;
 
 pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};
 pub use actor_ref::{ActorRef, Recipient};
@@ -71,10 +72,11 @@ pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
-pub use route::{Asked, Refused, Route};
+pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{
     Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,
 };
 pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, OnEnd, Terminated, Watch};
+pub use weak::{WeakRecipient, WeakRef};

@@ -18,3 +18,4 @@ mod places;
 mod repeat;
 mod safety;
 mod watches;
+mod weak;
