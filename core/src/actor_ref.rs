@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 
 use crate::actor::{Actor, Receives};
 use crate::admission::Admitted;
+use crate::blocking::{self, BlockingError};
 use crate::boundary::{Boundary, Verdict};
 use crate::cell::{Cell, Opens};
 use crate::clock::Instant;
@@ -20,13 +21,15 @@ use crate::counters::DropReason;
 use crate::driver::Arbiter;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind, SendError};
+use crate::executor;
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
-use crate::route::{Asked, Refused, Route};
+use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Watch};
+use crate::weak::WeakDirect;
 
 /// A reference to an actor of this process. It can be cloned, sent and used from any thread and any
 /// runtime, or none, and stays valid over restarts (G13).
@@ -37,6 +40,10 @@ pub struct ActorRef<A: Actor> {
 impl<A: Actor> ActorRef<A> {
     pub(crate) fn new(cell: Arc<Cell<A>>) -> Self {
         ActorRef { cell }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<Cell<A>> {
+        &self.cell
     }
 
     /// Its id.
@@ -180,7 +187,10 @@ impl<A: Actor> ActorRef<A> {
         self.cell.signal(Control::Kill);
     }
 
-    /// Waits until the actor has truly ended: its value dropped, its mailbox given up.
+    /// Waits until the actor has truly ended: its value dropped, its mailbox given up (G12).
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing but that nobody waits.
     pub async fn wait(&self) -> ExitReason {
         let (tx, rx) = futures::channel::oneshot::channel();
         self.cell.watch(Box::new(move |notice| {
@@ -188,6 +198,16 @@ impl<A: Actor> ActorRef<A> {
             let _ = tx.send(notice.reason);
         }));
         rx.await.unwrap_or(ExitReason::Stopped)
+    }
+
+    /// [`wait`](ActorRef::wait) for a thread that is no arbiter, which it blocks.
+    ///
+    /// # Errors
+    /// [`BlockingError::OnArbiter`] on the thread of an arbiter, of any system: nothing there would go on
+    /// meanwhile, and the actor itself might be among it.
+    pub fn wait_blocking(&self) -> Result<ExitReason, BlockingError> {
+        blocking::check(self.cell.system())?;
+        Ok(executor::block_on(self.wait()))
     }
 
     /// Why it ended; `None` while it lives.
@@ -268,6 +288,10 @@ impl<M: Message> Recipient<M> {
         Ask::new(&*self.route, message)
     }
 
+    pub(crate) fn into_route(self) -> Arc<dyn Route<M>> {
+        self.route
+    }
+
     /// The route itself: for layers that add metadata or another way back.
     #[must_use]
     pub fn route(&self) -> &Arc<dyn Route<M>> {
@@ -325,6 +349,8 @@ macro_rules! by_id {
         }
     };
 }
+
+pub(crate) use by_id;
 
 by_id!(ActorRef, A: Actor);
 by_id!(Recipient, M: Message);
@@ -483,5 +509,9 @@ where
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(self.line_up(envelope))
+    }
+
+    fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
+        Some(WeakDirect::<A, How>::new(self.cell()))
     }
 }

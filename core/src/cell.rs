@@ -190,6 +190,11 @@ impl<A: Actor> Cell<A> {
         self.life.lock().incarnation
     }
 
+    /// Whether there is an [`exit`](Self::exit).
+    pub(crate) fn has_ended(&self) -> bool {
+        self.life.lock().exit.is_some()
+    }
+
     pub(crate) fn exit(&self) -> Option<ExitReason> {
         self.life.lock().exit.clone()
     }

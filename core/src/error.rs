@@ -48,11 +48,13 @@ pub enum FailureKind {
     Killed,
     /// The handler dropped its responder without answering.
     NoAnswer,
+    /// A blocking form was called on the thread of an arbiter, which must not block.
+    OnArbiter,
 }
 
 impl FailureKind {
     /// All kinds, in the order of their numbers on the wire, which start at 1.
-    pub const ALL: [FailureKind; 18] = [
+    pub const ALL: [FailureKind; 19] = [
         FailureKind::NoConnection,
         FailureKind::ConnectionLost,
         FailureKind::Full,
@@ -71,6 +73,7 @@ impl FailureKind {
         FailureKind::Panicked,
         FailureKind::Killed,
         FailureKind::NoAnswer,
+        FailureKind::OnArbiter,
     ];
 
     fn text(self) -> &'static str {
@@ -93,6 +96,7 @@ impl FailureKind {
             FailureKind::Panicked => "handler panicked",
             FailureKind::Killed => "actor killed",
             FailureKind::NoAnswer => "no answer",
+            FailureKind::OnArbiter => "blocking call on an arbiter",
         }
     }
 }

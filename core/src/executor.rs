@@ -12,7 +12,11 @@ pub(crate) mod simulated;
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Thread, ThreadId};
 
 use crate::clock::Clock;
 use crate::driver::{self, Arbiter};
@@ -47,6 +51,15 @@ impl Executor {
             Executor::Simulated(arbiters) => Some(arbiters.simulation()),
         };
         OwnThreads::new(self.arbiters().len(), clock.clone(), simulation)
+    }
+
+    /// The thread of all its arbiters, if they share one: who blocks it waits for what never runs, also
+    /// outside their turns.
+    pub(crate) fn only_thread(&self) -> Option<ThreadId> {
+        match self {
+            Executor::Arbiters(_) => None,
+            Executor::Simulated(arbiters) => Some(arbiters.thread()),
+        }
     }
 
     /// Ends the arbiters; their threads finish the poll at hand and drop what is left.
@@ -106,7 +119,40 @@ pub(crate) async fn yield_now() {
     .await;
 }
 
-/// Blocks the current thread, which must not be an arbiter, until the future ends.
+/// Wakes a thread that blocks.
+struct Unpark {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
+    }
+}
+
+/// Blocks the current thread, which must not be an arbiter, until the future ends. Also inside somebody
+/// else's executor: the one of `futures` panics there.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    futures::executor::block_on(future)
+    let mut future = pin!(future);
+    // One for each call, so that a call inside a call doesn't take the wake-ups of the outer one.
+    let unpark = Arc::new(Unpark {
+        thread: std::thread::current(),
+        woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(Arc::clone(&unpark));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        while !unpark.woken.swap(false, Ordering::AcqRel) {
+            std::thread::park();
+        }
+    }
 }

@@ -18,6 +18,7 @@ extern crate self as callboard;
 mod actor;
 mod actor_ref;
 mod admission;
+mod blocking;
 mod boundary;
 mod cell;
 pub mod clock;
@@ -50,10 +51,12 @@ pub mod testing;
 pub mod topic;
 mod watch;
 mod watchdog;
+mod weak;
 
 pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};
 pub use actor_ref::{ActorRef, Recipient};
 pub use admission::{Admission, Admitted};
+pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
 pub use callboard_macros::{Message, main, test};
 pub use cell::ActorSnapshot;
@@ -70,7 +73,7 @@ pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
-pub use route::{Asked, Refused, Route};
+pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{
     Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,
 };
@@ -78,3 +81,4 @@ pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, OnEnd, Terminated, Watch};
 pub use watchdog::{BLOCK_LIMIT, Blocked};
+pub use weak::{WeakRecipient, WeakRef};

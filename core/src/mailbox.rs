@@ -154,7 +154,7 @@ pub(crate) struct Mailbox<K: Kind> {
 struct Inner<K: Kind> {
     inbox: Records<K>,
     capacity: u32,
-    /// What the batch held when it was taken.
+    /// What is left of the batch at most: what it held when it was taken, or when somebody looked since.
     batch: u32,
     /// So many records can be put in without further thought: never more than there is room, and 0 while
     /// senders wait or the mailbox is shut.
@@ -250,9 +250,21 @@ impl<K: Kind> Mailbox<K> {
         }
         let len = inner.inbox.len().saturating_add(inner.batch);
         if len > inner.high_water {
-            inner.high_water = len;
+            self.note_high_water(inner);
         }
         !inner.awaiting && !std::mem::replace(&mut inner.scheduled, true)
+    }
+
+    /// Notes how many wait, if never before so many did. Under the lock.
+    #[cold]
+    fn note_high_water(&self, inner: &mut Inner<K>) {
+        let left = self.batch_left.load(Ordering::Acquire);
+        // The batch as it was taken said more than there is. From now on this is the upper bound, so that the
+        // next look here is as many messages away as are missing to the mark.
+        inner.batch = inner.batch.min(counted(left));
+        let waiting = (inner.inbox.len() as usize).saturating_add(all(left));
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        inner.high_water = inner.high_water.max(waiting);
     }
 
     /// Opens the mailbox for one record, if there certainly is room for it. So that a record is made only

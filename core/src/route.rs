@@ -4,6 +4,8 @@
 //! adopted actor a third. The reference that a program holds is the same for all; what differs shows in
 //! [`boundary`](Route::boundary) and in the verdicts of errors.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 
 use crate::boundary::Boundary;
@@ -104,6 +106,18 @@ pub trait Route<M: Message>: Watch + Send + Sync {
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(async move { self.send(envelope) })
     }
+
+    /// The way to find this route again without holding it, for [`WeakRecipient`](crate::WeakRecipient).
+    /// `None`, the default: a weak recipient then finds it as long as somebody holds this very route.
+    fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
+        None
+    }
+}
+
+/// What finds a [`Route`] again without keeping alive what it leads to. Made by [`Route::downgrade`].
+pub trait WeakRoute<M: Message>: Send + Sync {
+    /// The route; `None` once nothing can arrive over it any more, and from then on always.
+    fn upgrade(&self) -> Option<Arc<dyn Route<M>>>;
 }
 
 macro_rules! route_through_pointer {
@@ -145,8 +159,12 @@ macro_rules! route_through_pointer {
             ) -> BoxFuture<'_, Result<(), Refused<M>>> {
                 (**self).wait_for_room(envelope)
             }
+
+            fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
+                (**self).downgrade()
+            }
         }
     )*};
 }
 
-route_through_pointer!(&T, std::sync::Arc<T>);
+route_through_pointer!(&T, Arc<T>);

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::blocking;
 use crate::boundary::Boundary;
 use crate::clock::{Clock, Instant};
 use crate::current;
@@ -121,15 +122,20 @@ impl<'r, M: Message, R: Route<M> + 'r> Tell<'r, M, R> {
         self
     }
 
-    /// Sends from a thread without a runtime, blocking it.
+    /// Sends from a thread that is no arbiter, blocking it while there is no room. Needs no runtime; inside
+    /// somebody else's it blocks one of its threads.
     ///
     /// # Errors
-    /// As when awaited.
+    /// As when awaited. On the thread of an arbiter, of any system:
+    /// [`OnArbiter`](crate::FailureKind::OnArbiter), `NotSent`, at once, with the message.
     pub fn blocking(self) -> Result<(), SendError<M>>
     where
         R: Clone,
     {
-        executor::block_on(self.into_future())
+        match blocking::check(self.route.system()) {
+            Ok(()) => executor::block_on(self.into_future()),
+            Err(refusal) => Err(SendError::new(refusal.into(), Some(self.message))),
+        }
     }
 }
 
@@ -332,15 +338,20 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         }
     }
 
-    /// Asks from a thread without a runtime, blocking it.
+    /// Asks from a thread that is no arbiter, blocking it until the end. Needs no runtime; inside somebody
+    /// else's it blocks one of its threads.
     ///
     /// # Errors
-    /// As when awaited.
+    /// As when awaited. On the thread of an arbiter, of any system:
+    /// [`OnArbiter`](crate::FailureKind::OnArbiter), `NotSent`, at once, with the message.
     pub fn blocking(self) -> Result<M::Reply, SendError<M>>
     where
         R: Clone,
     {
-        executor::block_on(self.into_future())
+        match blocking::check(self.route.system()) {
+            Ok(()) => executor::block_on(self.into_future()),
+            Err(refusal) => Err(SendError::new(refusal.into(), Some(self.message))),
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub enum Placement {
     OwnThread,
 }
 
+/// The largest bound of a mailbox: what is larger would mean none, which is said by name.
+const LARGEST_BOUND: usize = (u32::MAX - 1) as usize;
+
 /// A start in preparation. Made by [`System::actor`].
 #[must_use = "nothing starts until `start` or `place` is called"]
 pub struct Spawn<F> {
@@ -78,10 +81,20 @@ impl<F> Spawn<F> {
         self
     }
 
-    /// How many messages the mailbox holds (at least 1), and what happens to the next one.
+    /// How many messages the mailbox holds, from 1 to about four thousand million, and what happens to the
+    /// next one (G3). Other numbers mean the nearest of these.
     pub fn mailbox(mut self, capacity: usize, overflow: Overflow) -> Self {
-        self.capacity = capacity;
+        self.capacity = capacity.clamp(1, LARGEST_BOUND);
         self.overflow = overflow;
+        self
+    }
+
+    /// A mailbox without a bound (G3): no send ever waits or is refused for want of room, and memory is the
+    /// limit (32 GiB in one mailbox). For what can't come faster than it is handled, or whose senders must
+    /// never wait; for nothing else, because who sends too much isn't slowed down.
+    pub fn unbounded(mut self) -> Self {
+        self.capacity = usize::MAX;
+        self.overflow = Overflow::Wait;
         self
     }
 

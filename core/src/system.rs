@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
+use crate::blocking::{self, BlockingError};
 use crate::cell::{ActorSnapshot, AnyCell};
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -296,6 +297,15 @@ impl System {
             watchdog.stop();
         }
         labels
+    }
+
+    /// [`shutdown`](System::shutdown) for a thread that is no arbiter, which it blocks. Answers the same.
+    ///
+    /// # Errors
+    /// [`BlockingError::OnArbiter`] on the thread of an arbiter, of any system; the system goes on.
+    pub fn shutdown_blocking(&self) -> Result<Vec<String>, BlockingError> {
+        blocking::check(self)?;
+        Ok(executor::block_on(self.shutdown()))
     }
 
     async fn wait_for_end(&self, grace: Duration) {

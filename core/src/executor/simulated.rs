@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -116,6 +117,8 @@ impl Wake for TaskWake {
 pub(crate) struct SimulatedArbiters {
     arbiters: Arc<[Arc<Arbiter>]>,
     shared: Arc<Shared>,
+    /// Where the simulation was made, and stays: a driver can't be sent.
+    thread: ThreadId,
 }
 
 impl SimulatedArbiters {
@@ -126,6 +129,10 @@ impl SimulatedArbiters {
     pub(crate) fn simulation(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
+
+    pub(crate) fn thread(&self) -> ThreadId {
+        self.thread
+    }
 }
 
 impl fmt::Debug for SimulatedArbiters {
@@ -133,6 +140,16 @@ impl fmt::Debug for SimulatedArbiters {
         f.debug_struct("SimulatedArbiters")
             .field("count", &self.arbiters.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// While it lives, the code of this thread runs on an arbiter. Also a panic ends that: what the next
+/// simulation of this thread wakes must not be handed to a dead one.
+struct Entered(Option<Here>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        enter(self.0.take());
     }
 }
 
@@ -154,6 +171,7 @@ impl Simulation {
         let executor = SimulatedArbiters {
             arbiters: Arc::clone(&arbiters),
             shared: Arc::clone(&shared),
+            thread: std::thread::current().id(),
         };
         // The order of tasks and the draws of the program come from separate streams, so that a program
         // that draws once more doesn't get a different schedule for that reason alone.
@@ -206,9 +224,9 @@ impl Simulation {
     /// Ends an arbiter: its driver is dropped at home, as on a thread.
     fn end(&self, task: Task) {
         let arbiter = Arc::clone(task.driver.arbiter());
-        let before = self.enter(&arbiter);
+        let entered = self.enter(&arbiter);
         drop(task);
-        enter(before);
+        drop(entered);
         self.system.own_threads().remove(arbiter.number());
     }
 
@@ -255,9 +273,9 @@ impl Simulation {
             self.steps += 1;
             if id == MAIN {
                 main_wake.queued.store(false, Ordering::Release);
-                let before = self.enter(&self.arbiters[0]);
+                let entered = self.enter(&self.arbiters[0]);
                 let polled = main.as_mut().poll(&mut Context::from_waker(&main_waker));
-                enter(before);
+                drop(entered);
                 if let Poll::Ready(output) = polled {
                     return output;
                 }
@@ -267,11 +285,11 @@ impl Simulation {
         }
     }
 
-    fn enter(&self, arbiter: &Arc<Arbiter>) -> Option<Here> {
-        enter(Some(Here {
+    fn enter(&self, arbiter: &Arc<Arbiter>) -> Entered {
+        Entered(enter(Some(Here {
             system: self.system.clone(),
             arbiter: Arc::clone(arbiter),
-        }))
+        })))
     }
 
     fn choose(&self) -> Option<u64> {
@@ -295,16 +313,18 @@ impl Simulation {
 
     fn run_driver(&mut self, id: u64) {
         // Taken out, so that one that panics takes its actors with it.
+        let Some(arbiter) = self.drivers.get(&id).map(|task| task.driver.arbiter()) else {
+            return;
+        };
+        let _entered = self.enter(arbiter);
         let Some(mut task) = self.drivers.remove(&id) else {
             return;
         };
         task.wake.queued.store(false, Ordering::Release);
         let waker = Waker::from(Arc::clone(&task.wake));
-        let before = self.enter(task.driver.arbiter());
         // A driver ends only by being dropped.
         let _pending = Pin::new(&mut task.driver).poll(&mut Context::from_waker(&waker));
         self.drivers.insert(id, task);
-        enter(before);
     }
 }
 
@@ -371,6 +391,33 @@ mod tests {
             assert_eq!(clock.now(), start);
             clock.sleep(Duration::from_secs(86_400)).await;
             assert_eq!(clock.now().since(start), Duration::from_secs(86_400));
+        });
+    }
+
+    #[test]
+    fn g38_a_panic_in_one_run_leaves_nothing_behind_for_the_next() {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut simulation = Simulation::new(3);
+            let clock = simulation.system().clock().clone();
+            simulation.block_on(async move {
+                let task = Box::pin(async { panic!("a task fails, and the test with it") });
+                with_here(|here| here.spawn_here(task)).unwrap();
+                clock.sleep(Duration::from_millis(1)).await;
+            });
+        });
+        assert!(outcome.is_err());
+        assert!(super::super::here().is_none());
+        // A task that waits for time is woken from outside any turn.
+        let mut simulation = Simulation::new(4);
+        let clock = simulation.system().clock().clone();
+        simulation.block_on(async move {
+            let (done, end) = futures::channel::oneshot::channel();
+            let task = Box::pin(async move {
+                clock.sleep(Duration::from_millis(1)).await;
+                done.send(()).unwrap();
+            });
+            with_here(|here| here.spawn_here(task)).unwrap();
+            end.await.unwrap();
         });
     }
 

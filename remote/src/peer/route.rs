@@ -2,13 +2,13 @@
 
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use callboard::clock::Instant;
 use callboard::{
     ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, Refused, Responder, Route,
-    System, Verdict, Watch, WireMessage, codec,
+    System, Verdict, Watch, WeakRoute, WireMessage, codec,
 };
 use futures::future::BoxFuture;
 
@@ -24,6 +24,26 @@ pub(crate) struct RemoteRoute<M> {
     name: Arc<str>,
     id: ActorId,
     message: PhantomData<fn(M)>,
+}
+
+/// Finds the way to an exposed name again without keeping the link open.
+struct WeakRemoteRoute<M> {
+    owner: Weak<Owner>,
+    name: Arc<str>,
+    id: ActorId,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M: WireMessage> WeakRoute<M> for WeakRemoteRoute<M> {
+    /// Nothing once the link is closed for good, or nobody holds it any more, which closes it.
+    fn upgrade(&self) -> Option<Arc<dyn Route<M>>> {
+        let owner = self.owner.upgrade()?;
+        if owner.core.is_closed() {
+            return None;
+        }
+        let name = Arc::clone(&self.name);
+        Some(Arc::new(RemoteRoute::new(owner, name, self.id)))
+    }
 }
 
 /// A message ready to be queued, and what is needed to give it back.
@@ -264,5 +284,14 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
                 }
             }
         })
+    }
+
+    fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
+        Some(Arc::new(WeakRemoteRoute {
+            owner: Arc::downgrade(&self.owner),
+            name: Arc::clone(&self.name),
+            id: self.id,
+            message: PhantomData,
+        }))
     }
 }

@@ -415,3 +415,29 @@ pub(crate) async fn dropping_the_last_handle_closes_the_connection<W: Wire>(syst
         system.clock().sleep(Duration::from_millis(1)).await;
     }
 }
+
+pub(crate) async fn a_weak_recipient_keeps_no_connection<W: Wire>(system: System) {
+    let (node, _actor, _probe) = tester(&system, "weak");
+    let (wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    let weak = add.downgrade();
+    assert_eq!(weak.id(), add.id());
+    // The recipient it was made from may go, as long as somebody holds the link.
+    drop(add);
+    let again = weak.upgrade().unwrap();
+    assert_eq!(again.ask(Add(1)).await.unwrap(), 1);
+    assert_eq!(again.id(), weak.id());
+    drop((peer, wire));
+    assert!(weak.upgrade().is_some());
+    drop(again);
+    assert_eq!(weak.upgrade(), None);
+    while !node.state().connections.is_empty() {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    // A link that was closed leads nowhere, though it is held.
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    let weak = add.downgrade();
+    peer.close();
+    assert_eq!(weak.upgrade(), None);
+}

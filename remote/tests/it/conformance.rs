@@ -26,6 +26,7 @@ macro_rules! conformance {
                 g13_a_reference_stays_valid_over_a_restart_of_the_other_side
                 g12_a_watch_fires_when_the_peer_is_closed_for_good
                 dropping_the_last_handle_closes_the_connection
+                a_weak_recipient_keeps_no_connection
             }
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order
