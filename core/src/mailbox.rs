@@ -425,10 +425,10 @@ impl<K: Kind> Mailbox<K> {
         self.mark(0, QUEUED);
         if self.is_shut() {
             inner.free = 0;
-        } else {
-            let taken = inner.batch.saturating_add(inner.granted);
-            inner.free = inner.capacity.saturating_sub(taken);
+            return Took::Batch;
         }
+        let taken = inner.batch.saturating_add(inner.granted);
+        inner.free = inner.capacity.saturating_sub(taken);
         if local && batch.len() <= LAST && inner.capacity > 2 * LAST {
             // The loop needn't look again: what comes from now on schedules the actor anew. Nor will a sender
             // be left waiting: before one has to, there is something in the inbox.

@@ -4,8 +4,8 @@
 extern crate callboard_core as callboard;
 
 mod answers;
-mod blocks;
 mod blocking;
+mod blocks;
 mod bounds;
 mod common;
 mod deadlines;
