@@ -10,6 +10,7 @@ mod arbiter;
 mod own;
 mod task;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -37,6 +38,8 @@ pub(crate) struct Driver {
     alarm: Option<Sleep>,
     /// On the simulating executor: who is next is drawn, not queued.
     order: Option<Entropy>,
+    /// Then, too, who has spent the budget of a turn lets as many others have theirs as wait for it (G5).
+    spent: VecDeque<(usize, Arc<dyn Run>)>,
     /// Parcels being unpacked; kept for its memory.
     parcels: Vec<Parcel>,
     /// How many turns there have been, and looks at the injector.
@@ -50,6 +53,7 @@ impl Driver {
             arbiter,
             alarm: None,
             order,
+            spent: VecDeque::new(),
             parcels: Vec::new(),
             turn: 0,
             tools: Tools::new(FutureBuffer::new()),
@@ -92,15 +96,12 @@ impl Driver {
     }
 
     #[inline]
-    fn next(&self) -> Option<Arc<dyn Run>> {
+    fn next(&mut self) -> Option<Arc<dyn Run>> {
         let local = self.arbiter.local.enter()?;
         let mut queue = local.queue.borrow_mut();
         match &self.order {
-            Some(order) if queue.len() > 1 => {
-                let index = usize::try_from(order.below(queue.len() as u64)).unwrap_or(0);
-                queue.remove(index)
-            }
-            _ => queue.pop_front(),
+            None => queue.pop_front(),
+            Some(order) => draw(order, &mut queue, &mut self.spent),
         }
     }
 
@@ -182,7 +183,12 @@ impl Driver {
             return;
         };
         if let Some(run) = again.filter(|run| run.note_queued()) {
-            local.queue.borrow_mut().push_back(run);
+            let mut queue = local.queue.borrow_mut();
+            if self.order.is_some() && !queue.is_empty() {
+                self.spent.push_back((queue.len(), run));
+            } else {
+                queue.push_back(run);
+            }
         }
         let has_mail = {
             let outgoing = local.outgoing.borrow();
@@ -216,6 +222,31 @@ impl Driver {
             }
         }
     }
+}
+
+/// Draws who is next. Those who have spent a budget are in the draw again once so many others were drawn as
+/// waited then.
+fn draw(
+    order: &Entropy,
+    queue: &mut VecDeque<Arc<dyn Run>>,
+    spent: &mut VecDeque<(usize, Arc<dyn Run>)>,
+) -> Option<Arc<dyn Run>> {
+    if queue.is_empty() {
+        queue.extend(spent.drain(..).map(|(_, run)| run));
+    }
+    let index = match queue.len() {
+        0 | 1 => 0,
+        many => usize::try_from(order.below(many as u64)).unwrap_or(0),
+    };
+    let run = queue.remove(index)?;
+    for _ in 0..spent.len() {
+        match spent.pop_front() {
+            Some((others @ 2.., run)) => spent.push_back((others - 1, run)),
+            Some((_, run)) => queue.push_back(run),
+            None => {}
+        }
+    }
+    Some(run)
 }
 
 impl Future for Driver {
@@ -260,6 +291,7 @@ impl Drop for Driver {
         for task in tasks.into_iter().flatten() {
             task.end();
         }
+        self.spent.clear();
         if let Some(local) = arbiter.local.enter() {
             let queue = local.queue.take();
             drop(local);

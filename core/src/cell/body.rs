@@ -50,6 +50,8 @@ pub(super) enum Stage {
     New,
     Starting,
     Serving,
+    /// A handler on an asker's stack panicked: it takes nothing more, and ends with its next turn.
+    Failed,
     Stopping,
 }
 
@@ -231,6 +233,7 @@ impl<A: Actor> Body<A> {
 
     /// A handler on an asker's stack panicked with that text.
     pub(super) fn note_failed(&self, text: String) {
+        self.stage.set(Stage::Failed);
         self.with_rare(|rare| rare.failed = Some(text));
     }
 

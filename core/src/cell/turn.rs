@@ -112,6 +112,10 @@ impl<A: Actor> Cell<A> {
                 None => self.started(body, tools, handled, body.take_started()),
             },
             Stage::Stopping => self.go_on_stopping(body),
+            Stage::Failed => {
+                let text = body.take_failed().unwrap_or_default();
+                Step::End(Ended::Ran(ExitReason::Failed(text)))
+            }
             Stage::Vacant => {
                 self.mailbox.vacate();
                 Step::Rest
@@ -197,9 +201,6 @@ impl<A: Actor> Cell<A> {
 
     #[inline]
     fn serve(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
-        if let Some(text) = body.take_failed() {
-            return Step::End(Ended::Ran(ExitReason::Failed(text)));
-        }
         if body.is_handling() {
             current::set_request(body.request.get());
             if let Some(step) = self.go_on(body) {
@@ -279,7 +280,7 @@ impl<A: Actor> Cell<A> {
         );
         match body.stage.get() {
             Stage::New | Stage::Starting | Stage::Vacant => Ended::StartFailed(text),
-            Stage::Serving => Ended::Ran(ExitReason::Failed(text)),
+            Stage::Serving | Stage::Failed => Ended::Ran(ExitReason::Failed(text)),
             // The end was in order but for the farewell.
             Stage::Stopping => Ended::Ran(ExitReason::Stopped),
         }
