@@ -7,6 +7,7 @@
 //! handed over once, at the end of the turn.
 
 mod arbiter;
+mod injector;
 mod task;
 
 use std::fmt;
@@ -58,12 +59,9 @@ impl Driver {
 
     fn take_injected(&mut self) {
         let arbiter = &self.arbiter;
-        if !arbiter.notified.load(Ordering::Acquire) {
+        if !arbiter.injector.take(&mut self.parcels) {
             return;
         }
-        // Before the look: who hands something over from now on says so again.
-        arbiter.notified.swap(false, Ordering::AcqRel);
-        std::mem::swap(&mut self.parcels, &mut *arbiter.injector.lock());
         for parcel in self.parcels.drain(..) {
             match parcel {
                 Parcel::Run(run) => {
@@ -226,11 +224,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let arbiter = &self.arbiter;
         let before = enter(Some(Arc::clone(arbiter)));
-        let mut injector = arbiter.injector.lock();
-        arbiter.ended.store(true, Ordering::Relaxed);
-        let parcels = std::mem::take(&mut *injector);
-        drop(injector);
-        drop(parcels);
+        drop(arbiter.injector.end());
         for cell in arbiter.cells() {
             cell.abandon();
         }
