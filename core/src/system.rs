@@ -130,7 +130,8 @@ impl System {
         Fut: Future<Output = ()> + 'static,
     {
         let arbiter = self.choose_arbiter(placement);
-        arbiter.spawn(Box::new(move || Box::pin(make())))
+        // Made within its first poll, so that a panic of `make` is the task's and not the driver's (G10).
+        arbiter.spawn(Box::new(move || Box::pin(async move { make().await })))
     }
 
     /// Its clock.
