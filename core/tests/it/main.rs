@@ -9,6 +9,7 @@ mod common;
 mod deadlines;
 mod ends;
 mod faults;
+mod handlers;
 mod order;
 mod places;
 mod repeat;
