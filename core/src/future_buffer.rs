@@ -296,9 +296,20 @@ impl Drop for FutureBuffer {
     #[inline]
     fn drop(&mut self) {
         if self.block.is_some() {
-            self.clear();
-            self.release();
+            // Also when the drop of the future panics.
+            let emptied = Emptied(self);
+            emptied.0.clear();
         }
+    }
+}
+
+/// A buffer that gives its memory back at the end, by when no future is in it.
+struct Emptied<'a>(&'a mut FutureBuffer);
+
+impl Drop for Emptied<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
