@@ -12,8 +12,8 @@ use callboard::{
     Actor, ActorRef, Context, DeferredHandler, DropReason, ExitReason, FailureKind, Handler,
     Message, Placement, Responder, System, Verdict,
 };
-use futures::FutureExt;
 use futures::channel::mpsc;
+use futures::{FutureExt, StreamExt};
 
 use crate::common::{Hold, Log, Note, Worker, worker};
 
@@ -217,9 +217,13 @@ async fn g10_a_handler_that_is_killed_may_panic_as_it_is_dropped(system: System)
     assert_eq!(neighbour.ask(Note(1)).await.unwrap(), 1);
 }
 
+fn on_another_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
 /// Hands its responders out.
 struct Clerk {
-    out: mpsc::UnboundedSender<Responder<Arc<u64>>>,
+    out: mpsc::Sender<Responder<Arc<u64>>>,
 }
 
 #[derive(Message)]
@@ -235,19 +239,19 @@ impl DeferredHandler<Ticket> for Clerk {
         responder: Responder<Arc<u64>>,
         _: &mut Context<Self>,
     ) {
-        let _ = self.out.unbounded_send(responder);
+        let _ = self.out.try_send(responder);
     }
 }
 
 #[callboard::test(both)]
 async fn g08_a_responder_may_be_used_on_another_thread_after_the_asker_gave_up(system: System) {
-    let (out, mut responders) = mpsc::unbounded();
+    let (out, mut responders) = mpsc::channel(10);
     let clerk = system.start(Clerk { out });
     let reply = Arc::new(7);
     for round in 0..20_u64 {
         let mut asked = Box::pin(clerk.ask(Ticket).into_future());
         assert!(asked.as_mut().now_or_never().is_none());
-        let Some(responder) = futures::StreamExt::next(&mut responders).await else {
+        let Some(responder) = responders.next().await else {
             panic!("the clerk lives")
         };
         let elsewhere = Arc::clone(&reply);
@@ -255,14 +259,10 @@ async fn g08_a_responder_may_be_used_on_another_thread_after_the_asker_gave_up(s
         match round % 4 {
             0 => {
                 drop(asked);
-                std::thread::scope(|scope| {
-                    scope.spawn(|| responder.send(elsewhere)).join().unwrap()
-                });
+                on_another_thread(|| responder.send(elsewhere));
             }
             1 => {
-                std::thread::scope(|scope| {
-                    scope.spawn(|| responder.send(elsewhere)).join().unwrap()
-                });
+                on_another_thread(|| responder.send(elsewhere));
                 drop(asked);
             }
             2 => std::thread::scope(|scope| {
@@ -272,7 +272,7 @@ async fn g08_a_responder_may_be_used_on_another_thread_after_the_asker_gave_up(s
             _ => {
                 // One that nobody will answer.
                 drop((asked, elsewhere));
-                std::thread::scope(|scope| scope.spawn(|| drop(responder)).join().unwrap());
+                on_another_thread(|| drop(responder));
             }
         }
         assert_eq!(Arc::strong_count(&reply), 1);
@@ -285,36 +285,34 @@ async fn g08_a_responder_may_be_used_on_another_thread_after_the_asker_gave_up(s
 #[test]
 fn g07_a_responder_may_outlive_its_system() {
     let system = System::with_arbiters(1).unwrap();
-    let (out, mut responders) = mpsc::unbounded();
+    let (out, mut responders) = mpsc::channel(10);
     let clerk = system.start(Clerk { out });
     let mut asked = [(); 2].map(|()| Box::pin(clerk.ask(Ticket).into_future()));
     for asked in &mut asked {
         assert!(asked.as_mut().now_or_never().is_none());
     }
-    let next = || futures::executor::block_on(futures::StreamExt::next(&mut responders)).unwrap();
-    let [first, second] = [(); 2].map({
-        let mut next = next;
-        move |()| next()
-    });
+    let mut next = || futures::executor::block_on(responders.next()).unwrap();
+    let (first, second) = (next(), next());
     futures::executor::block_on(system.shutdown());
     while system.spawn(Placement::Pinned(0), || async {}) {
         std::thread::yield_now();
     }
     drop(system);
     let [one, two] = asked;
-    let answering = std::thread::spawn(move || {
-        first.send(Arc::new(7));
-        drop(second);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            first.send(Arc::new(7));
+            drop(second);
+        });
+        assert_eq!(*futures::executor::block_on(one).unwrap(), 7);
+        let error = futures::executor::block_on(two).unwrap_err();
+        assert_eq!(error.kind(), FailureKind::NoAnswer);
     });
-    assert_eq!(*futures::executor::block_on(one).unwrap(), 7);
-    let error = futures::executor::block_on(two).unwrap_err();
-    assert_eq!(error.kind(), FailureKind::NoAnswer);
-    answering.join().unwrap();
 }
 
 #[callboard::test(both)]
 async fn g07_an_ask_may_move_to_another_thread_between_its_polls(system: System) {
-    let (out, mut responders) = mpsc::unbounded();
+    let (out, mut responders) = mpsc::channel(10);
     let clerk = system.start(Clerk { out });
     for round in 0..6_u64 {
         // Its first poll is here, or there.
@@ -326,34 +324,28 @@ async fn g07_an_ask_may_move_to_another_thread_between_its_polls(system: System)
         if round % 2 == 0 {
             assert!(asked.as_mut().now_or_never().is_none());
         }
-        let mut asked = std::thread::scope(|scope| {
-            let there = scope.spawn(move || {
-                assert!(asked.as_mut().now_or_never().is_none());
-                asked
-            });
-            there.join().unwrap()
+        let mut asked = on_another_thread(move || {
+            assert!(asked.as_mut().now_or_never().is_none());
+            asked
         });
-        let Some(responder) = futures::StreamExt::next(&mut responders).await else {
+        let Some(responder) = responders.next().await else {
             panic!("the clerk lives")
         };
         match round % 3 {
             // Back here, and waits here.
             0 => {
                 assert!(asked.as_mut().now_or_never().is_none());
-                let answering = std::thread::spawn(move || responder.send(Arc::new(round)));
-                answering.join().unwrap();
+                on_another_thread(move || responder.send(Arc::new(round)));
                 assert_eq!(*asked.await.unwrap(), round);
             }
             // Ends there.
             1 => {
                 responder.send(Arc::new(round));
-                let there = std::thread::spawn(move || drop(asked));
-                there.join().unwrap();
+                on_another_thread(move || drop(asked));
             }
             // Given up there, with its deadline armed.
             _ => {
-                let there = std::thread::spawn(move || drop(asked));
-                there.join().unwrap();
+                on_another_thread(move || drop(asked));
                 responder.send(Arc::new(round));
             }
         }
@@ -413,8 +405,10 @@ async fn g01_asks_within_asks_go_as_deep_as_the_stack_allows_and_on(system: Syst
             let (sum, deepest) = chain.ask(Down(0)).await.unwrap();
             assert_eq!(sum, LINKS);
             if hand_off {
-                // 128 KiB, of which each takes more than 4.
-                assert!((2..=33).contains(&deepest), "{deepest}");
+                // 128 KiB, of which each takes more than 4. AddressSanitizer puts locals elsewhere, so that only
+                // the number of asks in a row bounds them.
+                let most = if cfg!(callboard_plain_alloc) { 64 } else { 33 };
+                assert!((2..=most).contains(&deepest), "{deepest}");
             } else {
                 assert!(deepest <= 1, "{deepest}");
             }
