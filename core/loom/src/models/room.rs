@@ -66,6 +66,7 @@ fn a_message_is_taken_or_handed_back_when_the_mailbox_closes() {
         let other = Arc::clone(&actor);
         let sender = thread::spawn(move || other.mailbox.push(1_u32).is_ok());
         let left = actor.mailbox.close().len() as usize;
+        assert_eq!(actor.mailbox.push_fast(9_u32), Err(9));
         let accepted = sender.join().unwrap();
         assert_eq!(left, usize::from(accepted));
         assert!(actor.mailbox.push(2).is_err());
@@ -172,6 +173,7 @@ fn a_drain_loses_nothing_that_was_accepted() {
             accepted.into_iter().filter(|accepted| *accepted).count()
         });
         actor.schedule(actor.mailbox.drain());
+        assert_eq!(actor.mailbox.push_fast(9_u32), Err(9));
         let seen = RefCell::default();
         actor.turn(&seen);
         let accepted = sender.join().unwrap();
