@@ -301,3 +301,18 @@ fn a_mailbox_with_a_message_in_it_is_never_quiet() {
         assert_eq!(actor.mailbox.is_quiet(), took == Took::Batch);
     });
 }
+
+/// The control lane has several writers.
+#[test]
+fn signals_that_are_taken_back_take_nothing_else_along() {
+    loom::model(|| {
+        let actor = Actor::at_rest(8, Overflow::Wait);
+        actor.schedule(actor.mailbox.control(Control::Stop));
+        let other = Arc::clone(&actor);
+        let sender = thread::spawn(move || other.push(1));
+        actor.mailbox.clear_signals();
+        sender.join().unwrap();
+        assert_eq!(actor.mailbox.signal(), None);
+        assert!(!actor.mailbox.is_quiet());
+    });
+}

@@ -10,8 +10,8 @@ use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
 
-use super::Woken;
 use super::mailbox::{Actor, Numbers};
+use super::{Woken, with_preemptions};
 use crate::mailbox::records::Records;
 use crate::mailbox::{Control, Dropped, Overflow, Rejected, Took};
 
@@ -142,6 +142,36 @@ fn room_handed_to_a_sender_that_gives_up_is_not_lost() {
     });
 }
 
+/// A sender in line is not overtaken either, though nothing lies in the inbox.
+#[test]
+fn a_mailbox_with_a_sender_in_line_is_never_quiet() {
+    loom::model(|| {
+        let actor = Actor::at_rest(1, Overflow::Wait);
+        actor.push(1);
+        let mut batch = Records::new();
+        assert_eq!(actor.mailbox.take_or_rest(&mut batch), Took::Batch);
+        assert!(actor.mailbox.is_quiet());
+        let other = Arc::clone(&actor);
+        let sender = thread::spawn(move || {
+            let (woken, waker) = Woken::new();
+            let mut waiting = Box::pin(other.mailbox.push_waiting(2_u32));
+            let cx = &mut Context::from_waker(&waker);
+            let in_line = waiting.as_mut().poll(cx).is_pending();
+            assert!(woken.times() == 1 || !other.mailbox.is_quiet());
+            // Its place is given up, or its room.
+            drop(waiting);
+            in_line
+        });
+        assert_eq!(numbers(&mut batch), [1]);
+        actor.mailbox.handled(&batch);
+        actor.mailbox.rest(|| false);
+        let in_line = sender.join().unwrap();
+        // Neither a place in line nor room is left behind.
+        assert_eq!(actor.mailbox.state().waiting_senders, 0);
+        assert_eq!(actor.mailbox.is_quiet(), in_line);
+    });
+}
+
 /// A mailbox that drains: what was accepted is handled, then it ends; what was not comes back.
 #[test]
 fn a_drain_loses_nothing_that_was_accepted() {
@@ -184,6 +214,8 @@ fn a_drain_loses_nothing_that_was_accepted() {
         }
         assert_eq!(seen.take(), [1, 2][..accepted]);
         assert_eq!(actor.mailbox.take_or_rest(&mut batch), Took::Drained);
+        // It was scheduled for this, and is until it has ended.
+        assert!(!actor.mailbox.wake());
     });
 }
 
@@ -191,12 +223,14 @@ fn a_drain_loses_nothing_that_was_accepted() {
 /// handled.
 #[test]
 fn drop_oldest_puts_out_what_the_loop_has_not_taken() {
-    loom::model(|| {
-        let actor = Actor::at_rest(1, Overflow::DropOldest);
+    with_preemptions(4, || {
+        let actor = Actor::at_rest(2, Overflow::DropOldest);
+        actor.push(1);
+        actor.push(2);
         let other = Arc::clone(&actor);
         let sender = thread::spawn(move || {
             let mut out = Vec::new();
-            for number in 1..=3_u32 {
+            for number in 3..=4_u32 {
                 let Ok(pushed) = other.mailbox.push(number) else {
                     panic!("this policy takes everything")
                 };
@@ -204,21 +238,31 @@ fn drop_oldest_puts_out_what_the_loop_has_not_taken() {
                 match pushed.dropped {
                     Dropped::None => {}
                     Dropped::Newest(_) => panic!("another policy"),
-                    Dropped::Oldest(mut oldest) => out.extend(numbers(&mut oldest)),
+                    // The loop takes them one by one, so there always is one to be put out.
+                    Dropped::Oldest(mut oldest) => {
+                        assert_eq!(oldest.len(), 1);
+                        out.extend(numbers(&mut oldest));
+                    }
                 }
             }
             out
         });
-        let seen = RefCell::default();
+        let seen = RefCell::<Vec<u32>>::default();
+        let mut batch = Records::new();
+        assert_eq!(actor.mailbox.take_or_rest(&mut batch), Took::Batch);
+        // There is one more, whatever was put out.
+        assert!(!actor.mailbox.is_quiet());
+        seen.borrow_mut().extend(numbers(&mut batch));
+        actor.mailbox.handled(&batch);
         actor.turn(&seen);
         let out = sender.join().unwrap();
         actor.turn(&seen);
         let seen = seen.take();
         assert!(seen.is_sorted() && out.is_sorted());
-        assert_eq!(seen.last(), Some(&3));
+        assert_eq!(seen.last(), Some(&4));
         let mut all = [seen, out].concat();
         all.sort_unstable();
-        assert_eq!(all, [1, 2, 3]);
+        assert_eq!(all, [1, 2, 3, 4]);
     });
 }
 
