@@ -7,6 +7,7 @@
 //! handed over once, at the end of the turn.
 
 mod arbiter;
+mod injector;
 mod own;
 mod task;
 
@@ -74,12 +75,9 @@ impl Driver {
 
     fn take_injected(&mut self) {
         let arbiter = &self.arbiter;
-        if !arbiter.notified.load(Ordering::Acquire) {
+        if !arbiter.injector.take(&mut self.parcels) {
             return;
         }
-        // Before the look: who hands something over from now on says so again.
-        arbiter.notified.swap(false, Ordering::AcqRel);
-        std::mem::swap(&mut self.parcels, &mut *arbiter.injector.lock());
         for parcel in self.parcels.drain(..) {
             match parcel {
                 Parcel::Run(run) => {
@@ -254,7 +252,7 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
-        self.arbiter.listening.store(true, Ordering::Relaxed);
+        self.arbiter.injector.listen();
         self.mark(true);
         self.begin_turn();
         self.fire_deadlines();
@@ -268,8 +266,8 @@ impl Future for Driver {
         self.arbiter.in_hand().set_turn(0);
         // From here on who hands something over wakes this task; what came before, and a spent budget, it must
         // see to itself.
-        self.arbiter.listening.store(false, Ordering::SeqCst);
-        if turns == TURNS || self.arbiter.notified.load(Ordering::SeqCst) {
+        let missed = self.arbiter.injector.rest();
+        if turns == TURNS || missed {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

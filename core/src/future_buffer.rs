@@ -201,6 +201,9 @@ impl FutureBuffer {
                 (&raw mut (*running).then).write(then);
                 (*block.as_ptr()).running = Some(TableOf::<F, W>::TABLE);
             }
+        } else {
+            // Here, and not at the end of the block, where a panic in this drop would lose the output.
+            drop(in_place);
         }
         polled
     }
@@ -293,9 +296,20 @@ impl Drop for FutureBuffer {
     #[inline]
     fn drop(&mut self) {
         if self.block.is_some() {
-            self.clear();
-            self.release();
+            // Also when the drop of the future panics.
+            let emptied = Emptied(self);
+            emptied.0.clear();
         }
+    }
+}
+
+/// A buffer that gives its memory back at the end, by when no future is in it.
+struct Emptied<'a>(&'a mut FutureBuffer);
+
+impl Drop for Emptied<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
@@ -418,5 +432,32 @@ mod tests {
         assert_eq!(Arc::strong_count(&count), 1);
         assert!(!buffer.is_running());
         assert!(run(&mut buffer, async {}));
+    }
+
+    #[test]
+    fn a_panic_in_the_drop_of_a_future_that_has_ended_drops_its_output() {
+        struct Bomb(Arc<()>);
+        impl Future for Bomb {
+            type Output = Arc<()>;
+            fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Arc<()>> {
+                Poll::Ready(Arc::clone(&self.0))
+            }
+        }
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in its drop");
+            }
+        }
+        let count = Arc::new(());
+        let mut buffer = FutureBuffer::new();
+        let bomb = Bomb(Arc::clone(&count));
+        let panics = std::panic::AssertUnwindSafe(|| {
+            let cx = &mut Context::from_waker(Waker::noop());
+            // SAFETY: it borrows nothing.
+            unsafe { buffer.run(bomb, cx, || ()) }
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        assert_eq!(Arc::strong_count(&count), 1);
+        assert!(!buffer.is_running());
     }
 }

@@ -1,8 +1,8 @@
 //! Core's shared-memory parts under loom: the very sources, with loom's atomics and cells in place of the
-//! standard library's, and models of how two or three threads use them.
+//! standard library's, and models of how two threads use them.
 //!
 //! Core as a whole doesn't run under loom (its executors don't), so this package takes in the files that
-//! hold the atomics, and has stand-ins for what the reply slot tells others. Run it with
+//! hold the atomics, and has stand-ins for what these name of the rest. Run it with
 //! `cargo test --release --manifest-path core/loom/Cargo.toml`.
 
 // A model uses a part of what is there.
@@ -12,6 +12,8 @@
 mod boundary;
 #[path = "../../src/counters.rs"]
 mod counters;
+#[path = "../../src/driver/injector.rs"]
+mod injector;
 #[path = "../../src/mailbox.rs"]
 mod mailbox;
 #[path = "../../src/sync/pool.rs"]
@@ -32,6 +34,9 @@ use pool::PoolBox;
 use stand_ins::{current, driver, error};
 
 mod sync {
-    pub(crate) use crate::spin::SpinLock;
+    pub(crate) use crate::pool::{BLOCK, give_block, take_block};
+    pub(crate) use crate::spin::{SpinGuard, SpinLock};
+    pub(crate) use crate::stand_ins::home::{current_arbiter, set_current_arbiter};
+    pub(crate) use crate::stand_ins::lock::Mutex;
     pub(crate) use crate::two::Half;
 }

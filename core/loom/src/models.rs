@@ -3,10 +3,12 @@
 //! Each has two threads: with a third, two that wait for the lock could give way to each other for ever,
 //! which the scheduler allows and loom doesn't bound.
 
+mod handover;
 mod lock;
 mod mailbox;
 mod owners;
 mod reply;
+mod room;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

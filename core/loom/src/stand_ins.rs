@@ -1,4 +1,4 @@
-//! What the reply slot names of the rest of core, without what it does there.
+//! What the files under test name of the rest of core, without what it does there.
 
 pub(crate) mod current {
     pub(crate) fn is_killing() -> bool {
@@ -28,8 +28,8 @@ pub(crate) mod driver {
         }
     }
 
-    /// Models run on no arbiter.
-    pub(crate) fn here() -> Option<Arc<Arbiter>> {
+    /// Models run in no turn of a driver: who waits is woken directly.
+    pub(crate) fn batches_wakes() -> Option<Arc<Arbiter>> {
         None
     }
 }
@@ -51,6 +51,42 @@ pub(crate) mod error {
     impl Failure {
         pub(crate) fn new(kind: FailureKind, verdict: Verdict) -> Self {
             Failure(kind, verdict)
+        }
+    }
+}
+
+pub(crate) mod home {
+    use std::cell::Cell;
+
+    loom::thread_local! {
+        static CURRENT: Cell<u32> = Cell::new(0);
+    }
+
+    pub(crate) fn current_arbiter() -> u32 {
+        CURRENT.with(Cell::get)
+    }
+
+    pub(crate) fn set_current_arbiter(number: u32) -> u32 {
+        CURRENT.with(|current| current.replace(number))
+    }
+}
+
+/// The lock of `parking_lot` where a model must see it: one that it doesn't see may not be held while loom
+/// switches threads, and orders nothing.
+pub(crate) mod lock {
+    use loom::sync::MutexGuard;
+
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::injector::Injector;
 use super::own::Own;
 use super::task::{MakeTask, Tasks};
 use crate::cell::AnyCell;
@@ -76,12 +77,7 @@ pub(crate) struct Arbiter {
     number: u32,
     index: usize,
     pub(super) clock: Clock,
-    pub(super) injector: Mutex<Vec<Parcel>>,
-    /// The driver has been told to look at the injector and has not looked yet.
-    pub(super) notified: AtomicBool,
-    /// The driver is running, and will look once more before it rests: no need to wake it.
-    pub(super) listening: AtomicBool,
-    pub(super) ended: AtomicBool,
+    pub(super) injector: Injector<Parcel>,
     pub(super) driver: AtomicWaker,
     /// The actors that live here, by their place in the list.
     cells: Mutex<Slab>,
@@ -168,10 +164,7 @@ impl Arbiter {
             number,
             index,
             clock,
-            injector: Mutex::default(),
-            notified: AtomicBool::new(false),
-            listening: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            injector: Injector::new(),
             driver: AtomicWaker::new(),
             cells: Mutex::default(),
             local: Home::new(number, local),
@@ -363,19 +356,18 @@ impl Arbiter {
 
     /// Hands parcels over now, under one lock and with at most one wake-up.
     pub(super) fn inject(&self, parcels: impl IntoIterator<Item = Parcel>) -> bool {
-        let mut injector = self.injector.lock();
-        if self.ended.load(Ordering::Relaxed) {
-            drop(injector);
-            // Dropped outside the lock: a call that is dropped may tell somebody.
-            parcels.into_iter().for_each(drop);
-            return false;
+        match self.injector.put(parcels) {
+            Ok(false) => true,
+            Ok(true) => {
+                self.driver.wake();
+                true
+            }
+            Err(parcels) => {
+                // A call that is dropped may tell somebody.
+                parcels.into_iter().for_each(drop);
+                false
+            }
         }
-        injector.extend(parcels);
-        drop(injector);
-        if !self.notified.swap(true, Ordering::SeqCst) && !self.listening.load(Ordering::SeqCst) {
-            self.driver.wake();
-        }
-        true
     }
 }
 

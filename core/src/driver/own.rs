@@ -6,7 +6,6 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -116,11 +115,7 @@ impl Arbiter {
 
     /// Takes no parcels from now on, and drops those that are here: who waits for one is told.
     pub(crate) fn refuse_parcels(&self) {
-        let mut injector = self.injector.lock();
-        self.ended.store(true, Ordering::Relaxed);
-        let parcels = std::mem::take(&mut *injector);
-        drop(injector);
-        drop(parcels);
+        drop(self.injector.end());
     }
 }
 

@@ -7,12 +7,13 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
 
 use super::arbiter::{Arbiter, Run, Tools};
+use super::injector::Flag;
 use crate::panics::panic_text;
 use crate::sync::Home;
 
@@ -21,8 +22,8 @@ pub(crate) type MakeTask = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Sen
 
 pub(super) struct Task {
     home: Arc<Arbiter>,
-    /// It is in the run queue.
-    queued: AtomicBool,
+    /// Raised while it is in the run queue.
+    queued: Flag,
     /// Its place in the list of its arbiter.
     place: AtomicU32,
     body: Home<RefCell<Option<Body>>>,
@@ -74,7 +75,7 @@ impl Arbiter {
     pub(crate) fn spawn_here(self: &Arc<Self>, future: LocalBoxFuture<'static, ()>) {
         let task = Arc::new(Task {
             home: Arc::clone(self),
-            queued: AtomicBool::new(true),
+            queued: Flag::new(true),
             place: AtomicU32::new(u32::MAX),
             body: Home::new(self.number(), RefCell::new(None)),
         });
@@ -84,7 +85,7 @@ impl Arbiter {
         };
         *body.borrow_mut() = Some(Body { future, waker });
         drop(body);
-        if self.ended.load(Ordering::Relaxed) {
+        if self.injector.has_ended() {
             return task.end();
         }
         if let Some(local) = self.local.enter() {
@@ -131,7 +132,7 @@ impl Run for Task {
 
     fn turn(self: Arc<Self>, _: &mut Tools) -> Option<Arc<dyn Run>> {
         // Before the poll: who wakes it from now on wants another.
-        self.queued.swap(false, Ordering::AcqRel);
+        self.queued.lower();
         match catch_unwind(AssertUnwindSafe(|| self.poll())) {
             Ok(Poll::Pending) => {}
             Ok(Poll::Ready(())) => self.end(),
@@ -150,14 +151,14 @@ impl Run for Task {
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
+        if self.queued.raise() {
             let home = Arc::clone(&self.home);
             home.schedule(self);
         }
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
+        if self.queued.raise() {
             self.home.schedule(Arc::clone(self) as Arc<dyn Run>);
         }
     }

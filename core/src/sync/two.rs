@@ -128,6 +128,7 @@ impl<T> Shared<T> {
     }
 
     #[cold]
+    #[cfg_attr(loom, expect(unused, reason = "under loom a waiter doesn't spin"))]
     fn wait(&self) -> u8 {
         let mut spins = 0;
         loop {

@@ -2,6 +2,8 @@
 
 use callboard::{Actor, Context, ExitReason, Handler, Message, Placement, StartFailure, System};
 
+use futures::channel::oneshot;
+
 use crate::common::{Boom, Log, Note, Worker, worker};
 
 #[callboard::test(both)]
@@ -112,4 +114,17 @@ async fn g10_a_panicking_task_of_an_actor_ends_alone(system: System) {
         host.ask(SpawnBad).await.unwrap();
     }
     assert!(host.is_alive());
+}
+
+// In a simulation a task that panics fails the test.
+#[callboard::test(arbiters)]
+async fn g10_a_future_that_panics_while_it_is_made_ends_alone(system: System) {
+    let (neighbour, _) = worker(&system);
+    let here = Placement::Pinned(neighbour.arbiter());
+    assert!(system.spawn(here, || -> std::future::Ready<()> { panic!("no future") }));
+    let (done, ran) = oneshot::channel();
+    assert!(system.spawn(here, move || async move { done.send(()).unwrap() }));
+    ran.await.unwrap();
+    assert_eq!(neighbour.ask(Note(1)).await.unwrap(), 1);
+    assert_eq!(system.counters().panics(), 1);
 }

@@ -13,6 +13,7 @@ mod ends;
 mod everywhere;
 mod fairness;
 mod faults;
+mod handlers;
 mod mailboxes;
 mod order;
 mod own_threads;

@@ -3,7 +3,6 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::with_preemptions;
 use crate::sync::SpinLock;
 
 #[test]
@@ -20,7 +19,7 @@ fn increments_are_not_lost() {
 
 #[test]
 fn data_of_several_words_is_never_seen_half_written() {
-    with_preemptions(3, || {
+    loom::model(|| {
         let lock = Arc::new(SpinLock::new((0_u32, vec![0_u32])));
         let add = |lock: &SpinLock<(u32, Vec<u32>)>, step| {
             let mut data = lock.lock();
