@@ -10,6 +10,7 @@ mod deadlines;
 mod ends;
 mod faults;
 mod handlers;
+mod nested;
 mod order;
 mod places;
 mod repeat;
