@@ -107,6 +107,14 @@ pub fn worker(system: &System) -> (ActorRef<Worker>, Log) {
     )
 }
 
+/// A worker near another.
+pub fn worker_near(system: &System, other: &ActorRef<Worker>) -> ActorRef<Worker> {
+    let make = || Worker {
+        log: Log::default(),
+    };
+    system.actor(make).near(other).start()
+}
+
 /// A worker whose first message holds it: everything sent now stays queued until the gate opens.
 pub async fn held_worker(
     system: &System,

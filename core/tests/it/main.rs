@@ -15,6 +15,7 @@ mod fairness;
 mod faults;
 mod handlers;
 mod mailboxes;
+mod nested;
 mod order;
 mod own_threads;
 mod places;

@@ -69,7 +69,7 @@ impl<T> Arbiter<T> {
 
 #[test]
 fn no_parcel_is_left_lying_when_the_driver_goes_to_sleep() {
-    with_preemptions(6, || {
+    with_preemptions(3, || {
         let arbiter = Arbiter::new();
         let other = Arc::clone(&arbiter);
         let sender = thread::spawn(move || {
@@ -89,7 +89,7 @@ fn no_parcel_is_left_lying_when_the_driver_goes_to_sleep() {
 
 #[test]
 fn a_driver_that_looks_twice_in_one_poll_misses_nothing() {
-    with_preemptions(6, || {
+    with_preemptions(3, || {
         let arbiter = Arbiter::new();
         let other = Arc::clone(&arbiter);
         let sender = thread::spawn(move || {
@@ -242,7 +242,7 @@ fn a_task_that_wakes_itself_while_another_does_is_queued_once() {
 
 #[test]
 fn a_task_that_another_thread_wakes_runs_though_its_driver_goes_to_sleep() {
-    with_preemptions(6, || {
+    with_preemptions(3, || {
         let arbiter = Arbiter::new();
         let task = Task::at_rest();
         let (other, woken) = (Arc::clone(&arbiter), Arc::clone(&task));
