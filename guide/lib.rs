@@ -27,3 +27,7 @@ mod ch04 {}
 #[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/bench-local.md")]
+mod bench_local {}

@@ -79,6 +79,8 @@ pub(crate) struct Cell<A: Actor> {
     body: Home<Body<A>>,
     /// The handler's waker has fired since it was last polled.
     woken: AtomicBool,
+    /// The end has begun; what is queued is being given up.
+    ending: AtomicBool,
     /// It is in the run queue of its arbiter. Touched by that arbiter's thread only.
     queued: AtomicBool,
     /// A supervisor owns its incarnations; the system's shutdown leaves it to that supervisor.
@@ -101,8 +103,6 @@ struct Rare {
 #[derive(Default)]
 struct Life {
     incarnation: Incarnation,
-    /// The end has begun; what is queued is being given up.
-    ending: bool,
     exit: Option<ExitReason>,
     /// In a box because few have any.
     #[expect(
@@ -133,6 +133,7 @@ impl<A: Actor> Cell<A> {
             mailbox: Mailbox::new(home.number(), options.capacity, options.overflow),
             body: Home::new(home.number(), Body::new()),
             woken: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             queued: AtomicBool::new(false),
             owned: options.owned,
             place: AtomicU32::new(0),
@@ -430,12 +431,10 @@ impl<A: Actor> Cell<A> {
     /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers
     /// are told (G11, G12). Only the first call counts.
     pub(crate) fn end(&self, reason: ExitReason) {
-        let mut life = self.life.lock();
-        if std::mem::replace(&mut life.ending, true) {
+        if self.ending.swap(true, Ordering::AcqRel) {
             return;
         }
-        let incarnation = life.incarnation;
-        drop(life);
+        let incarnation = self.incarnation();
         let mut rest = self.mailbox.close();
         self.discard_all(&mut rest, DropReason::Stopped);
         self.home.strike(self.place.load(Ordering::Relaxed));

@@ -9,6 +9,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
@@ -127,14 +128,18 @@ impl<F: Future> TableOf<F, ()> {
     };
 }
 
-/// Drops a future in place, also when its poll panics.
-struct InPlace<F>(*mut F);
+/// A first poll that panics leaves the future where it is, to be dropped by who caught the panic: its drop
+/// may panic, too, which must not happen while unwinding.
+struct Panicking<F: Future> {
+    block: NonNull<Block>,
+    future: PhantomData<F>,
+}
 
-impl<F> Drop for InPlace<F> {
-    #[inline]
+impl<F: Future> Drop for Panicking<F> {
+    #[cold]
     fn drop(&mut self) {
-        // SAFETY: made for a future that is there, and forgotten if it stays.
-        unsafe { self.0.drop_in_place() };
+        // SAFETY: the block is the buffer's own, and the future is in it.
+        unsafe { (*self.block.as_ptr()).running = Some(TableOf::<F, ()>::ALONE) };
     }
 }
 
@@ -168,7 +173,7 @@ impl FutureBuffer {
     ///
     /// # Safety
     /// What the future borrows must outlive its stay: the caller ends it (by polling it to its end, or by
-    /// [`clear`](FutureBuffer::clear)) before anything it borrows goes.
+    /// [`clear`](FutureBuffer::clear)) before anything it borrows goes; also if this panics.
     #[inline]
     pub(crate) unsafe fn run<F: Future, W: Then<F::Output>>(
         &mut self,
@@ -190,12 +195,15 @@ impl FutureBuffer {
             place.write(future);
             (running, place)
         };
-        let in_place = InPlace(place);
+        let panicking = Panicking::<F> {
+            block,
+            future: PhantomData,
+        };
         // SAFETY: it was just written, and is not moved before it is dropped in place.
         let polled = unsafe { Pin::new_unchecked(&mut *place) }.poll(cx);
         if polled.is_pending() {
             let then = then();
-            std::mem::forget(in_place);
+            std::mem::forget(panicking);
             // SAFETY: there is room for it, and nothing in it; the block is ours alone.
             unsafe {
                 (&raw mut (*running).then).write(then);
@@ -203,7 +211,9 @@ impl FutureBuffer {
             }
         } else {
             // Here, and not at the end of the block, where a panic in this drop would lose the output.
-            drop(in_place);
+            std::mem::forget(panicking);
+            // SAFETY: it has ended, and nobody else will drop it.
+            unsafe { place.drop_in_place() };
         }
         polled
     }
@@ -429,9 +439,41 @@ mod tests {
             })
         });
         assert!(std::panic::catch_unwind(panics).is_err());
+        assert!(buffer.is_running(), "it is dropped where nothing unwinds");
+        buffer.clear();
         assert_eq!(Arc::strong_count(&count), 1);
         assert!(!buffer.is_running());
         assert!(run(&mut buffer, async {}));
+    }
+
+    #[test]
+    fn a_future_that_panics_in_its_first_poll_and_in_its_drop_can_be_fenced() {
+        struct Twice;
+
+        impl Future for Twice {
+            type Output = ();
+
+            fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+                panic!("in its poll");
+            }
+        }
+
+        impl Drop for Twice {
+            fn drop(&mut self) {
+                panic!("in its drop");
+            }
+        }
+
+        let mut buffer = FutureBuffer::new();
+        let mut fenced = |code: fn(&mut FutureBuffer)| {
+            let code = std::panic::AssertUnwindSafe(|| code(&mut buffer));
+            std::panic::catch_unwind(code).is_err()
+        };
+        assert!(fenced(|buffer| {
+            run(buffer, Twice);
+        }));
+        assert!(fenced(FutureBuffer::clear));
+        assert!(!fenced(FutureBuffer::clear), "once");
     }
 
     #[test]

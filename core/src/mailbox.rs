@@ -410,7 +410,7 @@ impl<K: Kind> Mailbox<K> {
         batch.shrink();
         let mut inner = self.inner.lock();
         let plain = !inner.inbox.is_empty()
-            && inner.line.is_none()
+            && !inner.anybody_waits()
             && inner.overflow != Overflow::DropOldest;
         if !plain {
             return self.take_with_care(inner, batch);
@@ -468,11 +468,8 @@ impl<K: Kind> Mailbox<K> {
             self.mark(0, QUEUED);
         }
         let wake = self.grant(&mut inner, took == Took::Batch);
-        if inner.line.as_ref().is_some_and(|line| line.is_empty()) {
-            inner.line = None;
-        }
         drop(inner);
-        wake.into_iter().for_each(Waker::wake);
+        wake.wake();
         took
     }
 
@@ -492,7 +489,7 @@ impl<K: Kind> Mailbox<K> {
         let mut inner = self.inner.lock();
         let wake = self.grant(&mut inner, half);
         drop(inner);
-        wake.into_iter().for_each(Waker::wake);
+        wake.wake();
     }
 
     /// A handler waits: the loop comes to rest until its waker fires, unless it has fired meanwhile, or
@@ -506,7 +503,7 @@ impl<K: Kind> Mailbox<K> {
             inner.awaiting = true;
         }
         drop(inner);
-        wake.into_iter().for_each(Waker::wake);
+        wake.wake();
         !busy
     }
 
@@ -584,8 +581,8 @@ impl<K: Kind> Mailbox<K> {
     }
 
     /// Hands free room to the senders that waited longest. Under the lock; wake them outside it.
-    fn grant(&self, inner: &mut Inner<K>, half: bool) -> Vec<Waker> {
-        let mut wake = Vec::new();
+    fn grant(&self, inner: &mut Inner<K>, half: bool) -> Wakes {
+        let mut wake = Wakes::default();
         if inner.anybody_waits() {
             let mut room = self.room(inner);
             if half && room < inner.capacity.div_ceil(2) {
@@ -597,7 +594,7 @@ impl<K: Kind> Mailbox<K> {
                 };
                 inner.granted += 1;
                 room -= 1;
-                wake.extend(waiter.settle(GRANTED));
+                wake.add(waiter.settle(GRANTED));
             }
         }
         self.note_line(inner);
@@ -665,7 +662,33 @@ fn all(left: u64) -> usize {
 
 fn refuse(line: VecDeque<Arc<Waiter>>) {
     for waiter in line {
-        waiter.settle(REFUSED).into_iter().for_each(Waker::wake);
+        if let Some(waker) = waiter.settle(REFUSED) {
+            waker.wake();
+        }
+    }
+}
+
+/// Whom to wake once the lock is free: mostly one, who then costs no list.
+#[derive(Default)]
+struct Wakes {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    fn add(&mut self, waker: Option<Waker>) {
+        match waker {
+            Some(waker) if self.first.is_none() => self.first = Some(waker),
+            waker => self.others.extend(waker),
+        }
+    }
+
+    #[inline]
+    fn wake(self) {
+        if let Some(first) = self.first {
+            first.wake();
+            self.others.into_iter().for_each(Waker::wake);
+        }
     }
 }
 
@@ -706,7 +729,7 @@ impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
             return;
         };
         let mut inner = self.mailbox.inner.lock();
-        let mut wake = Vec::new();
+        let mut wake = Wakes::default();
         match waiter.state.load(Ordering::Acquire) {
             GRANTED => {
                 inner.granted -= 1;
@@ -721,7 +744,7 @@ impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
             }
         }
         drop(inner);
-        wake.into_iter().for_each(Waker::wake);
+        wake.wake();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything `unsafe` of the engine is here, in [`records`](crate::mailbox) and in the handler-future
 //! buffer and the body of a cell; each piece has a safe face. `core/loom` runs the lock, the two owners,
-//! the mailbox and the reply slot under loom.
+//! the mailbox, the reply slot and the injector under loom.
 
 mod home;
 mod in_hand;

@@ -125,6 +125,10 @@ impl<A: Actor> Cell<A> {
         let before = current::set_request(request);
         let mut tools = Tools::new(home.take_buffer());
         let ran = catch_unwind(AssertUnwindSafe(|| handle(&body, &mut tools)));
+        if ran.is_err() {
+            // A handler whose first poll it was is still there.
+            self.fenced(|| tools.buffer.clear());
+        }
         home.give_buffer(tools.buffer);
         let mut request = current::set_request(before);
         drop(level);

@@ -61,6 +61,8 @@ impl<A: Actor> Run for Cell<A> {
             }
             Err(payload) => {
                 let ended = self.fail(&body, panic_text(payload.as_ref()));
+                // A handler whose first poll it was is still there.
+                self.fenced(|| tools.buffer.clear());
                 self.finish(body, ended);
                 None
             }
@@ -318,7 +320,7 @@ impl<A: Actor> Cell<A> {
     }
 
     /// Runs user code that may panic where nothing more can be made of it.
-    fn fenced(&self, code: impl FnOnce()) {
+    pub(super) fn fenced(&self, code: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(code)).is_err() {
             self.system.counters().count_panic();
             tracing::warn!(target: "callboard::actor", actor = %self.label(), "a drop panicked");
