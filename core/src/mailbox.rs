@@ -7,26 +7,26 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use parking_lot::Mutex;
 
 use crate::sync::{SpinGuard, SpinLock, current_arbiter};
 
 // The models of `core/loom` take this file from elsewhere.
+#[cfg_attr(loom, path = "mailbox/line.rs")]
+mod line;
 #[cfg_attr(loom, path = "mailbox/records.rs")]
 pub(crate) mod records;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub(crate) use line::PushWaiting;
+use line::{GRANTED, Waiter, Wakes, refuse};
 use records::{Kind, Record, Records};
 
 /// How many messages a mailbox holds unless told otherwise.
@@ -330,11 +330,7 @@ impl<K: Kind> Mailbox<K> {
     ///
     /// Dropping the future gives the place in the line, or the room it was handed, to the next.
     pub(crate) fn push_waiting<R: Record<K>>(&self, record: R) -> PushWaiting<'_, K, R> {
-        PushWaiting {
-            mailbox: self,
-            record: Some(record),
-            waiter: None,
-        }
+        PushWaiting::new(self, record)
     }
 
     /// Puts a signal into the control lane. Answers whether the actor must be scheduled.
@@ -658,146 +654,4 @@ fn counted(left: u64) -> u32 {
 #[inline]
 fn all(left: u64) -> usize {
     usize::try_from(left >> 32).unwrap_or(usize::MAX)
-}
-
-fn refuse(line: VecDeque<Arc<Waiter>>) {
-    for waiter in line {
-        if let Some(waker) = waiter.settle(REFUSED) {
-            waker.wake();
-        }
-    }
-}
-
-/// Whom to wake once the lock is free: mostly one, who then costs no list.
-#[derive(Default)]
-struct Wakes {
-    first: Option<Waker>,
-    others: Vec<Waker>,
-}
-
-impl Wakes {
-    fn add(&mut self, waker: Option<Waker>) {
-        match waker {
-            Some(waker) if self.first.is_none() => self.first = Some(waker),
-            waker => self.others.extend(waker),
-        }
-    }
-
-    #[inline]
-    fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-            self.others.into_iter().for_each(Waker::wake);
-        }
-    }
-}
-
-const WAITING: u8 = 0;
-const GRANTED: u8 = 1;
-const REFUSED: u8 = 2;
-
-/// A sender in line for room. Its state changes only under the mailbox's lock, or after it was taken out
-/// of the line.
-struct Waiter {
-    state: AtomicU8,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Waiter {
-    fn settle(&self, state: u8) -> Option<Waker> {
-        self.state.store(state, Ordering::Release);
-        self.waker.lock().take()
-    }
-}
-
-/// The future of [`Mailbox::push_waiting`]. Answers whether the actor must be scheduled.
-pub(crate) struct PushWaiting<'a, K: Kind, R: Record<K>> {
-    mailbox: &'a Mailbox<K>,
-    record: Option<R>,
-    waiter: Option<Arc<Waiter>>,
-}
-
-impl<K: Kind, R: Record<K>> PushWaiting<'_, K, R> {
-    /// Takes the record back and gives up the place in the line. `None` once it is in the mailbox.
-    pub(crate) fn take_record(&mut self) -> Option<R> {
-        self.leave();
-        self.record.take()
-    }
-
-    fn leave(&mut self) {
-        let Some(waiter) = self.waiter.take() else {
-            return;
-        };
-        let mut inner = self.mailbox.inner.lock();
-        let mut wake = Wakes::default();
-        match waiter.state.load(Ordering::Acquire) {
-            GRANTED => {
-                inner.granted -= 1;
-                wake = self.mailbox.grant(&mut inner, false);
-            }
-            _ => {
-                if let Some(line) = &mut inner.line {
-                    line.retain(|other| !Arc::ptr_eq(other, &waiter));
-                }
-                self.mailbox.note_line(&inner);
-                self.mailbox.recount(&mut inner);
-            }
-        }
-        drop(inner);
-        wake.wake();
-    }
-}
-
-// Nothing in it is pinned: the record is moved out whole.
-impl<K: Kind, R: Record<K>> Unpin for PushWaiting<'_, K, R> {}
-
-impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
-    type Output = Result<bool, Rejected<R>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let mailbox = this.mailbox;
-        let mut inner = mailbox.inner.lock();
-        if let Some(waiter) = &this.waiter {
-            match waiter.state.load(Ordering::Acquire) {
-                GRANTED => {
-                    inner.granted -= 1;
-                    this.waiter = None;
-                }
-                REFUSED => this.waiter = None,
-                _ => {
-                    let before = waiter.waker.lock().replace(cx.waker().clone());
-                    // Dropping a waker can drop the task behind it, and what that holds.
-                    drop(inner);
-                    drop(before);
-                    return Poll::Pending;
-                }
-            }
-        } else if !mailbox.is_shut() && (mailbox.room(&inner) == 0 || inner.anybody_waits()) {
-            let waiter = Arc::new(Waiter {
-                state: AtomicU8::new(WAITING),
-                waker: Mutex::new(Some(cx.waker().clone())),
-            });
-            let line = inner.line.get_or_insert_default();
-            line.push_back(Arc::clone(&waiter));
-            mailbox.note_line(&inner);
-            inner.free = 0;
-            this.waiter = Some(waiter);
-            return Poll::Pending;
-        }
-        let Some(record) = this.record.take() else {
-            // Polled again after it ended; there is nothing left to say.
-            return Poll::Pending;
-        };
-        if mailbox.is_shut() {
-            return Poll::Ready(Err(Rejected::Closed(record)));
-        }
-        Poll::Ready(Ok(mailbox.put(&mut inner, record, true)))
-    }
-}
-
-impl<K: Kind, R: Record<K>> Drop for PushWaiting<'_, K, R> {
-    fn drop(&mut self) {
-        self.leave();
-    }
 }
