@@ -94,7 +94,8 @@ pub trait Place: Send + Sync {
     /// Ends the running incarnation at once.
     fn kill(&self);
 
-    /// No incarnation will be started any more: what is queued is given up, watchers are told.
+    /// No incarnation will be started any more: what is queued is given up, watchers are told. Called, like
+    /// [`start`](Place::start), only when none is running.
     fn close(&self, reason: ExitReason);
 
     /// How it is doing.

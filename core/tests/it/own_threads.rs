@@ -244,6 +244,9 @@ async fn g03_threads_are_bounded_and_one_too_many_is_an_actor_that_has_ended(sys
     place.start(on_event);
     assert_eq!(events.next().await.unwrap(), (2, ChildEvent::Started));
     assert_eq!(third.ask(Note(4)).await.unwrap(), 4);
+    place.stop();
+    let ended = ChildEvent::Ended(ExitReason::Stopped);
+    assert_eq!(events.next().await.unwrap(), (2, ended));
     place.close(ExitReason::Stopped);
 }
 
