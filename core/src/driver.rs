@@ -159,13 +159,13 @@ impl Driver {
                 self.take_injected();
                 self.tools.forget_time();
             }
-            let Some(run) = self.next() else {
+            let mut next = self.next();
+            if next.is_none() {
+                // The last look before it rests.
                 self.take_injected();
-                let Some(run) = self.next() else { break };
-                turns += 1;
-                self.give_turn(run);
-                continue;
-            };
+                next = self.next();
+            }
+            let Some(run) = next else { break };
             turns += 1;
             self.give_turn(run);
         }
