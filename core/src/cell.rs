@@ -110,7 +110,13 @@ struct Life {
         reason = "one word in each actor instead of three"
     )]
     watchers: Option<Box<Vec<OnEnd>>>,
+    /// Who forgets it before its watchers are told: the names it has.
+    #[expect(clippy::box_collection, reason = "the same")]
+    on_free: Option<Box<Vec<OnFree>>>,
 }
+
+/// What is called once when an actor has ended, before its watchers are told.
+pub(crate) type OnFree = Box<dyn FnOnce() + Send>;
 
 /// How a cell is made.
 pub(crate) struct CellOptions {
@@ -198,6 +204,18 @@ impl<A: Actor> Cell<A> {
 
     pub(crate) fn exit(&self) -> Option<ExitReason> {
         self.life.lock().exit.clone()
+    }
+
+    /// Calls `forget` once when the actor ends, before its watchers are told (G12). Gives it back if it has
+    /// begun to end already.
+    pub(crate) fn on_free(&self, forget: OnFree) -> Result<(), OnFree> {
+        let mut life = self.life.lock();
+        // Looked at under the lock: who ends the actor takes the list after it has set this.
+        if self.ending.load(Ordering::Acquire) {
+            return Err(forget);
+        }
+        life.on_free.get_or_insert_default().push(forget);
+        Ok(())
     }
 
     /// Starts an incarnation at home, now or by a parcel. Should the arbiter have ended, dropping the owner
@@ -438,6 +456,8 @@ impl<A: Actor> Cell<A> {
         let mut rest = self.mailbox.close();
         self.discard_all(&mut rest, DropReason::Stopped);
         self.home.strike(self.place.load(Ordering::Relaxed));
+        let forget = self.life.lock().on_free.take();
+        forget.into_iter().flat_map(|all| *all).for_each(|one| one());
         // Only now: who looks or begins to watch in between must not be told too early.
         let mut life = self.life.lock();
         life.exit = Some(reason.clone());
