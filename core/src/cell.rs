@@ -6,6 +6,7 @@
 mod body;
 mod hand_off;
 mod letter;
+mod life;
 mod turn;
 
 use std::any::{Any, TypeId};
@@ -35,11 +36,13 @@ use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::sync::Home;
 use crate::system::{StartError, System};
-use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
+use crate::watch::{ExitReason, OnEnd, WatchHandle};
 
 use body::Body;
 pub(crate) use body::Ended;
 use letter::{ActorKind, Full, Lean, Use};
+use life::Life;
+pub(crate) use life::OnFree;
 
 pub(crate) type Admissions = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
 
@@ -99,24 +102,6 @@ struct Rare {
     label: Option<Arc<str>>,
     admissions: Option<Box<Admissions>>,
 }
-
-#[derive(Default)]
-struct Life {
-    incarnation: Incarnation,
-    exit: Option<ExitReason>,
-    /// In a box because few have any.
-    #[expect(
-        clippy::box_collection,
-        reason = "one word in each actor instead of three"
-    )]
-    watchers: Option<Box<Vec<OnEnd>>>,
-    /// Who forgets it before its watchers are told: the names it has.
-    #[expect(clippy::box_collection, reason = "the same")]
-    on_free: Option<Box<Vec<OnFree>>>,
-}
-
-/// What is called once when an actor has ended, before its watchers are told.
-pub(crate) type OnFree = Box<dyn FnOnce() + Send>;
 
 /// How a cell is made.
 pub(crate) struct CellOptions {
@@ -185,37 +170,6 @@ impl<A: Actor> Cell<A> {
         }
         let own = self.system.own_threads();
         own.run(&self.home, &self.label(), &self.system)
-    }
-
-    pub(crate) fn begin_incarnation(&self) -> Incarnation {
-        let mut life = self.life.lock();
-        life.incarnation = life.incarnation.next();
-        life.incarnation
-    }
-
-    pub(crate) fn incarnation(&self) -> Incarnation {
-        self.life.lock().incarnation
-    }
-
-    /// Whether there is an [`exit`](Self::exit).
-    pub(crate) fn has_ended(&self) -> bool {
-        self.life.lock().exit.is_some()
-    }
-
-    pub(crate) fn exit(&self) -> Option<ExitReason> {
-        self.life.lock().exit.clone()
-    }
-
-    /// Calls `forget` once when the actor ends, before its watchers are told (G12). Gives it back if it has
-    /// begun to end already.
-    pub(crate) fn on_free(&self, forget: OnFree) -> Result<(), OnFree> {
-        let mut life = self.life.lock();
-        // Looked at under the lock: who ends the actor takes the list after it has set this.
-        if self.ending.load(Ordering::Acquire) {
-            return Err(forget);
-        }
-        life.on_free.get_or_insert_default().push(forget);
-        Ok(())
     }
 
     /// Starts an incarnation at home, now or by a parcel. Should the arbiter have ended, dropping the owner
@@ -445,38 +399,6 @@ impl<A: Actor> Cell<A> {
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
         while records.consume_first(Use::Discard(self, reason)).is_some() {}
     }
-
-    /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers
-    /// are told (G11, G12). Only the first call counts.
-    pub(crate) fn end(&self, reason: ExitReason) {
-        if self.ending.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let incarnation = self.incarnation();
-        let mut rest = self.mailbox.close();
-        self.discard_all(&mut rest, DropReason::Stopped);
-        self.home.strike(self.place.load(Ordering::Relaxed));
-        let forget = self.life.lock().on_free.take();
-        forget.into_iter().flat_map(|all| *all).for_each(|one| one());
-        // Only now: who looks or begins to watch in between must not be told too early.
-        let mut life = self.life.lock();
-        life.exit = Some(reason.clone());
-        let watchers = std::mem::take(&mut life.watchers);
-        drop(life);
-        let Some(watchers) = watchers else {
-            return;
-        };
-        let label = self.label().to_string();
-        let notice = Terminated {
-            id: self.id,
-            label,
-            reason,
-            incarnation,
-        };
-        for watcher in *watchers {
-            watcher(notice.clone());
-        }
-    }
 }
 
 /// A record that can be turned back into the message it was made from.
@@ -496,24 +418,6 @@ impl<A: Actor> Wake for Cell<A> {
         if self.mailbox.wake() {
             self.schedule();
         }
-    }
-}
-
-impl<A: Actor> Watch for Cell<A> {
-    fn watch(&self, on_end: OnEnd) {
-        let mut life = self.life.lock();
-        let Some(reason) = life.exit.clone() else {
-            life.watchers.get_or_insert_default().push(on_end);
-            return;
-        };
-        let incarnation = life.incarnation;
-        drop(life);
-        on_end(Terminated {
-            id: self.id,
-            label: self.label().to_string(),
-            reason,
-            incarnation,
-        });
     }
 }
 
@@ -543,11 +447,12 @@ pub struct ActorSnapshot {
 }
 
 /// A cell whose actor type doesn't matter.
-pub(crate) trait AnyCell: Watch + Send + Sync {
+pub(crate) trait AnyCell: Send + Sync {
     fn id(&self) -> ActorId;
     fn snapshot(&self) -> ActorSnapshot;
     fn is_owned(&self) -> bool;
     fn signal(self: Arc<Self>, control: Control);
+    fn watch(self: Arc<Self>, on_end: OnEnd) -> WatchHandle;
     /// Ends it without its thread's help; at home, its body too.
     fn abandon(self: Arc<Self>);
 }
@@ -573,6 +478,10 @@ impl<A: Actor> AnyCell for Cell<A> {
 
     fn signal(self: Arc<Self>, control: Control) {
         Cell::signal(&self, control);
+    }
+
+    fn watch(self: Arc<Self>, on_end: OnEnd) -> WatchHandle {
+        Cell::watch(&self, on_end)
     }
 
     fn abandon(self: Arc<Self>) {

@@ -79,6 +79,6 @@ pub use send::{
 };
 pub use spawn::{Placement, Spawn};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
-pub use watch::{ExitReason, OnEnd, Terminated, Watch};
+pub use watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Watch, WatchHandle};
 pub use watchdog::{BLOCK_LIMIT, Blocked};
 pub use weak::{WeakRecipient, WeakRef};

@@ -39,6 +39,13 @@ impl Ended {
             Ended::Ran(reason) => reason,
         }
     }
+
+    pub(super) fn to_reason(&self) -> ExitReason {
+        match self {
+            Ended::StartFailed(why) => ExitReason::Failed(why.clone()),
+            Ended::Ran(reason) => reason.clone(),
+        }
+    }
 }
 
 /// How far an incarnation has come.
