@@ -47,6 +47,7 @@ mod send;
 mod spawn;
 mod sync;
 mod system;
+#[cfg(feature = "test")]
 pub mod testing;
 pub mod topic;
 mod watch;
@@ -58,7 +59,9 @@ pub use actor_ref::{ActorRef, Recipient};
 pub use admission::{Admission, Admitted};
 pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
-pub use callboard_macros::{Message, main, test};
+#[cfg(feature = "test")]
+pub use callboard_macros::test;
+pub use callboard_macros::{Message, main};
 pub use cell::ActorSnapshot;
 pub use context::{Context, Timer};
 pub use counters::{Counters, DropReason};

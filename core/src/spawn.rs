@@ -130,6 +130,16 @@ impl<F> Spawn<F> {
         self
     }
 
+    /// Puts faults on the actor: see [`Faults`](crate::testing::Faults). A second call replaces the first.
+    #[cfg(feature = "test")]
+    pub fn faults(mut self, faults: &crate::testing::Faults) -> Self {
+        let point = crate::testing::FaultPoint::new(faults);
+        self.admissions
+            .get_or_insert_default()
+            .insert(crate::testing::FaultPoint::key(), Box::new(point));
+        self
+    }
+
     fn into_cell<A: Actor>(self, owned: bool) -> (Arc<Cell<A>>, F) {
         // Until the actor is on the list of its arbiter, this keeps the arbiter.
         let stay = match &self.beside {

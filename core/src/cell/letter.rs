@@ -284,6 +284,10 @@ impl<A: Actor> Cell<A> {
     {
         let home = self.home();
         home.in_hand().set::<M>();
+        #[cfg(feature = "test")]
+        if let Some(faults) = self.faults() {
+            faults.begins::<M>(self.system());
+        }
         let receive = |actor: &'static mut A, ctx| actor.receive(message, responder, ctx);
         match body.run(home, tools, receive, waits) {
             Some(polled) => polled.map(A::reply),
