@@ -39,6 +39,9 @@ impl fmt::Display for ActorId {
 pub struct Incarnation(pub u64);
 
 impl Incarnation {
+    /// The first: before any restart.
+    pub const FIRST: Incarnation = Incarnation(1);
+
     /// The one after this.
     #[must_use]
     pub fn next(self) -> Self {

@@ -279,13 +279,13 @@ impl System {
     pub async fn shutdown(&self) -> Vec<String> {
         self.inner.closed.store(true, Ordering::Release);
         for cell in self.live().iter().rev().filter(|cell| !cell.is_owned()) {
-            Arc::clone(cell).signal(Control::Stop);
+            Arc::clone(cell).send_signal(Control::Stop);
         }
         self.wait_for_end(SHUTDOWN_GRACE).await;
         let late: Vec<_> = self.live();
         let labels = late.iter().map(|cell| cell.snapshot().label).collect();
         late.iter()
-            .for_each(|cell| Arc::clone(cell).signal(Control::Kill));
+            .for_each(|cell| Arc::clone(cell).send_signal(Control::Kill));
         self.wait_for_end(KILL_GRACE).await;
         // Code that never yields can't be killed (G11); its watchers are told all the same.
         self.live()
@@ -313,7 +313,7 @@ impl System {
         for cell in self.live() {
             let tx = tx.clone();
             // The sender's end is the signal.
-            cell.watch(Box::new(move |_| drop(tx)));
+            cell.on_end(Box::new(move |_| drop(tx)));
         }
         drop(tx);
         let mut due = self.clock().sleep(grace);

@@ -102,6 +102,7 @@ impl<A: Actor> Cell<A> {
         let body = self.body.enter()?;
         let idle = body.stage.get() == Stage::Serving
             && !body.is_handling()
+            && !body.is_special()
             && body.batch.borrow().is_empty();
         if !idle {
             return None;
