@@ -233,10 +233,11 @@ impl<A: Actor> Cell<A> {
         }
         // Only now: who looks or begins to watch in between must not be told too early.
         let mut life = self.life.lock();
-        life.exit = Some(reason.clone());
+        life.exit = Some(reason);
         let ties = life.ties.take();
+        let reason = ties.as_ref().and(life.exit.clone());
         drop(life);
-        let Some(ties) = ties else {
+        let Some((ties, reason)) = ties.zip(reason) else {
             return;
         };
         let notice = self.terminated(reason.clone());

@@ -452,8 +452,11 @@ impl<A: Actor> Cell<A> {
 /// The report of an end that waits for children: whoever drops it last makes it.
 struct LateReport<A: Actor> {
     cell: Arc<Cell<A>>,
-    report: Mutex<Option<(Option<Box<dyn Owner>>, Ended)>>,
+    report: Mutex<Option<Report>>,
 }
+
+/// Who is told of an end, if anybody, and of which.
+type Report = (Option<Box<dyn Owner>>, Ended);
 
 impl<A: Actor> Drop for LateReport<A> {
     fn drop(&mut self) {

@@ -28,6 +28,7 @@ impl<A: Actor> Context<A> {
     /// an actor handles costs a lookup, and each that is handled by a behaviour one allocation.
     ///
     /// ```
+    /// # extern crate callboard_core as callboard;
     /// # use callboard_core::{Actor, Context, Handler, Message, Simulation};
     /// #[derive(Message)]
     /// #[message(reply = &'static str)]

@@ -21,6 +21,7 @@ impl<A: Actor> Context<A> {
     /// goes to dead letters, and its asker is told `Full`, `NotExecuted` (G3).
     ///
     /// ```
+    /// # extern crate callboard_core as callboard;
     /// # use callboard_core::{Actor, Context, Handler, Message, Simulation};
     /// #[derive(Message)]
     /// struct Connected;

@@ -66,6 +66,7 @@ impl<A: Actor> Context<A> {
     /// nothing if it panics (which is counted). What can fail says so in its result:
     ///
     /// ```
+    /// # extern crate callboard_core as callboard;
     /// # use callboard_core::{Actor, Context, Handler, Message, Simulation};
     /// # async fn fetch(page: u32) -> Result<String, String> { Ok(format!("page {page}")) }
     /// #[derive(Message)]

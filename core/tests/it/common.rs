@@ -251,7 +251,7 @@ pub struct Placed {
     pub player: ActorRef<Player>,
     pub log: Log,
     pub place: Arc<dyn Place>,
-    events: mpsc::UnboundedReceiver<(Incarnation, ChildEvent)>,
+    events: mpsc::Receiver<(Incarnation, ChildEvent)>,
     on_event: OnChildEvent,
 }
 
@@ -261,9 +261,9 @@ impl Placed {
         let inner = log.clone();
         let make = move || Player { log: inner.clone() };
         let (player, place) = system.actor(make).label(label).place();
-        let (tx, events) = mpsc::unbounded();
+        let (tx, events) = mpsc::channel(16);
         let on_event: OnChildEvent = Arc::new(move |incarnation, event| {
-            let _ = tx.unbounded_send((incarnation, event));
+            let _ = tx.clone().try_send((incarnation, event));
         });
         Placed {
             player,

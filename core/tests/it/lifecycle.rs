@@ -82,9 +82,9 @@ async fn restarting_is_starting_unless_written_otherwise(system: System) {
     let log = Log::default();
     let inner = log.clone();
     let (plain, place) = system.actor(move || Plain(inner.clone())).place();
-    let (tx, mut events) = futures::channel::mpsc::unbounded();
+    let (tx, mut events) = futures::channel::mpsc::channel(16);
     let on_event: callboard::OnChildEvent = std::sync::Arc::new(move |_, event| {
-        tx.unbounded_send(event).unwrap();
+        tx.clone().try_send(event).unwrap();
     });
     for _ in 0..2 {
         place.start(on_event.clone());
