@@ -297,7 +297,9 @@ impl<A: Actor> Cell<A> {
     {
         let clock = self.system.clock();
         let mut request = current::request().or_default(clock);
-        if request.caller_retries() {
+        if request.caller_retries()
+            || (!A::NEEDS_RESPONDER && self.system.waits().would_close_cycle(self.id))
+        {
             return Asked::NotYet(message);
         }
         let deadline = request.deadline(clock).unwrap_or(Instant::FAR);

@@ -24,6 +24,10 @@ impl ActorId {
     pub fn as_u64(self) -> u64 {
         self.0
     }
+
+    pub(crate) fn from_u64(number: u64) -> Self {
+        ActorId(number)
+    }
 }
 
 impl fmt::Display for ActorId {

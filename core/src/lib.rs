@@ -45,10 +45,12 @@ mod responder;
 mod route;
 mod send;
 mod spawn;
+mod streamed;
 mod sync;
 mod system;
 pub mod testing;
 pub mod topic;
+mod waits;
 mod watch;
 mod watchdog;
 mod weak;
@@ -80,6 +82,7 @@ pub use send::{
     Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,
 };
 pub use spawn::{Placement, START_LIMIT, STASH_CAPACITY, Spawn};
+pub use streamed::{AnswerSink, AnswerStream, answer_stream};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
 pub use watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Watch, WatchHandle};
 pub use watchdog::{BLOCK_LIMIT, Blocked};

@@ -17,8 +17,10 @@ use crate::dead_letter::DeadLetters;
 use crate::driver::{Arbiter, ArbiterLoad, Stay};
 use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
+use crate::id::ActorId;
 use crate::mailbox::Control;
 use crate::spawn::{Placement, Spawn};
+use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
 
 /// How long [`System::shutdown`] waits for actors to stop before it kills them.
@@ -63,6 +65,7 @@ struct Inner {
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
+    waits: Waits,
     closed: AtomicBool,
 }
 
@@ -118,6 +121,7 @@ impl System {
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
+                waits: Waits::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -338,6 +342,22 @@ impl System {
 
     pub(crate) fn executor(&self) -> &Executor {
         &self.inner.executor
+    }
+
+    /// Whose handlers wait for whom.
+    #[inline]
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.inner.waits
+    }
+
+    /// Actors by their labels, for a sentence: `Ping#1 -> Pong#2`.
+    pub(crate) fn path_of(&self, ids: &[ActorId]) -> String {
+        let live = self.live();
+        let name = |id: &ActorId| match live.iter().find(|cell| cell.id() == *id) {
+            Some(cell) => format!("{}{id}", cell.snapshot().label),
+            None => id.to_string(),
+        };
+        ids.iter().map(name).collect::<Vec<_>>().join(" -> ")
     }
 
     pub(crate) fn counters_arc(&self) -> Arc<Counters> {

@@ -107,7 +107,7 @@ impl<A: Actor> Cell<A> {
         if !idle {
             return None;
         }
-        Some((body, HandOff::enter()?))
+        Some((body, HandOff::enter(self.id)?))
     }
 
     /// Runs a handler here and now, and sees to what it leaves. Answers with what it inherited, or with what

@@ -48,12 +48,14 @@ impl<A: Actor> Run for Cell<A> {
         };
         let home = &*self.home;
         home.in_hand().begin_turn(self.id.as_u64());
+        current::begin_turn(self.id);
         let mut handled = 0;
         // One fence for the whole turn: which message was in hand is known.
         let step = catch_unwind(AssertUnwindSafe(|| self.run(&body, tools, &mut handled)));
         current::set_request(Inherited::NOTHING);
         home.count_handled(handled);
         home.in_hand().begin_turn(0);
+        current::end_turn();
         match step {
             Ok(Step::Rest) => None,
             Ok(Step::Again) => {

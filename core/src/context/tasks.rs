@@ -14,7 +14,11 @@ use futures::{FutureExt, Stream, StreamExt};
 
 use super::Context;
 use crate::actor::{Actor, Receives};
+use crate::boundary::Verdict;
+use crate::error::{Failure, FailureKind};
 use crate::message::Message;
+use crate::panics::panic_text;
+use crate::streamed::{AnswerSink, AnswerStream, answer_stream};
 
 impl<A: Actor> Context<A> {
     /// Sends this actor a message after `span`. It takes its turn behind what is queued by then, and
@@ -130,6 +134,66 @@ impl<A: Actor> Context<A> {
                 me.tell_or_bury(message).await;
             }
         })
+    }
+
+    /// An answer in many parts: `produce` runs beside the actor and sends them, no further ahead than `capacity`
+    /// (at least 1). The message says so in its type, `#[message(reply = AnswerStream<T>)]`, and what this
+    /// returns is the answer.
+    ///
+    /// `produce` is dropped when the asker drops its stream, and with this incarnation; then, or when it fails
+    /// or panics, the last item is the failure.
+    ///
+    /// ```
+    /// # extern crate callboard_core as callboard;
+    /// # use callboard_core::{Actor, AnswerStream, Context, Handler, Message, Simulation};
+    /// # use futures::TryStreamExt;
+    /// #[derive(Message)]
+    /// #[message(reply = AnswerStream<u64>)]
+    /// struct Squares(u64);
+    ///
+    /// struct Maths;
+    /// impl Actor for Maths {}
+    /// impl Handler<Squares> for Maths {
+    ///     async fn handle(&mut self, Squares(end): Squares, ctx: &mut Context<Self>) -> AnswerStream<u64> {
+    ///         ctx.stream(4, async move |sink| {
+    ///             for n in 0..end {
+    ///                 sink.send(n * n).await?;
+    ///             }
+    ///             Ok(())
+    ///         })
+    ///     }
+    /// }
+    /// Simulation::new(1).block_on(async {
+    ///     let squares = Maths.start()?.ask(Squares(5)).await?;
+    ///     let squares: Vec<_> = squares.try_collect().await?;
+    ///     assert_eq!(squares, [0, 1, 4, 9, 16]);
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn stream<T: Send + 'static>(
+        &mut self,
+        capacity: usize,
+        produce: impl AsyncFnOnce(&mut AnswerSink<T>) -> Result<(), Failure> + 'static,
+    ) -> AnswerStream<T> {
+        let (mut sink, mut stream) = answer_stream(capacity);
+        // Dropped without an end, the task was dropped with its actor.
+        sink.break_off_as(FailureKind::Stopped);
+        let system = self.system().clone();
+        let task = self.spawn(async move {
+            let produced = AssertUnwindSafe(produce(&mut sink)).catch_unwind().await;
+            match produced {
+                Ok(Ok(())) => sink.finish(),
+                Ok(Err(failure)) => sink.fail(failure),
+                Err(payload) => {
+                    system.counters().count_panic();
+                    let failure = Failure::new(FailureKind::Panicked, Verdict::Executed);
+                    sink.fail(failure.with_detail(panic_text(payload.as_ref())));
+                }
+            }
+        });
+        stream.cancel_with(task);
+        stream
     }
 
     /// Runs a future beside the actor, on its thread, until it ends, is cancelled, or this incarnation
