@@ -550,6 +550,11 @@ where
         Box::pin(self.line_up(envelope))
     }
 
+    #[inline]
+    fn waits_for(&self) -> Option<ActorId> {
+        (!A::NEEDS_RESPONDER).then(|| self.cell().id)
+    }
+
     fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
         Some(WeakDirect::<A, How>::new(self.cell()))
     }

@@ -7,6 +7,7 @@ mod body;
 mod hand_off;
 mod letter;
 mod life;
+mod notice;
 mod turn;
 
 use std::any::{Any, TypeId};
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Wake;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -34,6 +36,7 @@ use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWait
 use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
+use crate::spawn::{START_LIMIT, STASH_CAPACITY};
 use crate::sync::Home;
 use crate::system::{StartError, System};
 #[cfg(feature = "test")]
@@ -42,14 +45,15 @@ use crate::watch::{ExitReason, OnEnd, WatchHandle};
 
 use body::Body;
 pub(crate) use body::Ended;
-use letter::{ActorKind, Full, Lean, Use};
+pub(crate) use letter::{ActorKind, Full};
+use letter::{Lean, Use};
 use life::Life;
-pub(crate) use life::OnFree;
+pub(crate) use life::OnIncarnationEnd;
 
 pub(crate) type Admissions = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
 
 /// Who is told how an incarnation fares, at home. Dropping it untold is an end, too.
-pub(crate) trait Owner {
+pub(crate) trait Owner: Send {
     fn started(&self);
     fn ended(self: Box<Self>, ended: Ended);
 }
@@ -57,14 +61,14 @@ pub(crate) trait Owner {
 /// A start on its way to the actor's home.
 struct Start<A: Actor> {
     cell: Option<Arc<Cell<A>>>,
-    owner: Option<Box<dyn Owner + Send>>,
+    owner: Option<Box<dyn Owner>>,
 }
 
 impl<A: Actor> Start<A> {
     fn run(mut self, make: impl FnOnce() -> A) {
         let owner = self.owner.take();
         if let Some(cell) = self.cell.take() {
-            cell.move_in(make, owner.map(|owner| owner as Box<dyn Owner>));
+            cell.move_in(make, owner);
         }
     }
 }
@@ -103,6 +107,8 @@ pub(crate) struct Cell<A: Actor> {
 struct Rare {
     label: Option<Arc<str>>,
     admissions: Option<Box<Admissions>>,
+    start_limit: Option<Duration>,
+    stash_capacity: usize,
 }
 
 /// How a cell is made.
@@ -111,15 +117,23 @@ pub(crate) struct CellOptions {
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
     pub(crate) admissions: Option<Box<Admissions>>,
+    pub(crate) start_limit: Option<Duration>,
+    pub(crate) stash_capacity: usize,
     pub(crate) owned: bool,
 }
 
 impl<A: Actor> Cell<A> {
     pub(crate) fn new(system: &System, home: Arc<Arbiter>, options: CellOptions) -> Arc<Self> {
-        let rare = (options.label.is_some() || options.admissions.is_some()).then(|| {
+        let common = options.label.is_none()
+            && options.admissions.is_none()
+            && options.start_limit == Some(START_LIMIT)
+            && options.stash_capacity == STASH_CAPACITY;
+        let rare = (!common).then(|| {
             Box::new(Rare {
                 label: options.label,
                 admissions: options.admissions,
+                start_limit: options.start_limit,
+                stash_capacity: options.stash_capacity,
             })
         });
         let cell = Arc::new(Cell {
@@ -157,6 +171,18 @@ impl<A: Actor> Cell<A> {
             .unwrap_or_else(|| short_type_name::<A>().into())
     }
 
+    /// How long `starting` may take.
+    fn start_limit(&self) -> Option<Duration> {
+        let rare = self.rare.as_ref();
+        rare.map_or(Some(START_LIMIT), |rare| rare.start_limit)
+    }
+
+    /// How many messages may be stashed.
+    pub(crate) fn stash_capacity(&self) -> usize {
+        let rare = self.rare.as_ref();
+        rare.map_or(STASH_CAPACITY, |rare| rare.stash_capacity)
+    }
+
     pub(crate) fn boundary(&self) -> Boundary {
         if self.home.is_here() {
             Boundary::SameThread
@@ -179,7 +205,7 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn start(
         self: &Arc<Self>,
         make: impl FnOnce() -> A + Send + 'static,
-        owner: Option<Box<dyn Owner + Send>>,
+        owner: Option<Box<dyn Owner>>,
     ) {
         let start = Start {
             cell: Some(Arc::clone(self)),
@@ -281,7 +307,9 @@ impl<A: Actor> Cell<A> {
     {
         let clock = self.system.clock();
         let mut request = current::request().or_default(clock);
-        if request.caller_retries() {
+        if request.caller_retries()
+            || (!A::NEEDS_RESPONDER && self.system.waits().would_close_cycle(self.id))
+        {
             return Asked::NotYet(message);
         }
         let deadline = request.deadline(clock).unwrap_or(Instant::FAR);
@@ -391,7 +419,9 @@ impl<A: Actor> Cell<A> {
         let kind = match reason {
             DropReason::Expired => FailureKind::DeadlineExceeded,
             DropReason::Withdrawn => FailureKind::Withdrawn,
-            DropReason::DropNewest | DropReason::DropOldest => FailureKind::Full,
+            DropReason::DropNewest | DropReason::DropOldest | DropReason::StashFull => {
+                FailureKind::Full
+            }
             _ => FailureKind::Stopped,
         };
         let label = self.label().to_string();
@@ -461,8 +491,8 @@ pub(crate) trait AnyCell: Send + Sync {
     fn id(&self) -> ActorId;
     fn snapshot(&self) -> ActorSnapshot;
     fn is_owned(&self) -> bool;
-    fn signal(self: Arc<Self>, control: Control);
-    fn watch(self: Arc<Self>, on_end: OnEnd) -> WatchHandle;
+    fn send_signal(self: Arc<Self>, control: Control);
+    fn on_end(self: Arc<Self>, on_end: OnEnd) -> WatchHandle;
     /// Ends it without its thread's help; at home, its body too.
     fn abandon(self: Arc<Self>);
 }
@@ -486,11 +516,11 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.owned
     }
 
-    fn signal(self: Arc<Self>, control: Control) {
+    fn send_signal(self: Arc<Self>, control: Control) {
         Cell::signal(&self, control);
     }
 
-    fn watch(self: Arc<Self>, on_end: OnEnd) -> WatchHandle {
+    fn on_end(self: Arc<Self>, on_end: OnEnd) -> WatchHandle {
         Cell::watch(&self, on_end)
     }
 
