@@ -31,5 +31,7 @@ mod safety;
 mod stashes;
 mod streamed;
 mod tasks;
+#[cfg(not(callboard_plain_alloc))]
+mod ui;
 mod watches;
 mod weak;
