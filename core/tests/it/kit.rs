@@ -43,7 +43,7 @@ where
         Test::new(on)
             .seeds(1)
             .limit(Duration::from_secs(30))
-            .run(body)
+            .run(body);
     };
     let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("the test fails");
     match payload.downcast::<String>() {
