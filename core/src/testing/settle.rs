@@ -17,7 +17,7 @@ use crate::system::System;
 /// How much work [`settle`] waits for, unless told otherwise: handled messages and turns of actors and tasks,
 /// of all arbiters together.
 pub const SETTLE_LIMIT: u64 = 1_000_000;
-/// How long [`settle`] waits on real arbiters for a turn that doesn't end.
+/// How long [`settle`] waits on real arbiters for a turn that doesn't end, unless told otherwise.
 pub const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Completes when the system has settled: when no actor and no task of it can take a step before time passes,
@@ -38,8 +38,8 @@ pub const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`UnsettledKind::Busy`] if it goes on and on: an actor that tells itself a message for every message, say. The
-/// limit is [`SETTLE_LIMIT`], or what [`Settle::limit`] says; on arbiters also [`SETTLE_PATIENCE`] for a turn that
-/// keeps its thread. [`UnsettledKind::InTurn`] if an actor or a task of the system awaits it: it would wait for
+/// limit is [`SETTLE_LIMIT`], or what [`Settle::limit`] says; on arbiters also [`SETTLE_PATIENCE`], or what
+/// [`Settle::patience`] says, for a turn that keeps its thread. [`UnsettledKind::InTurn`] if an actor or a task of the system awaits it: it would wait for
 /// itself.
 ///
 /// # Cancel safety
@@ -71,6 +71,7 @@ pub fn settle(system: &System) -> Settle {
     Settle {
         system: system.clone(),
         limit: SETTLE_LIMIT,
+        patience: SETTLE_PATIENCE,
     }
 }
 
@@ -117,6 +118,7 @@ pub(super) async fn sleep(system: &System, span: Duration) -> Result<(), Unsettl
 pub struct Settle {
     system: System,
     limit: u64,
+    patience: Duration,
 }
 
 impl Settle {
@@ -126,8 +128,19 @@ impl Settle {
         self
     }
 
+    /// How long to wait on real arbiters for a turn that doesn't end, because a handler blocks its thread or computes
+    /// for long; [`SETTLE_PATIENCE`] unless said otherwise. Of no effect in a simulation, where no turn takes time.
+    pub fn patience(mut self, span: Duration) -> Self {
+        self.patience = span;
+        self
+    }
+
     async fn wait(self) -> Result<(), Unsettled> {
-        let Settle { system, limit } = self;
+        let Settle {
+            system,
+            limit,
+            patience,
+        } = self;
         let arbiters = system.every_arbiter();
         let in_turn = driver::with_here(|here| {
             here.is_in_turn() && arbiters.iter().any(|arbiter| Arc::ptr_eq(arbiter, here))
@@ -149,7 +162,7 @@ impl Settle {
                     Err(busy(&system, limit))
                 }
             }
-            Executor::Arbiters(_) => settle_arbiters(&system, limit).await,
+            Executor::Arbiters(_) => settle_arbiters(&system, limit, patience).await,
         }
     }
 }
@@ -163,7 +176,7 @@ impl IntoFuture for Settle {
     }
 }
 
-async fn settle_arbiters(system: &System, limit: u64) -> Result<(), Unsettled> {
+async fn settle_arbiters(system: &System, limit: u64, patience: Duration) -> Result<(), Unsettled> {
     let work = |arbiters: &[Arc<Arbiter>]| -> u64 {
         arbiters.iter().map(|arbiter| arbiter.work_done()).sum()
     };
@@ -177,18 +190,13 @@ async fn settle_arbiters(system: &System, limit: u64) -> Result<(), Unsettled> {
         if work(&arbiters).saturating_sub(start) > limit {
             return Err(busy(system, limit));
         }
-        let patience = pin!(system.clock().sleep(SETTLE_PATIENCE));
-        match select(pin!(visit(&arbiters)), patience).await {
-            Either::Left(_) => {}
-            Either::Right(_) => {
-                let blocked = system.blocked();
-                return Err(Unsettled {
-                    kind: UnsettledKind::Busy,
-                    detail: format!(
-                        "a turn hasn't ended within {SETTLE_PATIENCE:?}: blocked are {blocked:?}"
-                    ),
-                });
-            }
+        let due = pin!(system.clock().sleep(patience));
+        if let Either::Right(_) = select(pin!(visit(&arbiters)), due).await {
+            let state = with_mail(system);
+            return Err(Unsettled {
+                kind: UnsettledKind::Busy,
+                detail: format!("not settled: a turn hasn't ended within {patience:?}: {state}"),
+            });
         }
     }
 }

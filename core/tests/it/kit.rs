@@ -67,7 +67,8 @@ where
         for part in parts {
             assert!(text.contains(part), "{on:?}: {part:?} is not in {text:?}");
         }
-        assert_eq!(text.contains("(seed 0)"), on == On::Simulated, "{text:?}");
+        // Which seed, if the environment chooses one, is not for this test to say.
+        assert_eq!(text.contains("(seed "), on == On::Simulated, "{text:?}");
     }
 }
 

@@ -1,15 +1,18 @@
 //! The test kit: faults that are injected.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::testing::{self, Fault, FaultKind, Faults, INJECTED_CAPACITY, LATE_CAPACITY, Probe};
 use callboard::{
-    Actor, ActorRef, Context, DropReason, ExitReason, Failure, FailureKind, Handler, Message,
-    Overflow, Recipient, System, Verdict,
+    Actor, ActorRef, ChildEvent, Context, DropReason, ExitReason, Failure, FailureKind, Handler,
+    Incarnation, Message, Overflow, Recipient, System, Verdict,
 };
+use futures::StreamExt;
+use futures::channel::mpsc;
 use proptest::prelude::*;
 
-use crate::common::{Hold, Log, Note, Worker, worker};
+use crate::common::{Do, Hold, Log, Note, Player, Worker, worker};
 use crate::kit::{MS, Price};
 
 fn faulty(system: &System, faults: &Faults) -> (ActorRef<Worker>, Log) {
@@ -55,6 +58,59 @@ async fn g10_an_injected_panic_is_a_panic_of_the_handler(system: System) {
         injected[0].number,
     );
     assert_eq!(found, (FaultKind::Panic, "Note", 3));
+}
+
+#[callboard::test(both)]
+async fn an_injected_panic_strikes_at_a_behaviour_as_well(system: System) {
+    let log = Log::default();
+    let inner = log.clone();
+    let faults = Faults::new().with(Fault::panic().of::<Note>().nth(2));
+    let make = move || Player { log: inner };
+    let player = system.actor(make).faults(&faults).start();
+    player
+        .ask(Do::this(|_, ctx| {
+            ctx.becomes(async |_: &mut Player, Note(n), _: &mut Context<Player>| n + 1);
+        }))
+        .await
+        .unwrap();
+    assert_eq!(player.ask(Note(1)).await.unwrap(), 2);
+    let error = player.ask(Note(1)).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::Panicked, Verdict::Executed)
+    );
+    assert!(!player.wait().await.is_normal());
+}
+
+#[callboard::test(both)]
+async fn g13_faults_count_on_over_a_restart(system: System) {
+    let log = Log::default();
+    let inner = log.clone();
+    let faults = Faults::new()
+        .with(Fault::panic().nth(2))
+        .with(Fault::panic().nth(4));
+    let (worker, place) = system
+        .actor(move || Worker { log: inner.clone() })
+        .faults(&faults)
+        .place();
+    let (tx, mut events) = mpsc::channel(16);
+    let on_event = Arc::new(move |incarnation: Incarnation, event: ChildEvent| {
+        tx.clone().try_send((incarnation.0, event)).unwrap();
+    });
+    let failed = ChildEvent::Ended(ExitReason::Failed("injected fault at a Note".into()));
+    for incarnation in 1..=2 {
+        place.start(on_event.clone());
+        assert_eq!(
+            events.next().await.unwrap(),
+            (incarnation, ChildEvent::Started)
+        );
+        worker.ask(Note(2 * incarnation - 1)).await.unwrap();
+        worker.ask(Note(2 * incarnation)).await.unwrap_err();
+        assert_eq!(events.next().await.unwrap(), (incarnation, failed.clone()));
+    }
+    assert_eq!(log.lines(), ["note 1", "dropped", "note 3", "dropped"]);
+    assert_eq!(faults.count(), 2);
+    place.close(ExitReason::Stopped);
 }
 
 #[callboard::test(both)]

@@ -203,6 +203,43 @@ fn a_probe_in_a_system_that_never_settles_says_so() {
     assert!(text.contains("not settled after 1000000"), "{text}");
 }
 
+/// Blocks its thread until the other end says something.
+#[derive(Message)]
+struct Block(std::sync::mpsc::Receiver<()>);
+
+impl Handler<Block> for Restless {
+    async fn handle(&mut self, Block(gate): Block, _: &mut Context<Self>) {
+        let _ = gate.recv();
+    }
+}
+
+#[callboard::test(arbiters, arbiters = 2)]
+async fn a_turn_that_does_not_end_is_no_rest(system: System) {
+    // Not on the thread of the test.
+    let restless = system
+        .actor(|| Restless)
+        .label("restless")
+        .placement(Placement::Pinned(1))
+        .start();
+    let (gate, end) = std::sync::mpsc::channel();
+    restless.tell(Block(end)).await.unwrap();
+    restless
+        .tell(Block(std::sync::mpsc::channel().1))
+        .await
+        .unwrap();
+    let unsettled = testing::settle(&system)
+        .patience(MS * 20)
+        .await
+        .unwrap_err();
+    let text = unsettled.to_string();
+    assert!(
+        text.starts_with("not settled: a turn hasn't ended within 20ms: "),
+        "{text}"
+    );
+    gate.send(()).unwrap();
+    testing::settle(&system).await.unwrap();
+}
+
 #[derive(Message)]
 #[message(reply = Option<UnsettledKind>)]
 struct SettleInside;
