@@ -524,9 +524,18 @@ impl<A: Actor> AnyCell for Cell<A> {
 fn short_type_name<T>() -> String {
     let full = std::any::type_name::<T>();
     let mut short = String::with_capacity(full.len());
-    for part in full.split_inclusive(['<', '>', ',', ' ', '(', ')']) {
-        short.push_str(part.rsplit("::").next().unwrap_or(part));
+    let mut part = 0;
+    for (place, byte) in full.bytes().enumerate() {
+        match byte {
+            b':' => part = place + 1,
+            b'<' | b'>' | b',' | b' ' | b'(' | b')' => {
+                short.push_str(&full[part..=place]);
+                part = place + 1;
+            }
+            _ => {}
+        }
     }
+    short.push_str(&full[part..]);
     short
 }
 
