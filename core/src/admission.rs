@@ -4,6 +4,7 @@
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::boundary::Verdict;
 use crate::envelope::{Envelope, Meta};
@@ -145,22 +146,21 @@ impl Admissions {
     /// Lets the message through all that stand here, behind a fence.
     pub(crate) fn admit<M: Message>(
         &self,
-        actor: &str,
+        actor: impl FnOnce() -> Arc<str>,
         envelope: Envelope<M>,
     ) -> Result<Admitted<M>, Panicked> {
         let admit = AssertUnwindSafe(|| self.pass(actor, envelope));
         catch_unwind(admit).map_err(|payload| Panicked(panic_text(payload.as_ref())))
     }
 
-    fn pass<M: Message>(&self, actor: &str, mut envelope: Envelope<M>) -> Admitted<M> {
-        let arrival = Arrival {
-            actor,
-            message_type: std::any::type_name::<M>(),
-            meta: &envelope.meta,
-            is_ask: envelope.responder.expects_answer(),
-        };
-        let mut guards = self.guards.iter();
-        if let Some(failure) = guards.find_map(|guard| guard.check(&arrival).err()) {
+    fn pass<M: Message>(
+        &self,
+        actor: impl FnOnce() -> Arc<str>,
+        mut envelope: Envelope<M>,
+    ) -> Admitted<M> {
+        if !self.guards.is_empty()
+            && let Err(failure) = self.check(&actor(), &envelope)
+        {
             return Admitted::Refused(envelope, failure.with_verdict(Verdict::NotExecuted));
         }
         let chain = self.chains.get(&TypeId::of::<M>());
@@ -172,5 +172,16 @@ impl Admissions {
             };
         }
         Admitted::Pass(envelope)
+    }
+
+    fn check<M: Message>(&self, actor: &str, envelope: &Envelope<M>) -> Result<(), Failure> {
+        let arrival = Arrival {
+            actor,
+            message_type: std::any::type_name::<M>(),
+            meta: &envelope.meta,
+            is_ask: envelope.responder.expects_answer(),
+        };
+        let mut guards = self.guards.iter();
+        guards.try_for_each(|guard| guard.check(&arrival))
     }
 }

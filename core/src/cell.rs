@@ -223,7 +223,7 @@ impl<A: Actor> Cell<A> {
         let Some(admissions) = self.admissions() else {
             return Admitted::Pass(envelope);
         };
-        match admissions.admit(&self.label(), envelope) {
+        match admissions.admit(|| self.label(), envelope) {
             Ok(admitted) => admitted,
             Err(panicked) => {
                 self.admission_panicked::<M>(&panicked);
