@@ -223,8 +223,7 @@ impl<A: Actor> Cell<A> {
     #[cfg(feature = "test")]
     #[inline]
     pub(crate) fn faults(&self) -> Option<&FaultPoint> {
-        let point = self.admissions()?.get(&FaultPoint::key())?;
-        FaultPoint::of(point.as_ref())
+        self.admissions()?.faults.as_ref()
     }
 
     /// Runs what stands before the mailbox.

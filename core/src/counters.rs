@@ -42,7 +42,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,

@@ -70,7 +70,7 @@ mod probe;
 mod runner;
 mod settle;
 
-pub(crate) use faults::{Arrival, FaultPoint, Late};
+pub(crate) use faults::{Fate, FaultPoint, Late};
 pub use faults::{Fault, FaultKind, Faults, INJECTED_CAPACITY, Injected, LATE_CAPACITY};
 pub use probe::{Asked, PROBE_CAPACITY, PROBE_PATIENCE, Probe};
 pub use runner::{On, Outcome, SEEDS, TEST_LIMIT, Test, seeds};

@@ -14,7 +14,7 @@ use crate::error::{Failure, FailureKind};
 use crate::message::Message;
 use crate::responder::Responder;
 use crate::route::Refused;
-use crate::testing::{Arrival, FaultPoint, Late};
+use crate::testing::{Fate, FaultPoint, Late};
 
 impl<A, How: 'static> Direct<Arc<Cell<A>>, A, How>
 where
@@ -34,8 +34,8 @@ where
         let span = match faults.arrives::<M>(cell.system(), &cell.label()) {
             // Who has ended says so at once.
             _ if cell.mailbox.is_closed() => return self.send_on(envelope),
-            Arrival::Now => return self.send_on(envelope),
-            Arrival::Lost(told) => {
+            Fate::Now => return self.send_on(envelope),
+            Fate::Lost(told) => {
                 envelope.responder.fail(told);
                 let rest = Envelope {
                     message: envelope.message,
@@ -45,7 +45,7 @@ where
                 cell.bury(rest, DropReason::Injected);
                 return Ok(());
             }
-            Arrival::Late(span) => span,
+            Fate::Late(span) => span,
         };
         if !faults.line().has_room() {
             let failure = Failure::new(FailureKind::Full, Verdict::NotExecuted)

@@ -2,7 +2,7 @@
 
 mod late;
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -312,7 +312,7 @@ pub(crate) struct FaultPoint {
 }
 
 /// What comes of a message that arrives.
-pub(crate) enum Arrival {
+pub(crate) enum Fate {
     /// It goes on, now.
     Now,
     /// It goes on later, in line.
@@ -329,32 +329,23 @@ impl FaultPoint {
         }
     }
 
-    /// Its place beside the admissions.
-    pub(crate) fn key() -> TypeId {
-        TypeId::of::<FaultPoint>()
-    }
-
-    pub(crate) fn of(any: &(dyn Any + Send + Sync)) -> Option<&FaultPoint> {
-        any.downcast_ref()
-    }
-
     pub(crate) fn line(&self) -> &Arc<Line> {
         &self.line
     }
 
     /// A message arrives.
-    pub(crate) fn arrives<M: Message>(&self, system: &System, label: &str) -> Arrival {
+    pub(crate) fn arrives<M: Message>(&self, system: &System, label: &str) -> Fate {
         let struck = self
             .faults
             .strike::<M>(system, |doing| !matches!(doing, Doing::Panic));
         match struck.map(|fault| fault.doing) {
-            Some(Doing::Delay(span)) => Arrival::Late(span),
-            Some(Doing::Drop(told)) => Arrival::Lost(told.unwrap_or_else(|| {
+            Some(Doing::Delay(span)) => Fate::Late(span),
+            Some(Doing::Drop(told)) => Fate::Lost(told.unwrap_or_else(|| {
                 Failure::new(FailureKind::Overloaded, Verdict::NotExecuted)
                     .with_detail(format!("{label}: an injected fault dropped it"))
             })),
-            _ if self.line.is_busy() => Arrival::Late(Duration::ZERO),
-            _ => Arrival::Now,
+            _ if self.line.is_busy() => Fate::Late(Duration::ZERO),
+            _ => Fate::Now,
         }
     }
 
