@@ -1,5 +1,8 @@
 //! References: to an actor of a known type, and to whoever takes messages of one type.
 
+#[cfg(feature = "test")]
+mod faulty;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -406,6 +409,31 @@ where
         self.cell.borrow()
     }
 
+    /// Takes a message past the admission to the mailbox, or to the actor itself.
+    #[inline]
+    fn send_on<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+    {
+        let cell = self.cell();
+        let envelope = match cell.admit(envelope) {
+            Admitted::Pass(envelope) => envelope,
+            Admitted::Taken => return Ok(()),
+            Admitted::Refused(envelope, failure) => {
+                return Err(Refused::for_good(envelope, failure));
+            }
+        };
+        if envelope.responder.expects_answer() {
+            match cell.hand_off_full::<M, How>(envelope) {
+                Ok(()) => Ok(()),
+                Err(envelope) => cell.put::<M, How>(envelope),
+            }
+        } else {
+            cell.put::<M, How>(envelope)
+        }
+    }
+
     /// Waits in line for room, no longer than the message's own deadline.
     async fn line_up<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
     where
@@ -500,22 +528,12 @@ where
 
     #[inline]
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let cell = self.cell();
-        let envelope = match cell.admit(envelope) {
-            Admitted::Pass(envelope) => envelope,
-            Admitted::Taken => return Ok(()),
-            Admitted::Refused(envelope, failure) => {
-                return Err(Refused::for_good(envelope, failure));
-            }
-        };
-        if envelope.responder.expects_answer() {
-            match cell.hand_off_full::<M, How>(envelope) {
-                Ok(()) => Ok(()),
-                Err(envelope) => cell.put::<M, How>(envelope),
-            }
-        } else {
-            cell.put::<M, How>(envelope)
+        #[cfg(feature = "test")]
+        if let Some(faults) = self.cell().faults() {
+            let direct = Direct::<Arc<Cell<A>>, A, How>::new(Arc::clone(self.cell()));
+            return direct.send_faulty(faults, envelope);
         }
+        self.send_on(envelope)
     }
 
     #[inline]

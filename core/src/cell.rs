@@ -37,6 +37,8 @@ use crate::route::{Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
 use crate::sync::Home;
 use crate::system::{StartError, System};
+#[cfg(feature = "test")]
+use crate::testing::FaultPoint;
 use crate::watch::{ExitReason, OnEnd, WatchHandle};
 
 use body::Body;
@@ -215,6 +217,13 @@ impl<A: Actor> Cell<A> {
 
     fn admissions(&self) -> Option<&Admissions> {
         self.rare.as_ref()?.admissions.as_deref()
+    }
+
+    /// The faults that a test has put on it.
+    #[cfg(feature = "test")]
+    #[inline]
+    pub(crate) fn faults(&self) -> Option<&FaultPoint> {
+        self.admissions()?.faults.as_ref()
     }
 
     /// Runs what stands before the mailbox.
@@ -530,7 +539,7 @@ impl<A: Actor> AnyCell for Cell<A> {
 }
 
 /// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
-fn short_type_name<T>() -> String {
+pub(crate) fn short_type_name<T>() -> String {
     let full = std::any::type_name::<T>();
     let mut short = String::with_capacity(full.len());
     let mut part = 0;

@@ -36,11 +36,13 @@ pub enum DropReason {
     LateReply,
     /// The ring of dead letters was full; its oldest entry went.
     DeadLetterOverflow,
+    /// A fault that a test put on the actor took the message.
+    Injected,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
@@ -55,6 +57,7 @@ impl DropReason {
         DropReason::BadPayload,
         DropReason::LateReply,
         DropReason::DeadLetterOverflow,
+        DropReason::Injected,
     ];
 }
 

@@ -48,6 +48,7 @@ mod spawn;
 mod streamed;
 mod sync;
 mod system;
+#[cfg(feature = "test")]
 pub mod testing;
 pub mod topic;
 mod waits;
@@ -62,7 +63,9 @@ pub use actor_ref::{ActorRef, Recipient};
 pub use admission::{Admission, Admitted, Arrival, Guard};
 pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
-pub use callboard_macros::{Message, main, test};
+#[cfg(feature = "test")]
+pub use callboard_macros::test;
+pub use callboard_macros::{Message, main};
 pub use cell::ActorSnapshot;
 pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};

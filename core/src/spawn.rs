@@ -132,7 +132,7 @@ impl<F> Spawn<F> {
         self
     }
 
-    /// How many messages it can [stash](Context::stash) (G3); [`STASH_CAPACITY`] unless said otherwise. They
+    /// How many messages it can [stash](crate::Context::stash) (G3); [`STASH_CAPACITY`] unless said otherwise. They
     /// take no room in the mailbox.
     pub fn stash_capacity(mut self, capacity: usize) -> Self {
         self.stash_capacity = capacity;
@@ -172,6 +172,14 @@ impl<F> Spawn<F> {
     /// [`admission`](Spawn::admission).
     pub fn guard(mut self, guard: impl Guard) -> Self {
         self.admissions.get_or_insert_default().guard(guard);
+        self
+    }
+
+    /// Puts faults on the actor: see [`Faults`](crate::testing::Faults). A second call replaces the first.
+    #[cfg(feature = "test")]
+    pub fn faults(mut self, faults: &crate::testing::Faults) -> Self {
+        let point = crate::testing::FaultPoint::new(faults);
+        self.admissions.get_or_insert_default().faults = Some(point);
         self
     }
 

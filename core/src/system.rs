@@ -369,7 +369,7 @@ impl System {
     }
 
     /// Those that all share, then those with a thread of their own.
-    fn every_arbiter(&self) -> Vec<Arc<Arbiter>> {
+    pub(crate) fn every_arbiter(&self) -> Vec<Arc<Arbiter>> {
         let mut arbiters = self.executor().arbiters().to_vec();
         arbiters.extend(self.own_threads().arbiters());
         arbiters
@@ -417,6 +417,16 @@ where
     Fut: Future,
 {
     arbiters::run(cores(), System::on_arbiters, main)
+}
+
+/// The same with that many arbiters; one for each core, if nothing is said.
+#[cfg(feature = "test")]
+pub(crate) fn run_on<F, Fut>(count: Option<usize>, main: F) -> Result<Fut::Output, StartError>
+where
+    F: FnOnce(System) -> Fut,
+    Fut: Future,
+{
+    arbiters::run(count.unwrap_or_else(cores), System::on_arbiters, main)
 }
 
 fn cores() -> usize {

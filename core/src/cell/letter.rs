@@ -290,6 +290,7 @@ impl<A: Actor> Cell<A> {
     {
         let home = self.home();
         home.in_hand().set::<M>();
+        self.strike::<M>();
         let receive = |actor: &'static mut A, ctx| actor.receive(message, responder, ctx);
         match body.run(home, tools, receive, waits) {
             Some(polled) => polled.map(A::reply),
@@ -351,6 +352,19 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// Panics in place of a handler, if a test has put such a fault on the actor.
+    #[cfg(feature = "test")]
+    #[inline]
+    fn strike<M: Message>(&self) {
+        if let Some(faults) = self.faults() {
+            faults.begins::<M>(self.system());
+        }
+    }
+
+    #[cfg(not(feature = "test"))]
+    #[inline]
+    fn strike<M>(&self) {}
+
     /// Stashes a message that its actor holds back.
     #[cold]
     fn put_off<M, How>(&self, body: &Body<A>, envelope: Envelope<M>)
@@ -382,6 +396,7 @@ impl<A: Actor> Cell<A> {
         current::set_request(Inherited::of(&meta));
         body.with_ctx(|ctx| ctx.set_meta(meta));
         self.home().in_hand().set::<M>();
+        self.strike::<M>();
         let mut responder = Some(responder);
         let waits = || Reply(responder.take());
         let receive = |actor: &'static mut A, ctx| behaviour(actor, message, ctx);

@@ -16,6 +16,10 @@ mod everywhere;
 mod fairness;
 mod faults;
 mod handlers;
+mod kit;
+mod kit_faults;
+mod kit_runner;
+mod kit_settle;
 mod lifecycle;
 mod links;
 mod mailboxes;
@@ -28,5 +32,7 @@ mod safety;
 mod stashes;
 mod streamed;
 mod tasks;
+#[cfg(not(callboard_plain_alloc))]
+mod ui;
 mod watches;
 mod weak;
