@@ -15,6 +15,7 @@ mod fairness;
 mod faults;
 mod handlers;
 mod mailboxes;
+mod names;
 mod nested;
 mod order;
 mod own_threads;
