@@ -29,7 +29,9 @@ use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::records::{Record, Records};
-use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected};
+use crate::mailbox::{
+    Claim, Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected,
+};
 use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
@@ -380,6 +382,28 @@ impl<A: Actor> Cell<A> {
         self.mailbox.push_waiting(Full::<M, How>::new(envelope))
     }
 
+    /// Puts a message into room that was claimed for it.
+    pub(crate) fn put_claimed<M, How>(
+        self: &Arc<Self>,
+        claim: Claim<'_, ActorKind<A>>,
+        envelope: Envelope<M>,
+    ) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        match claim.put(Full::<M, How>::new(envelope)) {
+            Ok(schedule) => {
+                if schedule {
+                    self.schedule();
+                }
+                Ok(())
+            }
+            Err(record) => Err(self.refuse(Rejected::Closed(record))),
+        }
+    }
+
     /// Turns a rejection back into the message it was.
     #[cold]
     pub(crate) fn refuse<R: Opens<A>>(&self, rejected: Rejected<R>) -> Refused<R::Message> {
@@ -585,7 +609,7 @@ impl<A: Actor> AnyCell for Cell<A> {
 }
 
 /// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
-fn short_type_name<T>() -> String {
+pub(crate) fn short_type_name<T>() -> String {
     let full = std::any::type_name::<T>();
     let mut short = String::with_capacity(full.len());
     for part in full.split_inclusive(['<', '>', ',', ' ', '(', ')']) {

@@ -20,6 +20,8 @@ mod nested;
 mod order;
 mod own_threads;
 mod places;
+mod pool_traffic;
+mod pools;
 mod repeat;
 mod safety;
 mod watches;
