@@ -1,53 +1,4 @@
 //! Names: how actors of one system find each other without being handed references.
-//!
-//! Each [`System`](crate::System) has its own table, [`System::names`](crate::System::names); nothing is
-//! global. A name is 1 to [`MAX_NAME`] bytes without control characters, as on the wire, and has one holder
-//! at a time: an actor, or a recipient whose actor's type doesn't matter. A holder may have several names.
-//!
-//! # When a name is free
-//!
-//! A name belongs to the actor, not to an incarnation: it is kept over restarts, like references (G13). When
-//! the actor has ended, the name is free *before* any of its watchers is told (G12), so that whoever hears of
-//! an end can start a successor under the same name at once. (`SystemRegistry` of actix keeps the entry of a
-//! dead actor, and refuses a new one; in Erlang, too, a name is gone before the monitors fire.)
-//!
-//! # Starting under a name
-//!
-//! [`Spawn::start_named`](crate::Spawn::start_named) registers and starts in one step: nobody can take the
-//! name in between, and nobody finds it before the actor is there. [`Names::lookup_or_start`] starts what
-//! isn't there yet; however many call it at once, from whatever threads, there is one start.
-//!
-//! ```
-//! use callboard_core::{Actor, Context, Handler, Message, Simulation};
-//!
-//! struct Add(u64);
-//! impl Message for Add {
-//!     type Reply = u64;
-//! }
-//!
-//! struct Counter(u64);
-//! impl Actor for Counter {}
-//! impl Handler<Add> for Counter {
-//!     async fn handle(&mut self, Add(n): Add, _ctx: &mut Context<Self>) -> u64 {
-//!         self.0 += n;
-//!         self.0
-//!     }
-//! }
-//!
-//! let mut simulation = Simulation::new(1);
-//! let system = simulation.system().clone();
-//! simulation.block_on(async {
-//!     system.actor(|| Counter(0)).start_named("visits")?;
-//!     let visits = system.names().lookup::<Counter>("visits")?.ok_or("nobody there")?;
-//!     assert_eq!(visits.ask(Add(1)).await?, 1);
-//!
-//!     let names = system.names();
-//!     let again = names.lookup_or_start("visits", || system.actor(|| Counter(100))).await?;
-//!     assert_eq!(again, visits);
-//!     Ok::<(), Box<dyn std::error::Error>>(())
-//! })
-//! # .unwrap();
-//! ```
 
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
@@ -74,8 +25,58 @@ mod error;
 use error::check;
 pub use error::{BadName, MAX_NAME, NameTaken, NamedStartError, RegisterError, WrongType};
 
-/// The names of one system. Clones are handles to the same table; any thread may use them, and no call
-/// waits for an actor but [`lookup_or_start`](Names::lookup_or_start).
+/// The names of one [`System`](crate::System), [`System::names`](crate::System::names): how its actors find
+/// each other without being handed references. Nothing is global.
+///
+/// A name is 1 to [`MAX_NAME`] bytes without control characters, as on the wire, and has one holder at a time:
+/// an actor, or a recipient whose actor's type doesn't matter. A holder may have several names. Clones are handles
+/// to the same table; any thread may use them, and no call waits for an actor but
+/// [`lookup_or_start`](Names::lookup_or_start).
+///
+/// # When a name is free
+///
+/// A name belongs to the actor, not to an incarnation: it is kept over restarts, like references (G13). When
+/// the actor has ended, the name is free *before* any of its watchers is told (G12), so that whoever hears of
+/// an end can start a successor under the same name at once. (`SystemRegistry` of actix keeps the entry of a
+/// dead actor, and refuses a new one; in Erlang, too, a name is gone before the monitors fire.)
+///
+/// # Starting under a name
+///
+/// [`Spawn::start_named`](crate::Spawn::start_named) registers and starts in one step: nobody can take the
+/// name in between, and nobody finds it before the actor is there. [`Names::lookup_or_start`] starts what
+/// isn't there yet; however many call it at once, from whatever threads, there is one start.
+///
+/// ```
+/// use callboard_core::{Actor, Context, Handler, Message, Simulation};
+///
+/// struct Add(u64);
+/// impl Message for Add {
+///     type Reply = u64;
+/// }
+///
+/// struct Counter(u64);
+/// impl Actor for Counter {}
+/// impl Handler<Add> for Counter {
+///     async fn handle(&mut self, Add(n): Add, _ctx: &mut Context<Self>) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// let mut simulation = Simulation::new(1);
+/// let system = simulation.system().clone();
+/// simulation.block_on(async {
+///     system.actor(|| Counter(0)).start_named("visits")?;
+///     let visits = system.names().lookup::<Counter>("visits")?.ok_or("nobody there")?;
+///     assert_eq!(visits.ask(Add(1)).await?, 1);
+///
+///     let names = system.names();
+///     let again = names.lookup_or_start("visits", || system.actor(|| Counter(100))).await?;
+///     assert_eq!(again, visits);
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })
+/// # .unwrap();
+/// ```
 #[derive(Clone, Default)]
 pub struct Names {
     table: Arc<Mutex<Table>>,

@@ -1,76 +1,4 @@
 //! Pools: equal actors behind one route.
-//!
-//! A [`Pool`] starts a number of actors of one type, its workers, and hands each message to one of them. To
-//! whoever sends it is one receiver: its [`recipient`](Pool::recipient) works wherever a
-//! [`Recipient`] does.
-//!
-//! # Which worker
-//!
-//! [`Routing::LeastLoaded`], the default: the one with the least to do, in messages, the one in hand included;
-//! among equals in turn. It begins with another worker each time and takes the first that is idle; it looks at
-//! 64 workers at most, spread over a larger pool (two random choices would be nearly as good as all of them:
-//! Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). [`Routing::RoundRobin`] looks
-//! at nothing but whether a worker is down.
-//!
-//! If the chosen worker is full, the others are tried; if all are, `tell` and `ask` wait for room *anywhere*,
-//! in the order they came, until their deadline, and `try_tell` gives the message back. Messages of one sender
-//! keep no order, since different workers handle them (G2 speaks of one receiver; a worker is one, a pool
-//! isn't).
-//!
-//! What a send costs: no allocation beyond that of a worker's mailbox; a read lock and a pointer to the table
-//! of workers, and for `LeastLoaded` the lock of each mailbox looked at, which is one in a pool with little
-//! to do. Waiting for room costs a place in the line of each worker.
-//!
-//! # When a worker fails
-//!
-//! It is made anew by the factory, after a back-off: drawn evenly from zero to 10 ms, doubled with each failure
-//! up to 1 s, and back to the start after 10 s up ([`Backoff`]). What is in its mailbox is kept (G13); whoever
-//! asked for the message in hand is told at once (G7). Meanwhile the others get what comes. A worker that
-//! stops itself is made anew, too. That is all a pool knows of failure: it never gives up and never escalates.
-//! Limits on restarts, escalation and trees are the work of supervisors.
-//!
-//! # Its size
-//!
-//! [`resize`](Pool::resize) adds workers, or retires the last ones: they get nothing new, finish what they
-//! have, and end (G11). Nothing is lost or handled twice, whoever sends meanwhile.
-//!
-//! # Its end
-//!
-//! A pool ends by [`stop`](Pool::stop), [`drain`](Pool::drain) or [`kill`](Pool::kill), with its system, or
-//! when nobody can send to it any more: when the last [`Pool`] and the last recipient of it are dropped it
-//! drains, so that what was accepted is handled. (An actor goes on without references, because it may have
-//! work of its own; a pool has none.) It has ended when all its workers have, and then whoever
-//! watches it is told.
-//!
-//! ```
-//! use callboard_core::{Actor, Context, Handler, Message, Pool, Simulation};
-//!
-//! struct Square(u64);
-//! impl Message for Square {
-//!     type Reply = u64;
-//! }
-//!
-//! struct Calculator;
-//! impl Actor for Calculator {}
-//! impl Handler<Square> for Calculator {
-//!     async fn handle(&mut self, Square(n): Square, _ctx: &mut Context<Self>) -> u64 {
-//!         n * n
-//!     }
-//! }
-//!
-//! let mut simulation = Simulation::new(1);
-//! let system = simulation.system().clone();
-//! simulation.block_on(async {
-//!     let pool = Pool::start(&system, 4, || Calculator)?;
-//!     assert_eq!(pool.ask(Square(7)).await?, 49);
-//!     pool.resize(2)?;
-//!     assert_eq!(pool.state().workers, 2);
-//!     pool.drain();
-//!     pool.wait().await;
-//!     Ok::<(), Box<dyn std::error::Error>>(())
-//! })
-//! # .unwrap();
-//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -157,8 +85,78 @@ pub struct PoolState {
     pub restarts: u64,
 }
 
-/// A pool of actors of one type. Clones are handles to the same one; it lives as its
-/// [module](crate::Pool#its-end) says. Any thread may use it.
+/// A pool of actors of one type, its workers, behind one route: each message goes to one of them.
+///
+/// To whoever sends it is one receiver: its [`recipient`](Pool::recipient) works wherever a [`Recipient`] does.
+/// Clones are handles to the same pool, and any thread may use them.
+///
+/// # Which worker
+///
+/// [`Routing::LeastLoaded`], the default: the one with the least to do, in messages, the one in hand included;
+/// among equals in turn. It begins with another worker each time and takes the first that is idle; it looks at
+/// 64 workers at most, spread over a larger pool (two random choices would be nearly as good as all of them:
+/// Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). [`Routing::RoundRobin`] looks
+/// at nothing but whether a worker is down.
+///
+/// If the chosen worker is full, the others are tried; if all are, `tell` and `ask` wait for room *anywhere*,
+/// in the order they came, until their deadline, and `try_tell` gives the message back. Messages of one sender
+/// keep no order, since different workers handle them (G2 speaks of one receiver; a worker is one, a pool
+/// isn't).
+///
+/// What a send costs: no allocation beyond that of a worker's mailbox; a read lock and a pointer to the table
+/// of workers, and for `LeastLoaded` the lock of each mailbox looked at, which is one in a pool with little
+/// to do. Waiting for room costs a place in the line of each worker.
+///
+/// # When a worker fails
+///
+/// It is made anew by the factory, after a back-off: drawn evenly from zero to 10 ms, doubled with each failure
+/// up to 1 s, and back to the start after 10 s up ([`Backoff`]). What is in its mailbox is kept (G13); whoever
+/// asked for the message in hand is told at once (G7). Meanwhile the others get what comes. A worker that
+/// stops itself is made anew, too. That is all a pool knows of failure: it never gives up and never escalates.
+/// Limits on restarts, escalation and trees are the work of supervisors.
+///
+/// # Its size
+///
+/// [`resize`](Pool::resize) adds workers, or retires the last ones: they get nothing new, finish what they
+/// have, and end (G11). Nothing is lost or handled twice, whoever sends meanwhile.
+///
+/// # Its end
+///
+/// A pool ends by [`stop`](Pool::stop), [`drain`](Pool::drain) or [`kill`](Pool::kill), with its system, or
+/// when nobody can send to it any more: when the last [`Pool`] and the last recipient of it are dropped it
+/// drains, so that what was accepted is handled. (An actor goes on without references, because it may have
+/// work of its own; a pool has none.) It has ended when all its workers have, and then whoever
+/// watches it is told.
+///
+/// ```
+/// use callboard_core::{Actor, Context, Handler, Message, Pool, Simulation};
+///
+/// struct Square(u64);
+/// impl Message for Square {
+///     type Reply = u64;
+/// }
+///
+/// struct Calculator;
+/// impl Actor for Calculator {}
+/// impl Handler<Square> for Calculator {
+///     async fn handle(&mut self, Square(n): Square, _ctx: &mut Context<Self>) -> u64 {
+///         n * n
+///     }
+/// }
+///
+/// let mut simulation = Simulation::new(1);
+/// let system = simulation.system().clone();
+/// simulation.block_on(async {
+///     let pool = Pool::start(&system, 4, || Calculator)?;
+///     assert_eq!(pool.ask(Square(7)).await?, 49);
+///     pool.resize(2)?;
+///     assert_eq!(pool.state().workers, 2);
+///     pool.drain();
+///     pool.wait().await;
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })
+/// # .unwrap();
+/// ```
 pub struct Pool<A: Actor> {
     held: Arc<Held<A>>,
 }

@@ -13,6 +13,7 @@ mod ends;
 mod everywhere;
 mod fairness;
 mod faults;
+mod groups;
 mod handlers;
 mod mailboxes;
 mod names;
