@@ -29,14 +29,12 @@ impl Handler<Print> for Press {
 }
 // ANCHOR_END: press
 
-// ANCHOR: waits
 /// Waits until the pool looks like that.
 async fn until(pool: &Pool<Press>, system: &System, looks: impl Fn(PoolState) -> bool) {
     while !looks(pool.state()) {
         system.clock().sleep(Duration::from_millis(1)).await;
     }
 }
-// ANCHOR_END: waits
 
 /// What happens, told to `out`.
 // ANCHOR: story

@@ -43,12 +43,10 @@ async fn room_of(system: &System, course: &'static str) -> callboard::Result<Act
 }
 // ANCHOR_END: room
 
-// ANCHOR: front
 /// Answers the telephone.
 struct FrontDesk;
 
 impl Actor for FrontDesk {}
-// ANCHOR_END: front
 
 /// What happens, told to `out`.
 // ANCHOR: story

@@ -110,7 +110,7 @@ pub struct PoolState {
 /// # When a worker fails
 ///
 /// It is made anew by the factory, after a back-off: drawn evenly from zero to 10 ms, doubled with each failure
-/// up to 1 s, and back to the start after 10 s up ([`Backoff`]). What is in its mailbox is kept (G13); whoever
+/// up to 1 s, and back to the start after 10 s up ([`PoolBuilder::backoff`]). What is in its mailbox is kept (G13); whoever
 /// asked for the message in hand is told at once (G7). Meanwhile the others get what comes. A worker that
 /// stops itself is made anew, too. That is all a pool knows of failure: it never gives up and never escalates.
 /// Limits on restarts, escalation and trees are the work of supervisors.
@@ -125,7 +125,8 @@ pub struct PoolState {
 /// A pool ends by [`stop`](Pool::stop), [`drain`](Pool::drain) or [`kill`](Pool::kill), with its system, or
 /// when nobody can send to it any more: when the last [`Pool`] and the last recipient of it are dropped it
 /// drains, so that what was accepted is handled. (An actor goes on without references, because it may have
-/// work of its own; a pool has none.) It has ended when all its workers have, and then whoever
+/// work of its own; a pool has none. A worker that holds a recipient of its own pool keeps it; a
+/// [`WeakRecipient`](crate::WeakRecipient) doesn't.) It has ended when all its workers have, and then whoever
 /// watches it is told.
 ///
 /// ```

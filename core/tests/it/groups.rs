@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callboard::{
     Actor, ActorId, ActorRef, Boundary, Context, DropReason, FailureKind, Group, Handler, Message,
-    Overflow, Pool, Recipient, Responder, System, Verdict, Watch,
+    Overflow, Pool, Recipient, Responder, System, TooFew, Verdict, Watch,
 };
 use futures::channel::oneshot;
 use proptest::prelude::*;
@@ -485,7 +485,7 @@ proptest! {
             assert_eq!(result.is_ok(), reached);
             let hopeless = members.len() - panics < wanted;
             assert_eq!(took.is_zero(), reached || hopeless, "{took:?}");
-            let gathered = result.unwrap_or_else(|error| error.into_gathered());
+            let gathered = result.unwrap_or_else(TooFew::into_gathered);
             let listed = gathered.answers.len() + gathered.failures.len() + gathered.withdrawn.len();
             let asked = if wanted == 0 || wanted > members.len() { 0 } else { members.len() };
             assert_eq!(listed, asked);
