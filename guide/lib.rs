@@ -25,6 +25,10 @@ mod ch03 {}
 mod ch04 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/07-names-groups-pools.md")]
+mod ch07 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/08-testing-actors.md")]
 mod ch08 {}
 

@@ -19,6 +19,7 @@ use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::id::ActorId;
 use crate::mailbox::Control;
+use crate::names::Names;
 use crate::spawn::{Placement, Spawn};
 use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
@@ -62,6 +63,7 @@ struct Inner {
     entropy: Entropy,
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
+    names: Names,
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
@@ -118,6 +120,7 @@ impl System {
                 entropy,
                 counters,
                 dead_letters,
+                names: Names::default(),
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
@@ -195,6 +198,12 @@ impl System {
     #[must_use]
     pub fn dead_letters(&self) -> &DeadLetters {
         &self.inner.dead_letters
+    }
+
+    /// The names that its actors have.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.inner.names
     }
 
     /// How many arbiters it has, not counting [threads of actors' own](Placement::OwnThread).

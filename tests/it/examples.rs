@@ -42,6 +42,9 @@ transcripts! {
     bookmarks: "../../examples/bookmarks.rs",
     flood: "../../examples/flood.rs",
     verdicts: "../../examples/verdicts.rs",
+    registry: "../../examples/registry.rs",
+    pool: "../../examples/pool.rs",
+    scatter_gather: "../../examples/scatter_gather.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
