@@ -35,7 +35,7 @@ pub struct Context<A: Actor> {
 #[derive(Default)]
 struct Rare {
     tasks: Tasks,
-    failure: Option<String>,
+    failure: Rc<RefCell<Option<String>>>,
 }
 
 impl<A: Actor> Context<A> {
@@ -107,8 +107,19 @@ impl<A: Actor> Context<A> {
     /// there is one (G13).
     pub fn fail(&mut self, why: impl Into<String>) {
         let rare = self.rare.get_or_insert_default();
-        rare.failure.get_or_insert_with(|| why.into());
+        rare.failure.borrow_mut().get_or_insert_with(|| why.into());
         self.cell.signal(crate::mailbox::Control::Fail);
+    }
+
+    /// The same for code that runs beside the handlers, on the actor's thread.
+    #[cfg(feature = "actix")]
+    pub(crate) fn failing(&mut self) -> impl Fn(String) + Clone + use<A> {
+        let note = Rc::clone(&self.rare.get_or_insert_default().failure);
+        let cell = Arc::clone(&self.cell);
+        move |why| {
+            note.borrow_mut().get_or_insert(why);
+            cell.signal(crate::mailbox::Control::Fail);
+        }
     }
 
     /// Completes after `span`, in the system's time.
