@@ -85,8 +85,8 @@ impl actix::Handler<Publish> for Editor {
 // ANCHOR: story
 async fn story(system: System, out: &mut impl Write) -> callboard::Result<()> {
     let (renderer, place) = system.actor(adopt(|| Renderer { rendered: 0 })).place();
-    let pages = Supervisor::builder("pages").child(place);
-    let pages = pages.backoff(Backoff::none()).start(&system);
+    let pages = Supervisor::builder("pages").backoff(Backoff::none());
+    let pages = pages.child(place).start(&system);
     let archive = system.start(Archive(Vec::new()));
 
     let editor = actix::Actor::start(Editor {
@@ -101,13 +101,8 @@ async fn story(system: System, out: &mut impl Write) -> callboard::Result<()> {
     }
 
     // Who asks by a Callboard reference is told more.
-    if let Err(error) = renderer.ask(Render("")).await {
-        writeln!(
-            out,
-            "asked directly: {} ({})",
-            error.kind(),
-            error.verdict()
-        )?;
+    if let Err(e) = renderer.ask(Render("")).await {
+        writeln!(out, "asked directly: {} ({})", e.kind(), e.verdict())?;
     }
     let page = renderer.ask(Render("Verdicts")).await?;
     writeln!(out, "again: {page}, restarts: {}", pages.restarts())?;

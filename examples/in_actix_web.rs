@@ -51,7 +51,6 @@ impl actix::Handler<Title> for Titles {
 
 // ANCHOR: handler
 /// What every worker of the server knows: references, which work from any thread and any runtime.
-#[derive(Clone)]
 struct Actors {
     views: ActorRef<Views>,
     titles: ActorRef<Adopted<Titles>>,
