@@ -1,5 +1,6 @@
 //! What an actor is and what it does with a message.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 
@@ -39,9 +40,26 @@ use crate::watch::ExitReason;
 /// })
 /// # .unwrap();
 /// ```
+///
+/// # An actor's life
+///
+/// | what happens | what runs, in this order |
+/// |---|---|
+/// | it is started | [`starting`](Actor::starting), which may fail; then it counts as up; [`started`](Actor::started); its messages |
+/// | its supervisor starts it again | the same with [`restarting`](Actor::restarting) in place of `starting` |
+/// | it stops: `stop`, [`drain`](ActorRef::drain), `ctx.stop()` | [`stopping`](Actor::stopping); its children end, the newest first; [`stopped`](Actor::stopped) |
+/// | it fails in order: `ctx.fail(why)`, a [link](Context::link) | its children end; [`stopped`](Actor::stopped) |
+/// | it panics, or is killed | nothing of its own; its children are killed |
+///
+/// After that its tasks, timers and watches have ended, its value is dropped, and only then its end is reported
+/// (G13). A handler, or one of these, that panics ends the incarnation; one that panics while it stops changes
+/// nothing in the reason.
 pub trait Actor: Sized + 'static {
-    /// Runs before the first message. An error, or a panic, is a failed start: the actor ends, and a
-    /// supervisor counts it as a restart (G16).
+    /// Runs before anything else. An error, a panic, or more time than its
+    /// [limit](crate::Spawn::start_limit) is a failed start: the actor ends as
+    /// [`Failed`](ExitReason::Failed), and a supervisor counts it as a restart (G16).
+    ///
+    /// Messages that come meanwhile are queued.
     fn starting(
         &mut self,
         ctx: &mut Context<Self>,
@@ -50,8 +68,35 @@ pub trait Actor: Sized + 'static {
         async { Ok(()) }
     }
 
-    /// Runs after the last message of an orderly end. Not after a panic or a kill: then the state can't
-    /// be trusted, or may not hold things up, and is only dropped.
+    /// Runs in place of [`starting`](Actor::starting) when a supervisor starts the actor again, with what
+    /// the incarnation before [left behind](Context::leave_behind). The same holds for it. Unless written
+    /// otherwise it drops that and calls `starting`.
+    fn restarting(
+        &mut self,
+        left: LeftBehind,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = Result<(), StartFailure>> {
+        drop(left);
+        self.starting(ctx)
+    }
+
+    /// Runs once the actor counts as up (its supervisor goes on with the next child), before its first
+    /// message. For what need not hold the others up, and can't fail but by [`fail`](Context::fail).
+    fn started(&mut self, ctx: &mut Context<Self>) -> impl Future<Output = ()> {
+        let _ = ctx;
+        async {}
+    }
+
+    /// Runs after the last message of an actor that stops, while its children and tasks still live: the place
+    /// to hand over what is left.
+    fn stopping(&mut self, ctx: &mut Context<Self>) -> impl Future<Output = ()> {
+        let _ = ctx;
+        async {}
+    }
+
+    /// Runs last, when its children have ended, with the reason: [`Stopped`](ExitReason::Stopped), or
+    /// [`Failed`](ExitReason::Failed) after [`ctx.fail`](Context::fail). Not after a panic or a kill: then
+    /// the state can't be trusted, or may not hold things up, and is only dropped.
     fn stopped(&mut self, reason: &ExitReason) -> impl Future<Output = ()> {
         let _ = reason;
         async {}
@@ -64,6 +109,40 @@ pub trait Actor: Sized + 'static {
     /// [`StartError::NotOnArbiter`] outside an arbiter; there, `system.start(actor)` chooses one.
     fn start(self) -> Result<ActorRef<Self>, StartError> {
         spawn::start_here(self)
+    }
+}
+
+/// What an incarnation left behind for the next one, by [`Context::leave_behind`].
+#[derive(Default)]
+pub struct LeftBehind(Option<Box<dyn Any + Send>>);
+
+impl LeftBehind {
+    pub(crate) fn new(left: Option<Box<dyn Any + Send>>) -> Self {
+        LeftBehind(left)
+    }
+
+    /// Whether there is anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Takes it out, if it is of that type; else it stays.
+    pub fn take<T: 'static>(&mut self) -> Option<T> {
+        match self.0.take()?.downcast() {
+            Ok(left) => Some(*left),
+            Err(other) => {
+                self.0 = Some(other);
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LeftBehind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_tuple("LeftBehind");
+        out.field(&(!self.is_empty()).then_some(..)).finish()
     }
 }
 

@@ -28,7 +28,7 @@ use crate::message::Message;
 use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
 use crate::system::System;
-use crate::watch::{ExitReason, OnEnd, Watch};
+use crate::watch::{ExitReason, OnEnd, OnLife, Watch, WatchHandle};
 use crate::weak::WeakDirect;
 
 /// A reference to an actor of this process. It can be cloned, sent and used from any thread and any
@@ -193,10 +193,10 @@ impl<A: Actor> ActorRef<A> {
     /// Dropping it changes nothing but that nobody waits.
     pub async fn wait(&self) -> ExitReason {
         let (tx, rx) = futures::channel::oneshot::channel();
-        self.cell.watch(Box::new(move |notice| {
+        let _waits = Waits(self.cell.watch(Box::new(move |notice| {
             // The waiter may be gone; nobody else wants to know.
             let _ = tx.send(notice.reason);
-        }));
+        })));
         rx.await.unwrap_or(ExitReason::Stopped)
     }
 
@@ -217,9 +217,22 @@ impl<A: Actor> ActorRef<A> {
     }
 }
 
+/// Ends the watch of somebody who waits no longer.
+struct Waits(WatchHandle);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 impl<A: Actor> Watch for ActorRef<A> {
-    fn watch(&self, on_end: OnEnd) {
-        self.cell.watch(on_end);
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        self.cell.watch(on_end)
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.cell.watch_life(on_event)
     }
 }
 
@@ -300,8 +313,12 @@ impl<M: Message> Recipient<M> {
 }
 
 impl<M: Message> Watch for Recipient<M> {
-    fn watch(&self, on_end: OnEnd) {
-        self.route.watch(on_end);
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        self.route.watch(on_end)
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.route.watch_life(on_event)
     }
 }
 
@@ -447,8 +464,12 @@ where
     A: Actor,
     How: 'static,
 {
-    fn watch(&self, on_end: OnEnd) {
-        self.cell().watch(on_end);
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        self.cell().watch(on_end)
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.cell().watch_life(on_event)
     }
 }
 
@@ -509,6 +530,11 @@ where
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(self.line_up(envelope))
+    }
+
+    #[inline]
+    fn waits_for(&self) -> Option<ActorId> {
+        (!A::NEEDS_RESPONDER).then(|| self.cell().id)
     }
 
     fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {

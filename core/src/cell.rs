@@ -6,6 +6,8 @@
 mod body;
 mod hand_off;
 mod letter;
+mod life;
+mod notice;
 mod turn;
 
 use std::any::{Any, TypeId};
@@ -14,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Wake;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -33,18 +36,22 @@ use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWait
 use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
+use crate::spawn::{START_LIMIT, STASH_CAPACITY};
 use crate::sync::Home;
 use crate::system::{StartError, System};
-use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
+use crate::watch::{ExitReason, OnEnd, WatchHandle};
 
 use body::Body;
 pub(crate) use body::Ended;
-use letter::{ActorKind, Full, Lean, Use};
+pub(crate) use letter::{ActorKind, Full};
+use letter::{Lean, Use};
+use life::Life;
+pub(crate) use life::OnIncarnationEnd;
 
 pub(crate) type Admissions = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
 
 /// Who is told how an incarnation fares, at home. Dropping it untold is an end, too.
-pub(crate) trait Owner {
+pub(crate) trait Owner: Send {
     fn started(&self);
     fn ended(self: Box<Self>, ended: Ended);
 }
@@ -52,14 +59,14 @@ pub(crate) trait Owner {
 /// A start on its way to the actor's home.
 struct Start<A: Actor> {
     cell: Option<Arc<Cell<A>>>,
-    owner: Option<Box<dyn Owner + Send>>,
+    owner: Option<Box<dyn Owner>>,
 }
 
 impl<A: Actor> Start<A> {
     fn run(mut self, make: impl FnOnce() -> A) {
         let owner = self.owner.take();
         if let Some(cell) = self.cell.take() {
-            cell.move_in(make, owner.map(|owner| owner as Box<dyn Owner>));
+            cell.move_in(make, owner);
         }
     }
 }
@@ -98,25 +105,9 @@ pub(crate) struct Cell<A: Actor> {
 struct Rare {
     label: Option<Arc<str>>,
     admissions: Option<Box<Admissions>>,
+    start_limit: Option<Duration>,
+    stash_capacity: usize,
 }
-
-#[derive(Default)]
-struct Life {
-    incarnation: Incarnation,
-    exit: Option<ExitReason>,
-    /// In a box because few have any.
-    #[expect(
-        clippy::box_collection,
-        reason = "one word in each actor instead of three"
-    )]
-    watchers: Option<Box<Vec<OnEnd>>>,
-    /// Who forgets it before its watchers are told: the names it has.
-    #[expect(clippy::box_collection, reason = "the same")]
-    on_free: Option<Box<Vec<OnFree>>>,
-}
-
-/// What is called once when an actor has ended, before its watchers are told.
-pub(crate) type OnFree = Box<dyn FnOnce() + Send>;
 
 /// How a cell is made.
 pub(crate) struct CellOptions {
@@ -124,15 +115,23 @@ pub(crate) struct CellOptions {
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
     pub(crate) admissions: Option<Box<Admissions>>,
+    pub(crate) start_limit: Option<Duration>,
+    pub(crate) stash_capacity: usize,
     pub(crate) owned: bool,
 }
 
 impl<A: Actor> Cell<A> {
     pub(crate) fn new(system: &System, home: Arc<Arbiter>, options: CellOptions) -> Arc<Self> {
-        let rare = (options.label.is_some() || options.admissions.is_some()).then(|| {
+        let common = options.label.is_none()
+            && options.admissions.is_none()
+            && options.start_limit == Some(START_LIMIT)
+            && options.stash_capacity == STASH_CAPACITY;
+        let rare = (!common).then(|| {
             Box::new(Rare {
                 label: options.label,
                 admissions: options.admissions,
+                start_limit: options.start_limit,
+                stash_capacity: options.stash_capacity,
             })
         });
         let cell = Arc::new(Cell {
@@ -170,6 +169,18 @@ impl<A: Actor> Cell<A> {
             .unwrap_or_else(|| short_type_name::<A>().into())
     }
 
+    /// How long `starting` may take.
+    fn start_limit(&self) -> Option<Duration> {
+        let rare = self.rare.as_ref();
+        rare.map_or(Some(START_LIMIT), |rare| rare.start_limit)
+    }
+
+    /// How many messages may be stashed.
+    pub(crate) fn stash_capacity(&self) -> usize {
+        let rare = self.rare.as_ref();
+        rare.map_or(STASH_CAPACITY, |rare| rare.stash_capacity)
+    }
+
     pub(crate) fn boundary(&self) -> Boundary {
         if self.home.is_here() {
             Boundary::SameThread
@@ -187,43 +198,12 @@ impl<A: Actor> Cell<A> {
         own.run(&self.home, &self.label(), &self.system)
     }
 
-    pub(crate) fn begin_incarnation(&self) -> Incarnation {
-        let mut life = self.life.lock();
-        life.incarnation = life.incarnation.next();
-        life.incarnation
-    }
-
-    pub(crate) fn incarnation(&self) -> Incarnation {
-        self.life.lock().incarnation
-    }
-
-    /// Whether there is an [`exit`](Self::exit).
-    pub(crate) fn has_ended(&self) -> bool {
-        self.life.lock().exit.is_some()
-    }
-
-    pub(crate) fn exit(&self) -> Option<ExitReason> {
-        self.life.lock().exit.clone()
-    }
-
-    /// Calls `forget` once when the actor ends, before its watchers are told (G12). Gives it back if it has
-    /// begun to end already.
-    pub(crate) fn on_free(&self, forget: OnFree) -> Result<(), OnFree> {
-        let mut life = self.life.lock();
-        // Looked at under the lock: who ends the actor takes the list after it has set this.
-        if self.ending.load(Ordering::Acquire) {
-            return Err(forget);
-        }
-        life.on_free.get_or_insert_default().push(forget);
-        Ok(())
-    }
-
     /// Starts an incarnation at home, now or by a parcel. Should the arbiter have ended, dropping the owner
     /// is all that happens; without an owner the actor ends.
     pub(crate) fn start(
         self: &Arc<Self>,
         make: impl FnOnce() -> A + Send + 'static,
-        owner: Option<Box<dyn Owner + Send>>,
+        owner: Option<Box<dyn Owner>>,
     ) {
         let start = Start {
             cell: Some(Arc::clone(self)),
@@ -317,7 +297,9 @@ impl<A: Actor> Cell<A> {
     {
         let clock = self.system.clock();
         let mut request = current::request().or_default(clock);
-        if request.caller_retries() {
+        if request.caller_retries()
+            || (!A::NEEDS_RESPONDER && self.system.waits().would_close_cycle(self.id))
+        {
             return Asked::NotYet(message);
         }
         let deadline = request.deadline(clock).unwrap_or(Instant::FAR);
@@ -427,7 +409,9 @@ impl<A: Actor> Cell<A> {
         let kind = match reason {
             DropReason::Expired => FailureKind::DeadlineExceeded,
             DropReason::Withdrawn => FailureKind::Withdrawn,
-            DropReason::DropNewest | DropReason::DropOldest => FailureKind::Full,
+            DropReason::DropNewest | DropReason::DropOldest | DropReason::StashFull => {
+                FailureKind::Full
+            }
             _ => FailureKind::Stopped,
         };
         let label = self.label().to_string();
@@ -444,41 +428,6 @@ impl<A: Actor> Cell<A> {
 
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
         while records.consume_first(Use::Discard(self, reason)).is_some() {}
-    }
-
-    /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers
-    /// are told (G11, G12). Only the first call counts.
-    pub(crate) fn end(&self, reason: ExitReason) {
-        if self.ending.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let incarnation = self.incarnation();
-        let mut rest = self.mailbox.close();
-        self.discard_all(&mut rest, DropReason::Stopped);
-        self.home.strike(self.place.load(Ordering::Relaxed));
-        let forget = self.life.lock().on_free.take();
-        forget
-            .into_iter()
-            .flat_map(|all| *all)
-            .for_each(|one| one());
-        // Only now: who looks or begins to watch in between must not be told too early.
-        let mut life = self.life.lock();
-        life.exit = Some(reason.clone());
-        let watchers = std::mem::take(&mut life.watchers);
-        drop(life);
-        let Some(watchers) = watchers else {
-            return;
-        };
-        let label = self.label().to_string();
-        let notice = Terminated {
-            id: self.id,
-            label,
-            reason,
-            incarnation,
-        };
-        for watcher in *watchers {
-            watcher(notice.clone());
-        }
     }
 }
 
@@ -499,24 +448,6 @@ impl<A: Actor> Wake for Cell<A> {
         if self.mailbox.wake() {
             self.schedule();
         }
-    }
-}
-
-impl<A: Actor> Watch for Cell<A> {
-    fn watch(&self, on_end: OnEnd) {
-        let mut life = self.life.lock();
-        let Some(reason) = life.exit.clone() else {
-            life.watchers.get_or_insert_default().push(on_end);
-            return;
-        };
-        let incarnation = life.incarnation;
-        drop(life);
-        on_end(Terminated {
-            id: self.id,
-            label: self.label().to_string(),
-            reason,
-            incarnation,
-        });
     }
 }
 
@@ -546,11 +477,12 @@ pub struct ActorSnapshot {
 }
 
 /// A cell whose actor type doesn't matter.
-pub(crate) trait AnyCell: Watch + Send + Sync {
+pub(crate) trait AnyCell: Send + Sync {
     fn id(&self) -> ActorId;
     fn snapshot(&self) -> ActorSnapshot;
     fn is_owned(&self) -> bool;
-    fn signal(self: Arc<Self>, control: Control);
+    fn send_signal(self: Arc<Self>, control: Control);
+    fn on_end(self: Arc<Self>, on_end: OnEnd) -> WatchHandle;
     /// Ends it without its thread's help; at home, its body too.
     fn abandon(self: Arc<Self>);
 }
@@ -574,8 +506,12 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.owned
     }
 
-    fn signal(self: Arc<Self>, control: Control) {
+    fn send_signal(self: Arc<Self>, control: Control) {
         Cell::signal(&self, control);
+    }
+
+    fn on_end(self: Arc<Self>, on_end: OnEnd) -> WatchHandle {
+        Cell::watch(&self, on_end)
     }
 
     fn abandon(self: Arc<Self>) {

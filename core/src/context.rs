@@ -1,41 +1,93 @@
-//! What a handler may do besides answering: know its request, set timers, watch, start tasks, stop.
+//! What a handler may do besides answering: know its request, set timers, start tasks and children, watch,
+//! stash, change its behaviour, stop.
 
+mod behaviour;
+mod family;
+mod stash;
+mod tasks;
+mod watching;
+
+use std::any::Any;
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{AbortHandle, Abortable};
-
-use crate::actor::{Actor, Handler, Receives};
+use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::Cell;
+use crate::cell::{ActorKind, AnyCell, Cell};
 use crate::clock::Sleep;
 use crate::current;
 use crate::envelope::Meta;
 use crate::id::{Incarnation, Principal, RequestKey};
-use crate::message::Message;
+use crate::mailbox::Control;
+use crate::mailbox::records::Records;
 use crate::system::System;
-use crate::watch::{Terminated, Watch};
+
+pub(crate) use behaviour::Behaviour;
+pub(crate) use family::Family;
+pub use tasks::TaskHandle;
+pub(crate) use watching::WatchState;
+pub use watching::{Link, Watching};
+
+use behaviour::Behaviours;
+use stash::Stash;
+use tasks::Tasks;
+use watching::Watches;
 
 /// The surroundings of an actor while it handles a message.
 pub struct Context<A: Actor> {
     cell: Arc<Cell<A>>,
     /// What travelled beside the message in hand, once somebody looks.
     meta: OnceCell<Meta>,
-    rare: Option<Box<Rare>>,
+    rare: Option<Box<Rare<A>>>,
 }
 
 /// What few actors have.
-#[derive(Default)]
-struct Rare {
+struct Rare<A: Actor> {
     tasks: Tasks,
-    failure: Rc<RefCell<Option<String>>>,
+    watches: Watches,
+    family: Option<Arc<Family>>,
+    /// Why it is to fail. Shared with what may say so beside the handlers.
+    failure: Option<Rc<RefCell<Option<String>>>>,
+    left: Option<Box<dyn Any + Send>>,
+    stash: Stash<A>,
+    behaviours: Behaviours,
+    /// Messages don't simply go to their handlers.
+    special: bool,
+}
+
+impl<A: Actor> Default for Rare<A> {
+    fn default() -> Self {
+        Rare {
+            tasks: Tasks::default(),
+            watches: Watches::default(),
+            family: None,
+            failure: None,
+            left: None,
+            stash: Stash::default(),
+            behaviours: Behaviours::default(),
+            special: false,
+        }
+    }
+}
+
+/// What remains of an incarnation.
+pub(crate) struct Rest<A: Actor> {
+    pub(crate) left: Option<Box<dyn Any + Send>>,
+    pub(crate) stashed: Option<Records<ActorKind<A>>>,
+    pub(crate) children: Vec<Arc<dyn AnyCell>>,
+}
+
+impl<A: Actor> Default for Rest<A> {
+    fn default() -> Self {
+        Rest {
+            left: None,
+            stashed: None,
+            children: Vec::new(),
+        }
+    }
 }
 
 impl<A: Actor> Context<A> {
@@ -98,28 +150,38 @@ impl<A: Actor> Context<A> {
 
     /// Ends this actor after the message in hand; what is queued goes to dead letters (G11).
     pub fn stop(&mut self) {
-        self.cell.signal(crate::mailbox::Control::Stop);
+        self.cell.signal(Control::Stop);
     }
 
     /// Ends this actor after the message in hand as [`Failed`](crate::ExitReason::Failed): a failure that
-    /// was noticed, where a panic is one that wasn't. A supervisor treats both alike. As after a panic
-    /// [`stopped`](Actor::stopped) doesn't run; what is queued is kept for the next incarnation, if
-    /// there is one (G13).
+    /// was noticed, where a panic is one that wasn't. A supervisor treats both alike. Other than after a
+    /// panic the state is sound, so [`stopped`](Actor::stopped) runs; what is queued is kept for the next
+    /// incarnation, if there is one (G13).
     pub fn fail(&mut self, why: impl Into<String>) {
-        let rare = self.rare.get_or_insert_default();
-        rare.failure.borrow_mut().get_or_insert_with(|| why.into());
-        self.cell.signal(crate::mailbox::Control::Fail);
+        let rare = self.rare();
+        let note = rare.failure.get_or_insert_default();
+        note.borrow_mut().get_or_insert_with(|| why.into());
+        self.cell.signal(Control::Fail);
     }
 
     /// The same for code that runs beside the handlers, on the actor's thread.
     #[cfg(feature = "actix")]
     pub(crate) fn failing(&mut self) -> impl Fn(String) + Clone + use<A> {
-        let note = Rc::clone(&self.rare.get_or_insert_default().failure);
+        let note = Rc::clone(self.rare().failure.get_or_insert_default());
         let cell = Arc::clone(&self.cell);
         move |why| {
             note.borrow_mut().get_or_insert(why);
-            cell.signal(crate::mailbox::Control::Fail);
+            cell.signal(Control::Fail);
         }
+    }
+
+    /// Leaves something behind for the next incarnation, in place of what was left before: a checkpoint, a
+    /// connection, a count. [`restarting`](Actor::restarting) gets it, however this incarnation ends, also
+    /// after a panic: so leave only what is whole.
+    ///
+    /// Nobody gets it if the actor isn't started again.
+    pub fn leave_behind<T: Send + 'static>(&mut self, left: T) {
+        self.rare().left = Some(Box::new(left));
     }
 
     /// Completes after `span`, in the system's time.
@@ -127,80 +189,12 @@ impl<A: Actor> Context<A> {
         self.system().clock().sleep(span)
     }
 
-    /// Sends this actor a message after `span`. It takes its turn behind what is queued by then, and
-    /// waits for room like any other.
-    ///
-    /// The timer ends with this incarnation, or when cancelled.
-    pub fn tell_after<M, How>(&mut self, span: Duration, message: M) -> Timer
-    where
-        A: Receives<M, How>,
-        M: Message,
-        How: 'static,
-    {
-        let me = self.me();
-        let due = self.sleep(span);
-        self.spawn(async move {
-            due.await;
-            me.tell_or_bury(message).await;
-        })
-    }
-
-    /// Sends this actor what `make` makes, every `period`, the first after one period.
-    ///
-    /// A tick is never queued behind an unhandled one for which there was no room: under a flood ticks
-    /// get fewer, not later and later.
-    pub fn tell_every<M, How>(
-        &mut self,
-        period: Duration,
-        mut make: impl FnMut() -> M + 'static,
-    ) -> Timer
-    where
-        A: Receives<M, How>,
-        M: Message,
-        How: 'static,
-    {
-        let me = self.me();
-        let clock = self.system().clock().clone();
-        self.spawn(async move {
-            let mut due = clock.now() + period;
-            loop {
-                clock.sleep_until(due).await;
-                me.tell_or_bury(make()).await;
-                due = (due + period).max(clock.now());
-            }
-        })
-    }
-
-    /// Runs a future beside the actor, on its thread, until it ends, is cancelled, or this incarnation
-    /// ends. A panic in it ends it alone, and is counted.
-    pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Timer {
-        let tasks = self.rare.get_or_insert_default().tasks.clone();
-        let (number, handle, registration) = tasks.add();
-        let cell = Arc::clone(&self.cell);
-        let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
-        let home = Arc::clone(self.cell.home());
-        home.spawn_here(Box::pin(async move {
-            if let Ok(Err(_)) = task.await {
-                cell.system().counters().count_panic();
-                tracing::warn!(target: "callboard::actor", actor = %cell.label(), "a task panicked");
-            }
-            tasks.remove(number);
-        }));
-        Timer { handle }
-    }
-
-    /// Asks to be told when another ends: this actor gets exactly one [`Terminated`], after every message
-    /// the other sent it, also when its mailbox is full (G3, G4, G12).
-    pub fn watch(&mut self, other: &(impl Watch + ?Sized))
-    where
-        A: Handler<Terminated>,
-    {
-        let me = self.me();
-        other.watch(Box::new(move |notice| me.tell_reserved(notice)));
+    fn rare(&mut self) -> &mut Rare<A> {
+        self.rare.get_or_insert_default()
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<String> {
-        self.rare.as_mut()?.failure.take()
+        self.rare.as_ref()?.failure.as_ref()?.take()
     }
 
     #[inline]
@@ -215,9 +209,26 @@ impl<A: Actor> Context<A> {
         self.meta = OnceCell::from(meta);
     }
 
-    pub(crate) fn cancel_tasks(&mut self) {
-        if let Some(rare) = self.rare.take() {
-            rare.tasks.cancel_all();
+    /// Whether messages don't simply go to their handlers.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.special)
+    }
+
+    /// Ends what belongs to this incarnation alone: tasks, watches, links. Children live on.
+    pub(crate) fn end_incarnation(&mut self) -> Rest<A> {
+        let Some(mut rare) = self.rare.take() else {
+            return Rest::default();
+        };
+        rare.tasks.cancel_all();
+        rare.watches.cancel_all();
+        Rest {
+            left: rare.left.take(),
+            stashed: rare.stash.take(),
+            children: rare
+                .family
+                .as_ref()
+                .map_or_else(Vec::new, |family| family.seal()),
         }
     }
 }
@@ -228,48 +239,5 @@ impl<A: Actor> fmt::Debug for Context<A> {
             .field("cell", &self.cell)
             .field("meta", &self.meta())
             .finish()
-    }
-}
-
-/// A timer or task of an actor. Dropping it changes nothing; it goes on.
-#[derive(Debug, Clone)]
-pub struct Timer {
-    handle: AbortHandle,
-}
-
-impl Timer {
-    /// Ends it. A message that is in the mailbox already stays there.
-    pub fn cancel(&self) {
-        self.handle.abort();
-    }
-}
-
-/// The tasks of one incarnation.
-#[derive(Clone, Default)]
-struct Tasks(Rc<RefCell<TaskTable>>);
-
-#[derive(Default)]
-struct TaskTable {
-    next: u64,
-    running: BTreeMap<u64, AbortHandle>,
-}
-
-impl Tasks {
-    fn add(&self) -> (u64, AbortHandle, futures::future::AbortRegistration) {
-        let (handle, registration) = AbortHandle::new_pair();
-        let mut table = self.0.borrow_mut();
-        table.next += 1;
-        let number = table.next;
-        table.running.insert(number, handle.clone());
-        (number, handle, registration)
-    }
-
-    fn remove(&self, number: u64) {
-        self.0.borrow_mut().running.remove(&number);
-    }
-
-    fn cancel_all(&self) {
-        let running = std::mem::take(&mut self.0.borrow_mut().running);
-        running.into_values().for_each(|handle| handle.abort());
     }
 }

@@ -18,6 +18,8 @@ pub enum DropReason {
     DropNewest,
     /// The policy of a full mailbox dropped the oldest message.
     DropOldest,
+    /// Its actor held it back, and had no room in its stash.
+    StashFull,
     /// A message across a process boundary was lost after `tell` had answered.
     Undelivered,
     /// A tell from another process: nothing is exposed under its name.
@@ -36,12 +38,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 12] = [
+    pub const ALL: [DropReason; 13] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
         DropReason::DropNewest,
         DropReason::DropOldest,
+        DropReason::StashFull,
         DropReason::Undelivered,
         DropReason::UnknownName,
         DropReason::UnknownType,

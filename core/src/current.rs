@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use crate::clock::{Clock, Instant};
 use crate::envelope::Meta;
+use crate::id::ActorId;
 use crate::send::DEFAULT_LOCAL_DEADLINE;
 
 /// How many bytes of stack hand-offs may take in a row.
@@ -11,6 +12,8 @@ const STACK: usize = 128 * 1_024;
 /// How many hand-offs in a row before one goes through the run queue, so that a task that asks in a loop
 /// lets others run.
 const STREAK: u32 = 64;
+/// How deep hand-offs can be: no deeper than the streak, and a turn below them.
+const DEPTH: usize = STREAK as usize + 1;
 
 /// What the request in hand hands down to what is asked in turn: its deadline (G9), and whether its caller
 /// retries (G18). One word, because it is set for each message.
@@ -88,6 +91,12 @@ thread_local! {
     static KILLING: Cell<bool> = const { Cell::new(false) };
     /// The stack address where the first of the hand-offs that are running began; 0 if none is.
     static BASE: Cell<usize> = const { Cell::new(0) };
+    static STACK_OF_ACTORS: Stack = const {
+        Stack {
+            depth: Cell::new(0),
+            ids: [const { Cell::new(0) }; DEPTH],
+        }
+    };
     static IN_A_ROW: Cell<u32> = const { Cell::new(0) };
     /// How many tells in a row the running code may send before others have a turn.
     static TELLS: Cell<u32> = const { Cell::new(BURST) };
@@ -146,6 +155,70 @@ pub(crate) fn is_killing() -> bool {
     KILLING.with(Cell::get)
 }
 
+/// The actors whose handlers are on this thread's stack, the outermost first: each but the last has asked the
+/// next one, by a hand-off.
+struct Stack {
+    depth: Cell<usize>,
+    ids: [Cell<u64>; DEPTH],
+}
+
+impl Stack {
+    fn running(&self) -> &[Cell<u64>] {
+        &self.ids[..self.depth.get().min(DEPTH)]
+    }
+
+    #[inline]
+    fn push(&self, actor: ActorId) {
+        let depth = self.depth.get();
+        if let Some(place) = self.ids.get(depth) {
+            place.set(actor.as_u64());
+        }
+        self.depth.set(depth + 1);
+    }
+
+    #[inline]
+    fn pop(&self) {
+        self.depth.set(self.depth.get().saturating_sub(1));
+    }
+}
+
+/// The turn of an actor begins.
+#[inline]
+pub(crate) fn begin_turn(actor: ActorId) {
+    STACK_OF_ACTORS.with(|stack| {
+        stack.depth.set(0);
+        stack.push(actor);
+    });
+}
+
+/// The turn of an actor is over.
+#[inline]
+pub(crate) fn end_turn() {
+    STACK_OF_ACTORS.with(|stack| stack.depth.set(0));
+}
+
+/// The actor whose handler is running, if one is.
+#[inline]
+pub(crate) fn actor() -> Option<ActorId> {
+    STACK_OF_ACTORS.with(|stack| {
+        let id = stack.running().last()?;
+        Some(ActorId::from_u64(id.get()))
+    })
+}
+
+/// Whether the handler of that actor is on this thread's stack.
+pub(crate) fn is_running(actor: ActorId) -> bool {
+    STACK_OF_ACTORS.with(|stack| {
+        let mut running = stack.running().iter();
+        running.any(|id| id.get() == actor.as_u64())
+    })
+}
+
+/// All actors whose handlers are on this thread's stack, the outermost first.
+pub(crate) fn actors() -> Vec<u64> {
+    STACK_OF_ACTORS.with(|stack| stack.running().iter().map(Cell::get).collect())
+}
+
 /// Counting tells and hand-offs in a row starts again: others have had their turn.
 #[inline]
 pub(crate) fn reset_streak() {
@@ -159,9 +232,9 @@ pub(crate) struct HandOff {
 }
 
 impl HandOff {
-    /// Goes a level deeper, if stack and streak allow.
+    /// Goes a level deeper, to the handler of that actor, if stack and streak allow.
     #[inline]
-    pub(crate) fn enter() -> Option<Self> {
+    pub(crate) fn enter(actor: ActorId) -> Option<Self> {
         let in_a_row = IN_A_ROW.with(Cell::get);
         if in_a_row >= STREAK {
             IN_A_ROW.with(|streak| streak.set(0));
@@ -177,6 +250,7 @@ impl HandOff {
         if base == 0 {
             BASE.with(|base| base.set(here));
         }
+        STACK_OF_ACTORS.with(|stack| stack.push(actor));
         Some(HandOff {
             outermost: base == 0,
         })
@@ -186,6 +260,7 @@ impl HandOff {
 impl Drop for HandOff {
     #[inline]
     fn drop(&mut self) {
+        STACK_OF_ACTORS.with(Stack::pop);
         if self.outermost {
             BASE.with(|base| base.set(0));
         }

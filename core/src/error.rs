@@ -50,11 +50,14 @@ pub enum FailureKind {
     NoAnswer,
     /// A blocking form was called on the thread of an arbiter, which must not block.
     OnArbiter,
+    /// Handlers would have waited for each other for ever: the asked one waits, over others perhaps, for the one
+    /// that asks. The detail has the path.
+    Cycle,
 }
 
 impl FailureKind {
     /// All kinds, in the order of their numbers on the wire, which start at 1.
-    pub const ALL: [FailureKind; 19] = [
+    pub const ALL: [FailureKind; 20] = [
         FailureKind::NoConnection,
         FailureKind::ConnectionLost,
         FailureKind::Full,
@@ -74,6 +77,7 @@ impl FailureKind {
         FailureKind::Killed,
         FailureKind::NoAnswer,
         FailureKind::OnArbiter,
+        FailureKind::Cycle,
     ];
 
     fn text(self) -> &'static str {
@@ -97,6 +101,7 @@ impl FailureKind {
             FailureKind::Killed => "actor killed",
             FailureKind::NoAnswer => "no answer",
             FailureKind::OnArbiter => "blocking call on an arbiter",
+            FailureKind::Cycle => "cycle of asks",
         }
     }
 }

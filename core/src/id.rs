@@ -24,6 +24,10 @@ impl ActorId {
     pub fn as_u64(self) -> u64 {
         self.0
     }
+
+    pub(crate) fn from_u64(number: u64) -> Self {
+        ActorId(number)
+    }
 }
 
 impl fmt::Display for ActorId {
@@ -39,6 +43,9 @@ impl fmt::Display for ActorId {
 pub struct Incarnation(pub u64);
 
 impl Incarnation {
+    /// The first: before any restart.
+    pub const FIRST: Incarnation = Incarnation(1);
+
     /// The one after this.
     #[must_use]
     pub fn next(self) -> Self {

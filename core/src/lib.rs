@@ -47,22 +47,26 @@ mod responder;
 mod route;
 mod send;
 mod spawn;
+mod streamed;
 mod sync;
 mod system;
 pub mod testing;
 pub mod topic;
+mod waits;
 mod watch;
 mod watchdog;
 mod weak;
 
-pub use actor::{Actor, ByResponder, ByReturn, DeferredHandler, Handler, Receives, StartFailure};
+pub use actor::{
+    Actor, ByResponder, ByReturn, DeferredHandler, Handler, LeftBehind, Receives, StartFailure,
+};
 pub use actor_ref::{ActorRef, Recipient};
 pub use admission::{Admission, Admitted};
 pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
 pub use callboard_macros::{Message, main, test};
 pub use cell::ActorSnapshot;
-pub use context::{Context, Timer};
+pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};
 pub use dead_letter::{DEAD_LETTER_CAPACITY, DeadLetter, DeadLetters};
 pub use driver::ArbiterLoad;
@@ -79,8 +83,9 @@ pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{
     Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,
 };
-pub use spawn::{Placement, Spawn};
+pub use spawn::{Placement, START_LIMIT, STASH_CAPACITY, Spawn};
+pub use streamed::{AnswerSink, AnswerStream, answer_stream};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
-pub use watch::{ExitReason, OnEnd, Terminated, Watch};
+pub use watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Watch, WatchHandle};
 pub use watchdog::{BLOCK_LIMIT, Blocked};
 pub use weak::{WeakRecipient, WeakRef};

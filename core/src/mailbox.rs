@@ -55,6 +55,8 @@ pub(crate) enum Control {
     Fail,
     /// End at the next `.await`.
     Kill,
+    /// Go on with what was stashed.
+    Unstash,
 }
 
 /// Bits of the control lane.
@@ -66,11 +68,13 @@ const FAIL: u8 = 16;
 /// Not signals, but what a hand-off must not overtake either: messages in the inbox, senders in line.
 const QUEUED: u8 = 32;
 const LINED_UP: u8 = 64;
+/// What was stashed comes next.
+const UNSTASH: u8 = 128;
 /// The most messages of a batch with which the loop comes to rest in advance: far below the budget of a turn
 /// and, in mailboxes where it does so, below what makes a sender wait.
 const LAST: u32 = 16;
 /// What makes the loop do something else than take the next message.
-const ACT: u8 = STOP | KILL | FAIL;
+const ACT: u8 = STOP | KILL | FAIL | UNSTASH;
 
 /// What the loop finds when it looks for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -339,6 +343,7 @@ impl<K: Kind> Mailbox<K> {
             Control::Stop => STOP,
             Control::Kill => KILL,
             Control::Fail => FAIL,
+            Control::Unstash => UNSTASH,
         };
         let mut inner = self.inner.lock();
         if self.signals.load(Ordering::Relaxed) & CLOSED != 0 {
@@ -371,7 +376,7 @@ impl<K: Kind> Mailbox<K> {
         !std::mem::replace(&mut inner.scheduled, true)
     }
 
-    /// The signal to act on now: a kill before all, a stop after all.
+    /// The signal to act on now: a kill before all, a stop after all that ends it.
     #[inline]
     pub(crate) fn signal(&self) -> Option<Control> {
         let signals = self.signals.load(Ordering::Acquire);
@@ -381,9 +386,17 @@ impl<K: Kind> Mailbox<K> {
             Some(Control::Kill)
         } else if signals & FAIL != 0 {
             Some(Control::Fail)
-        } else {
+        } else if signals & STOP != 0 {
             Some(Control::Stop)
+        } else {
+            Some(Control::Unstash)
         }
+    }
+
+    /// What was stashed is the loop's again.
+    pub(crate) fn clear_unstash(&self) {
+        let _inner = self.inner.lock();
+        self.mark(0, UNSTASH);
     }
 
     /// Takes back the signals that were meant for the incarnation before.

@@ -107,6 +107,13 @@ pub trait Route<M: Message>: Watch + Send + Sync {
         Box::pin(async move { self.send(envelope) })
     }
 
+    /// The actor whose handler answers what is asked over this route, if that is known, and nobody else can: who
+    /// asks then waits for that actor, and a cycle of such waits is found. `None`, the default, where the answer
+    /// may come from elsewhere.
+    fn waits_for(&self) -> Option<ActorId> {
+        None
+    }
+
     /// The way to find this route again without holding it, for [`WeakRecipient`](crate::WeakRecipient).
     /// `None`, the default: a weak recipient then finds it as long as somebody holds this very route.
     fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
@@ -158,6 +165,10 @@ macro_rules! route_through_pointer {
                 envelope: Envelope<M>,
             ) -> BoxFuture<'_, Result<(), Refused<M>>> {
                 (**self).wait_for_room(envelope)
+            }
+
+            fn waits_for(&self) -> Option<ActorId> {
+                (**self).waits_for()
             }
 
             fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {

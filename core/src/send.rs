@@ -13,6 +13,8 @@
 //! # Ok(()) }
 //! ```
 
+mod asking;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -22,18 +24,19 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use asking::Asking;
+
 use crate::blocking;
 use crate::boundary::Boundary;
 use crate::clock::{Clock, Instant};
 use crate::current;
-use crate::deadlines::Due;
 use crate::envelope::{Envelope, Meta};
-use crate::error::{Failure, FailureKind, SendError};
+use crate::error::SendError;
 use crate::executor;
 use crate::id::RequestKey;
 use crate::message::Message;
-use crate::responder::{Outcome, ReplySlot, Responder};
-use crate::route::{Asked, Refused, Route};
+use crate::responder::Responder;
+use crate::route::{Refused, Route};
 
 /// How long an ask inside a process waits unless told otherwise (G9).
 pub const DEFAULT_LOCAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -254,6 +257,7 @@ pub struct Ask<'r, M: Message, R: Route<M> + 'r> {
     meta: Meta,
     limit: Limit,
     kept: Option<M>,
+    may_close_cycle: bool,
 }
 
 impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
@@ -266,6 +270,7 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
             meta: Meta::default(),
             limit: Limit::Default,
             kept: None,
+            may_close_cycle: false,
         }
     }
 
@@ -299,6 +304,18 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         self
     }
 
+    /// Asks although the answer may never come, because who is asked waits for this handler, over others
+    /// perhaps. Without this such an ask ends at once, as [`Cycle`](crate::FailureKind::Cycle), `NotSent`, with
+    /// the path of actors. With it the ask waits until one of the handlers stops waiting (it races with another
+    /// future, say), or until its deadline.
+    ///
+    /// A cycle is found among actors of one system whose handlers wait for each other. One that goes through a
+    /// deferred answer, another process or a wait for room isn't, and ends by its deadline.
+    pub fn allow_cycle(mut self) -> Self {
+        self.may_close_cycle = true;
+        self
+    }
+
     /// Keeps a copy, so that the error holds the message whatever happened to the one that was sent.
     pub fn keep(mut self) -> Self
     where
@@ -320,6 +337,7 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
             mut meta,
             limit,
             kept,
+            may_close_cycle,
             ..
         } = self;
         let default = match route.boundary() {
@@ -335,6 +353,7 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
             message,
             meta,
             kept,
+            may_close_cycle,
         }
     }
 
@@ -366,6 +385,8 @@ pub struct AskParts<M: Message, R: Route<M>> {
     pub meta: Meta,
     /// The copy that [`Ask::keep`] made.
     pub kept: Option<M>,
+    /// Whether [`Ask::allow_cycle`] was said.
+    pub may_close_cycle: bool,
 }
 
 impl<M: Message, R: Route<M>> AskParts<M, R> {
@@ -377,6 +398,7 @@ impl<M: Message, R: Route<M>> AskParts<M, R> {
             message,
             meta,
             kept: None,
+            may_close_cycle: false,
         }
     }
 
@@ -392,6 +414,7 @@ impl<M: Message, R: Route<M>> AskParts<M, R> {
             message: self.message,
             meta: self.meta,
             kept: self.kept,
+            may_close_cycle: self.may_close_cycle,
         }
     }
 }
@@ -411,174 +434,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> IntoFuture for Ask<'r, M, R> {
 
     #[inline]
     fn into_future(self) -> Self::IntoFuture {
-        Asking {
-            route: self.route,
-            message: Some(self.message),
-            meta: self.meta,
-            limit: self.limit,
-            kept: self.kept,
-            room: None,
-            reply: None,
-        }
-    }
-}
-
-/// The future of an [`Ask`].
-#[must_use = "futures do nothing unless polled"]
-pub struct Asking<'r, M: Message, R: Route<M> + 'r> {
-    route: R,
-    /// Until it is sent.
-    message: Option<M>,
-    meta: Meta,
-    limit: Limit,
-    kept: Option<M>,
-    /// There was no room at once.
-    room: Option<BoxFuture<'r, Result<(), Refused<M>>>>,
-    /// From its sending on: where the reply will be, and when it is too late for it.
-    reply: Option<(ReplySlot<M::Reply>, Due)>,
-}
-
-// Nothing in it is pinned: what must not move is in a box.
-impl<M: Message, R: Route<M>> Unpin for Asking<'_, M, R> {}
-
-impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
-    /// Sends, and takes the reply if it is there at once.
-    #[inline]
-    fn begin(&mut self, message: M) -> Poll<Result<M::Reply, SendError<M>>> {
-        if self.limit != Limit::Default || !self.meta.is_plain() {
-            return self.begin_with_care(message);
-        }
-        match self.route.ask_lean(message) {
-            Asked::Ended(Ok(reply)) => Poll::Ready(Ok(reply)),
-            Asked::Ended(Err(failure)) => {
-                Poll::Ready(Err(SendError::new(failure, self.kept.take())))
-            }
-            Asked::Waits(slot, deadline) => {
-                self.reply = Some((slot, Due::at(deadline, DEFAULT_LOCAL_DEADLINE)));
-                Poll::Pending
-            }
-            Asked::NotYet(message) => self.begin_with_care(message),
-        }
-    }
-
-    #[cold]
-    fn begin_with_care(&mut self, message: M) -> Poll<Result<M::Reply, SendError<M>>> {
-        let ask = Ask {
-            route: self.route.clone(),
-            lives: PhantomData,
-            message,
-            meta: std::mem::take(&mut self.meta),
-            limit: self.limit,
-            kept: None,
-        };
-        let AskParts {
-            route,
-            message,
-            meta,
-            ..
-        } = ask.into_parts();
-        let due = match meta.deadline {
-            Some(deadline) => Due::at(deadline, self.limit.span(route.system().clock())),
-            None => Due::at(Instant::FAR, Duration::ZERO),
-        };
-        let (responder, mut slot) = Responder::slot();
-        match route.send(Envelope {
-            message,
-            meta,
-            responder,
-        }) {
-            Ok(()) => {
-                if let Some(outcome) = slot.take() {
-                    return Poll::Ready(end(outcome, &mut self.kept));
-                }
-            }
-            Err(refused) if refused.may_wait => {
-                self.room = Some(wait_for_room(route, refused.envelope));
-            }
-            Err(refused) => return Poll::Ready(Err(refused.into_error())),
-        }
-        self.reply = Some((slot, due));
-        Poll::Pending
-    }
-
-    /// Whether it was handed over: what waits now waits for the answer.
-    #[cfg(feature = "actix")]
-    pub(crate) fn is_sent(&self) -> bool {
-        self.message.is_none() && self.room.is_none()
-    }
-
-    /// Waits for room, if it has to. Answers with the error, if there is none for it.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
-        let Some(room) = &mut self.room else {
-            return Poll::Ready(Ok(()));
-        };
-        let Poll::Ready(sent) = room.as_mut().poll(cx) else {
-            return Poll::Pending;
-        };
-        self.room = None;
-        if sent.is_err() {
-            // The responder comes back with the message, unanswered.
-            self.reply = None;
-        }
-        Poll::Ready(sent.map_err(Refused::into_error))
-    }
-}
-
-#[inline]
-fn end<M: Message>(
-    outcome: Outcome<M::Reply>,
-    kept: &mut Option<M>,
-) -> Result<M::Reply, SendError<M>> {
-    outcome.map_err(|failure| SendError::new(failure, kept.take()))
-}
-
-impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
-    type Output = Result<M::Reply, SendError<M>>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(message) = this.message.take()
-            && let Poll::Ready(done) = this.begin(message)
-        {
-            return Poll::Ready(done);
-        }
-        if this.room.is_some() {
-            match this.poll_room(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-        }
-        let Some((slot, due)) = &mut this.reply else {
-            // Polled again after it ended.
-            return Poll::Pending;
-        };
-        if let Poll::Ready(outcome) = Pin::new(&mut *slot).poll(cx) {
-            return Poll::Ready(end(outcome, &mut this.kept));
-        }
-        if due.poll(this.route.system().clock(), cx).is_pending() {
-            return Poll::Pending;
-        }
-        let outcome = slot
-            .withdraw(this.route.system().counters_arc())
-            .unwrap_or_else(|reached| {
-                let failure = Failure::new(FailureKind::DeadlineExceeded, reached);
-                Err(failure.with_detail(this.route.label()))
-            });
-        Poll::Ready(end(outcome, &mut this.kept))
-    }
-}
-
-impl<M: Message, R: Route<M>> Drop for Asking<'_, M, R> {
-    #[inline]
-    fn drop(&mut self) {
-        // An ask that is given up: a reply that comes all the same is counted (G8).
-        if let Some((slot, _)) = &mut self.reply
-            && !slot.is_over()
-        {
-            drop(slot.withdraw(self.route.system().counters_arc()));
-        }
+        Asking::of(self)
     }
 }
 

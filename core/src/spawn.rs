@@ -3,11 +3,13 @@
 use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::admission::Admission;
 use crate::cell::{Admissions, Cell, CellOptions};
+use crate::context::Family;
 use crate::driver::Arbiter;
 use crate::executor;
 use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Overflow};
@@ -44,6 +46,12 @@ pub enum Placement {
     OwnThread,
 }
 
+/// How long `starting` may take unless told otherwise.
+pub const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many messages an actor can stash unless told otherwise.
+pub const STASH_CAPACITY: usize = 1_024;
+
 /// The largest bound of a mailbox: what is larger would mean none, which is said by name.
 const LARGEST_BOUND: usize = (u32::MAX - 1) as usize;
 
@@ -59,6 +67,10 @@ pub struct Spawn<F> {
     /// Beside whom, in place of the placement.
     beside: Option<Arc<Arbiter>>,
     admissions: Option<Box<Admissions>>,
+    start_limit: Option<Duration>,
+    stash_capacity: usize,
+    /// Whose child it is.
+    family: Option<Arc<Family>>,
 }
 
 impl<F> Spawn<F> {
@@ -72,7 +84,22 @@ impl<F> Spawn<F> {
             placement: Placement::default(),
             beside: None,
             admissions: None,
+            start_limit: Some(START_LIMIT),
+            stash_capacity: STASH_CAPACITY,
+            family: None,
         }
+    }
+
+    /// A start of a child, on the arbiter of its parent unless told otherwise.
+    pub(crate) fn child(
+        system: &System,
+        arbiter: &Arc<Arbiter>,
+        family: Arc<Family>,
+        factory: F,
+    ) -> Self {
+        let mut spawn = Spawn::new(system, factory).beside(arbiter);
+        spawn.family = Some(family);
+        spawn
     }
 
     /// A name for people: logs, errors, the list of actors. Not looked up by.
@@ -95,6 +122,21 @@ impl<F> Spawn<F> {
     pub fn unbounded(mut self) -> Self {
         self.capacity = usize::MAX;
         self.overflow = Overflow::Wait;
+        self
+    }
+
+    /// How long [`starting`](Actor::starting) may take before it is dropped and counts as failed;
+    /// [`START_LIMIT`] unless said otherwise, as long as it takes with `None`. Code that never yields can't be
+    /// dropped: it is found out when it yields or returns.
+    pub fn start_limit(mut self, limit: Option<Duration>) -> Self {
+        self.start_limit = limit;
+        self
+    }
+
+    /// How many messages it can [stash](Context::stash) (G3); [`STASH_CAPACITY`] unless said otherwise. They
+    /// take no room in the mailbox.
+    pub fn stash_capacity(mut self, capacity: usize) -> Self {
+        self.stash_capacity = capacity;
         self
     }
 
@@ -141,6 +183,8 @@ impl<F> Spawn<F> {
             capacity: self.capacity,
             overflow: self.overflow,
             admissions: self.admissions,
+            start_limit: self.start_limit,
+            stash_capacity: self.stash_capacity,
             owned,
         };
         let cell = Cell::new(&self.system, Arc::clone(&stay), options);
@@ -154,8 +198,12 @@ impl<F> Spawn<F> {
         A: Actor,
         F: FnOnce() -> A + Send + 'static,
     {
-        let (cell, factory) = self.into_cell::<A>(false);
-        start_once(&cell, factory);
+        let family = self.family.clone();
+        let (cell, factory) = self.into_cell::<A>(family.is_some());
+        match family {
+            Some(family) if !family.add(&cell) => cell.end(ExitReason::Killed),
+            _ => start_once(&cell, factory),
+        }
         ActorRef::new(cell)
     }
 

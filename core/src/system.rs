@@ -17,8 +17,10 @@ use crate::dead_letter::DeadLetters;
 use crate::driver::{Arbiter, ArbiterLoad, Stay};
 use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
+use crate::id::ActorId;
 use crate::mailbox::Control;
 use crate::spawn::{Placement, Spawn};
+use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
 
 /// How long [`System::shutdown`] waits for actors to stop before it kills them.
@@ -69,6 +71,7 @@ struct Inner {
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
+    waits: Waits,
     closed: AtomicBool,
 }
 
@@ -124,6 +127,7 @@ impl System {
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
+                waits: Waits::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -285,13 +289,13 @@ impl System {
     pub async fn shutdown(&self) -> Vec<String> {
         self.inner.closed.store(true, Ordering::Release);
         for cell in self.live().iter().rev().filter(|cell| !cell.is_owned()) {
-            Arc::clone(cell).signal(Control::Stop);
+            Arc::clone(cell).send_signal(Control::Stop);
         }
         self.wait_for_end(SHUTDOWN_GRACE).await;
         let late: Vec<_> = self.live();
         let labels = late.iter().map(|cell| cell.snapshot().label).collect();
         late.iter()
-            .for_each(|cell| Arc::clone(cell).signal(Control::Kill));
+            .for_each(|cell| Arc::clone(cell).send_signal(Control::Kill));
         self.wait_for_end(KILL_GRACE).await;
         // Code that never yields can't be killed (G11); its watchers are told all the same.
         self.live()
@@ -319,7 +323,7 @@ impl System {
         for cell in self.live() {
             let tx = tx.clone();
             // The sender's end is the signal.
-            cell.watch(Box::new(move |_| drop(tx)));
+            cell.on_end(Box::new(move |_| drop(tx)));
         }
         drop(tx);
         let mut due = self.clock().sleep(grace);
@@ -350,6 +354,22 @@ impl System {
 
     pub(crate) fn executor(&self) -> &Executor {
         &self.inner.executor
+    }
+
+    /// Whose handlers wait for whom.
+    #[inline]
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.inner.waits
+    }
+
+    /// Actors by their labels, for a sentence: `Ping#1 -> Pong#2`.
+    pub(crate) fn path_of(&self, ids: &[ActorId]) -> String {
+        let live = self.live();
+        let name = |id: &ActorId| match live.iter().find(|cell| cell.id() == *id) {
+            Some(cell) => format!("{}{id}", cell.snapshot().label),
+            None => id.to_string(),
+        };
+        ids.iter().map(name).collect::<Vec<_>>().join(" -> ")
     }
 
     pub(crate) fn counters_arc(&self) -> Arc<Counters> {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use callboard::topic::SubscriberOptions;
-use callboard::{Boundary, Incarnation, OnEnd, Recipient, System, WireMessage};
+use callboard::{Boundary, Incarnation, OnEnd, Recipient, System, WatchHandle, WireMessage};
 use serde::Serialize;
 
 use crate::config::LinkConfig;
@@ -334,8 +334,8 @@ impl fmt::Debug for Peer {
 
 impl callboard::Watch for Peer {
     /// Fires when the link is closed for good, not when a connection is lost.
-    fn watch(&self, on_end: OnEnd) {
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
         let core = &self.owner.core;
-        core.watch(core.id, core.address.clone(), on_end);
+        core.watch(core.id, core.address.clone(), on_end)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callboard_core::{
     Actor, ActorRef, Ask, Context, ExitReason, Handler, Message, OnEnd, Route, StartFailure,
-    System, Watch,
+    System, Watch, WatchHandle,
 };
 
 use crate::backoff::Backoff;
@@ -319,8 +319,8 @@ impl SupervisorRef {
 }
 
 impl Watch for SupervisorRef {
-    fn watch(&self, on_end: OnEnd) {
-        self.actor.watch(on_end);
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        self.actor.watch(on_end)
     }
 }
 

@@ -7,14 +7,18 @@
 //! nothing else touches them while one is; and a cell never moves.
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::cell::{Cell as StdCell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use futures::future::AbortHandle;
 
 use super::letter::ActorKind;
 use super::{Cell, Owner};
-use crate::actor::{Actor, StartFailure};
+use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::Context;
 use crate::current::{self, Inherited};
 use crate::driver::{Arbiter, Tools};
@@ -39,6 +43,13 @@ impl Ended {
             Ended::Ran(reason) => reason,
         }
     }
+
+    pub(super) fn to_reason(&self) -> ExitReason {
+        match self {
+            Ended::StartFailed(why) => ExitReason::Failed(why.clone()),
+            Ended::Ran(reason) => reason.clone(),
+        }
+    }
 }
 
 /// How far an incarnation has come.
@@ -49,6 +60,8 @@ pub(super) enum Stage {
     /// It is in, and has done nothing yet.
     New,
     Starting,
+    /// It counts as up, and `started` runs.
+    Up,
     Serving,
     /// A handler on an asker's stack panicked: it takes nothing more, and ends with its next turn.
     Failed,
@@ -80,6 +93,14 @@ struct Rare {
     owner: Option<Box<dyn Owner>>,
     /// What `starting` came to, if it had to wait.
     started: Option<Result<(), StartFailure>>,
+    /// Ends the watch over the time that `starting` takes.
+    start_limit: Option<AbortHandle>,
+    /// `starting` has taken longer than this.
+    overdue: Option<Duration>,
+    /// Why it ends, if not because it was stopped.
+    ending: Option<ExitReason>,
+    /// What an incarnation left behind for the next.
+    left: Option<Box<dyn Any + Send>>,
 }
 
 /// Puts down what `starting` came to.
@@ -138,28 +159,82 @@ impl<A: Actor> Body<A> {
         self.stage.set(Stage::New);
     }
 
-    /// Begins `starting`.
+    /// Begins `starting`, or `restarting`.
     pub(super) fn begin_starting(
         &self,
         home: &Arbiter,
         tools: &mut Tools,
+        again: bool,
     ) -> Poll<Result<(), StartFailure>> {
         self.stage.set(Stage::Starting);
         home.in_hand().put(What::STARTING);
         let note = || NoteStart(std::ptr::from_ref(self));
-        self.run(home, tools, A::starting, note)
-            .unwrap_or(Poll::Ready(Ok(())))
+        let polled = if again {
+            let left = LeftBehind::new(self.if_rare(|rare| rare.left.take()));
+            let restarting = |actor: &'static mut A, ctx| actor.restarting(left, ctx);
+            self.run(home, tools, restarting, note)
+        } else {
+            self.run(home, tools, A::starting, note)
+        };
+        polled.unwrap_or(Poll::Ready(Ok(())))
     }
 
-    /// Begins `stopped`.
-    pub(super) fn begin_stopping(&self, home: &Arbiter, tools: &mut Tools) -> Poll<()> {
+    /// Begins `started`.
+    pub(super) fn begin_up(&self, home: &Arbiter, tools: &mut Tools) -> Poll<()> {
+        self.stage.set(Stage::Up);
+        home.in_hand().put(What::STARTED);
+        self.run(home, tools, A::started, || ())
+            .unwrap_or(Poll::Ready(()))
+    }
+
+    /// Begins the end of an actor that stops, or failed in order.
+    pub(super) fn begin_stopping(
+        &self,
+        home: &Arbiter,
+        tools: &mut Tools,
+        reason: ExitReason,
+    ) -> Poll<()> {
         self.stage.set(Stage::Stopping);
         home.in_hand().put(What::STOPPED);
-        let stopped = |actor: &'static mut A, _: &'static mut Context<A>| async move {
-            actor.stopped(&ExitReason::Stopped).await;
+        if !reason.is_normal() {
+            self.with_rare(|rare| rare.ending = Some(reason.clone()));
+        }
+        let stop = |actor: &'static mut A, ctx: &'static mut Context<A>| async move {
+            if reason.is_normal() {
+                actor.stopping(ctx).await;
+            }
+            ctx.end_children().await;
+            actor.stopped(&reason).await;
         };
-        self.run(home, tools, stopped, || ())
+        self.run(home, tools, stop, || ())
             .unwrap_or(Poll::Ready(()))
+    }
+
+    /// Why an actor ends that is stopping.
+    pub(super) fn take_ending(&self) -> ExitReason {
+        self.if_rare(|rare| rare.ending.take())
+            .unwrap_or(ExitReason::Stopped)
+    }
+
+    /// `starting` has to wait, and somebody watches over the time it takes.
+    pub(super) fn limit_start(&self, limit: AbortHandle) {
+        self.with_rare(|rare| rare.start_limit = Some(limit));
+    }
+
+    /// `starting` has taken too long.
+    pub(super) fn note_overdue(&self, limit: Duration) {
+        self.with_rare(|rare| rare.overdue = Some(limit));
+    }
+
+    pub(super) fn take_overdue(&self) -> Option<Duration> {
+        self.if_rare(|rare| rare.overdue.take())
+    }
+
+    /// Keeps for the next incarnation what this one left behind.
+    pub(super) fn keep_left(&self, left: Option<Box<dyn Any + Send>>) {
+        if left.is_some() {
+            self.with_rare(|rare| rare.left = left);
+        }
     }
 
     /// Begins a handler and polls it once. One that has to wait moves in here. `None` if there is no actor.
@@ -204,12 +279,18 @@ impl<A: Actor> Body<A> {
     ///
     /// The context has it for as long as that handler runs.
     #[inline]
-    pub(super) fn with_ctx(&self, work: impl FnOnce(&mut Context<A>)) {
+    pub(super) fn with_ctx<T>(&self, work: impl FnOnce(&mut Context<A>) -> T) -> Option<T> {
         debug_assert!(!self.is_handling());
         // SAFETY: no handler is in a buffer (one message at a time), so nobody has a reference to it.
-        if let Some(ctx) = unsafe { (*self.ctx.get()).as_mut() } {
-            work(ctx);
-        }
+        unsafe { (*self.ctx.get()).as_mut() }.map(work)
+    }
+
+    /// Whether messages don't simply go to their handlers: some are held, or behaviours have changed.
+    #[inline]
+    pub(super) fn is_special(&self) -> bool {
+        debug_assert!(!self.is_handling());
+        // SAFETY: no handler is in a buffer (one message at a time), so nobody has a reference to it.
+        unsafe { (*self.ctx.get()).as_ref() }.is_some_and(Context::is_special)
     }
 
     /// Whether a handler waits for something.
@@ -244,14 +325,19 @@ impl<A: Actor> Body<A> {
 
     /// What the actor said of its failure. No handler is running.
     pub(super) fn take_failure(&self) -> Option<String> {
-        debug_assert!(!self.is_handling());
-        // SAFETY: no handler is in a buffer, so nobody has a reference to it.
-        unsafe { (*self.ctx.get()).as_mut() }.and_then(Context::take_failure)
+        self.with_ctx(Context::take_failure).flatten()
     }
 
     /// The result of a `starting` that had to wait; it has ended.
     pub(super) fn take_started(&self) -> Result<(), StartFailure> {
+        self.end_start_limit();
         self.if_rare(|rare| rare.started.take()).unwrap_or(Ok(()))
+    }
+
+    fn end_start_limit(&self) {
+        if let Some(limit) = self.if_rare(|rare| rare.start_limit.take()) {
+            limit.abort();
+        }
     }
 
     pub(super) fn report_started(&self) {
@@ -277,8 +363,11 @@ impl<A: Actor> Body<A> {
         debug_assert!(!self.is_handling());
         self.stage.set(Stage::Vacant);
         self.request.set(Inherited::NOTHING);
+        self.end_start_limit();
         self.if_rare(|rare| {
             rare.failed = None;
+            rare.overdue = None;
+            rare.ending = None;
             rare.started.take()
         });
         drop(self.waker.borrow_mut().take());

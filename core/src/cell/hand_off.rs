@@ -102,11 +102,12 @@ impl<A: Actor> Cell<A> {
         let body = self.body.enter()?;
         let idle = body.stage.get() == Stage::Serving
             && !body.is_handling()
+            && !body.is_special()
             && body.batch.borrow().is_empty();
         if !idle {
             return None;
         }
-        Some((body, HandOff::enter()?))
+        Some((body, HandOff::enter(self.id)?))
     }
 
     /// Runs a handler here and now, and sees to what it leaves. Answers with what it inherited, or with what

@@ -8,7 +8,7 @@ use super::{Cell, Opens};
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
 use crate::clock::Instant;
-use crate::context::Context;
+use crate::context::{Behaviour, Context};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
 use crate::driver::Tools;
@@ -90,6 +90,9 @@ where
     #[inline]
     fn consume(self, with: Use<'_, A>) -> Poll<()> {
         match with {
+            Use::Begin(cell, body, tools) if body.is_special() => {
+                cell.begin_full::<M, How>(body, tools, Envelope::tell(self.message))
+            }
             Use::Begin(cell, body, tools) => {
                 current::set_request(Inherited::NOTHING);
                 cell.begin::<M, How>(body, tools, self.message, None, || Answer::to(None))
@@ -153,6 +156,9 @@ where
     #[inline]
     fn consume(self, with: Use<'_, A>) -> Poll<()> {
         let (cell, body, tools) = match with {
+            Use::Begin(cell, body, tools) if body.is_special() => {
+                return cell.begin_full::<M, How>(body, tools, self.into_envelope());
+            }
             Use::Begin(cell, body, tools) => (cell, body, tools),
             Use::Discard(cell, reason) => {
                 cell.bury(self.into_envelope(), reason);
@@ -291,7 +297,8 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Begins the handler of a message, unless its deadline has passed or its asker has gone (G8, G9).
+    /// Begins the handler of a message, unless its deadline has passed or its asker has gone (G8, G9), or it is
+    /// held back.
     pub(super) fn begin_full<M, How>(
         &self,
         body: &Body<A>,
@@ -307,9 +314,17 @@ impl<A: Actor> Cell<A> {
             self.bury(envelope, DropReason::Expired);
             return Poll::Ready(());
         }
+        let special = body.is_special();
+        if special && body.with_ctx(|ctx| ctx.is_held::<M>()) == Some(true) {
+            self.put_off::<M, How>(body, envelope);
+            return Poll::Ready(());
+        }
         if !envelope.responder.progress(Verdict::Executed) {
             self.bury(envelope, DropReason::Withdrawn);
             return Poll::Ready(());
+        }
+        if special && let Some(behaviour) = body.with_ctx(|ctx| ctx.behaviour::<M>()).flatten() {
+            return self.begin_behaviour(body, tools, envelope, &behaviour);
         }
         let Envelope {
             message,
@@ -333,6 +348,63 @@ impl<A: Actor> Cell<A> {
                 }
                 Poll::Ready(())
             }
+        }
+    }
+
+    /// Stashes a message that its actor holds back.
+    #[cold]
+    fn put_off<M, How>(&self, body: &Body<A>, envelope: Envelope<M>)
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        let put = body.with_ctx(|ctx| ctx.put_in_stash::<M, How>(envelope));
+        if let Some(Err(envelope)) = put {
+            self.bury(envelope, DropReason::StashFull);
+        }
+    }
+
+    /// Begins what an actor does with a message in place of its handler.
+    #[cold]
+    fn begin_behaviour<M: Message>(
+        &self,
+        body: &Body<A>,
+        tools: &mut Tools,
+        envelope: Envelope<M>,
+        behaviour: &Behaviour<A, M>,
+    ) -> Poll<()> {
+        let Envelope {
+            message,
+            meta,
+            responder,
+        } = envelope;
+        current::set_request(Inherited::of(&meta));
+        body.with_ctx(|ctx| ctx.set_meta(meta));
+        self.home().in_hand().set::<M>();
+        let mut responder = Some(responder);
+        let waits = || Reply(responder.take());
+        let receive = |actor: &'static mut A, ctx| behaviour(actor, message, ctx);
+        match body.run(self.home(), tools, receive, waits) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(reply)) => {
+                if let Some(responder) = responder {
+                    responder.send(reply);
+                }
+                Poll::Ready(())
+            }
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+/// Answers when a behaviour that had to wait has ended.
+struct Reply<R>(Option<Responder<R>>);
+
+impl<R: Send + 'static> Then<R> for Reply<R> {
+    fn end(self, reply: R) {
+        if let Some(responder) = self.0 {
+            responder.send(reply);
         }
     }
 }

@@ -3,15 +3,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Poll, Wake};
+
+use futures::future::{AbortHandle, Abortable};
+use parking_lot::Mutex;
 
 use super::body::{Body, Ended, Stage};
 use super::letter::Use;
-use super::{Cell, Owner};
+use super::{AnyCell, Cell, Owner};
 use crate::actor::{Actor, StartFailure};
+use crate::context::{Context, Rest};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
 use crate::driver::{Run, Tools};
+use crate::id::Incarnation;
 use crate::mailbox::{Control, Took};
 use crate::panics::panic_text;
 use crate::sync::HomeGuard;
@@ -43,12 +48,14 @@ impl<A: Actor> Run for Cell<A> {
         };
         let home = &*self.home;
         home.in_hand().begin_turn(self.id.as_u64());
+        current::begin_turn(self.id);
         let mut handled = 0;
         // One fence for the whole turn: which message was in hand is known.
         let step = catch_unwind(AssertUnwindSafe(|| self.run(&body, tools, &mut handled)));
         current::set_request(Inherited::NOTHING);
         home.count_handled(handled);
         home.in_hand().begin_turn(0);
+        current::end_turn();
         match step {
             Ok(Step::Rest) => None,
             Ok(Step::Again) => {
@@ -98,6 +105,7 @@ impl<A: Actor> Cell<A> {
 
     /// Tells the owner of an end; an actor without one ends for good.
     fn report(&self, owner: Option<Box<dyn Owner>>, ended: Ended) {
+        self.incarnation_ended(&ended, owner.is_some());
         match owner {
             Some(owner) => owner.ended(ended),
             None => self.end(ended.into_reason()),
@@ -105,13 +113,14 @@ impl<A: Actor> Cell<A> {
     }
 
     #[inline]
-    fn run(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+    fn run(self: &Arc<Self>, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
         match body.stage.get() {
             Stage::Serving => self.serve(body, tools, handled),
             Stage::New => self.begin_starting(body, tools, handled),
-            Stage::Starting => match self.go_on(body) {
+            Stage::Starting => self.go_on_starting(body, tools, handled),
+            Stage::Up => match self.go_on(body) {
                 Some(step) => step,
-                None => self.started(body, tools, handled, body.take_started()),
+                None => self.open(body, tools, handled),
             },
             Stage::Stopping => self.go_on_stopping(body),
             Stage::Failed => {
@@ -125,17 +134,60 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    fn begin_starting(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+    fn begin_starting(
+        self: &Arc<Self>,
+        body: &Body<A>,
+        tools: &mut Tools,
+        handled: &mut u32,
+    ) -> Step {
         if self.mailbox.signal() == Some(Control::Kill) {
             return Step::End(Ended::Ran(ExitReason::Killed));
         }
-        match body.begin_starting(&self.home, tools) {
+        let again = self.incarnation() > Incarnation::FIRST;
+        match body.begin_starting(&self.home, tools, again) {
             Poll::Ready(result) => self.started(body, tools, handled, result),
-            Poll::Pending => match self.come_to_rest().or_else(|| self.go_on(body)) {
-                Some(step) => step,
-                None => self.started(body, tools, handled, body.take_started()),
-            },
+            Poll::Pending => {
+                self.limit_start(body);
+                match self.come_to_rest() {
+                    Some(step) => step,
+                    None => self.go_on_starting(body, tools, handled),
+                }
+            }
         }
+    }
+
+    fn go_on_starting(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+        if let Some(limit) = body.take_overdue() {
+            let why = format!("`starting` took longer than {limit:?}");
+            return Step::End(Ended::StartFailed(why));
+        }
+        match self.go_on(body) {
+            Some(step) => step,
+            None => self.started(body, tools, handled, body.take_started()),
+        }
+    }
+
+    /// `starting` has to wait: from now on somebody watches over the time it takes.
+    #[cold]
+    fn limit_start(self: &Arc<Self>, body: &Body<A>) {
+        let Some(limit) = self.start_limit() else {
+            return;
+        };
+        let due = self.system.clock().sleep(limit);
+        let cell = Arc::downgrade(self);
+        let (handle, registration) = AbortHandle::new_pair();
+        body.limit_start(handle);
+        let watch = Abortable::new(due, registration);
+        self.home.spawn_here(Box::pin(async move {
+            if watch.await.is_ok()
+                && let Some(cell) = cell.upgrade()
+            {
+                if let Some(body) = cell.body.enter() {
+                    body.note_overdue(limit);
+                }
+                cell.wake_by_ref();
+            }
+        }));
     }
 
     /// `starting` has ended.
@@ -148,19 +200,30 @@ impl<A: Actor> Cell<A> {
     ) -> Step {
         match result {
             Ok(()) if self.mailbox.signal() == Some(Control::Fail) => {
-                Step::End(Ended::StartFailed(body.take_failure().unwrap_or_default()))
+                Step::End(Ended::StartFailed(self.failure(body)))
             }
             Ok(()) => {
-                body.stage.set(Stage::Serving);
+                self.incarnation_started();
                 body.report_started();
-                self.serve(body, tools, handled)
+                if body.begin_up(&self.home, tools).is_pending()
+                    && let Some(step) = self.come_to_rest().or_else(|| self.go_on(body))
+                {
+                    return step;
+                }
+                self.open(body, tools, handled)
             }
             Err(failure) => Step::End(Ended::StartFailed(failure.to_string())),
         }
     }
 
-    fn begin_stopping(&self, body: &Body<A>, tools: &mut Tools) -> Step {
-        if body.begin_stopping(&self.home, tools).is_pending()
+    /// From now on it handles messages.
+    fn open(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+        body.stage.set(Stage::Serving);
+        self.serve(body, tools, handled)
+    }
+
+    fn begin_stopping(&self, body: &Body<A>, tools: &mut Tools, reason: ExitReason) -> Step {
+        if body.begin_stopping(&self.home, tools, reason).is_pending()
             && let Some(step) = self.come_to_rest()
         {
             return step;
@@ -170,7 +233,7 @@ impl<A: Actor> Cell<A> {
 
     fn go_on_stopping(&self, body: &Body<A>) -> Step {
         self.go_on(body)
-            .unwrap_or(Step::End(Ended::Ran(ExitReason::Stopped)))
+            .unwrap_or_else(|| Step::End(Ended::Ran(body.take_ending())))
     }
 
     /// Polls the handler that waits until it has ended (then `None`), or rests.
@@ -213,8 +276,10 @@ impl<A: Actor> Cell<A> {
         // In the last batch of the turn: the mailbox schedules the actor anew for what comes behind it.
         let mut last = false;
         loop {
-            if let Some(signal) = self.mailbox.signal() {
-                return self.act_on(signal, body, tools);
+            if let Some(signal) = self.mailbox.signal()
+                && let Some(step) = self.act_on(signal, body, tools)
+            {
+                return step;
             }
             if *handled >= BUDGET {
                 return Step::Again;
@@ -228,22 +293,50 @@ impl<A: Actor> Cell<A> {
                     *handled += 1;
                 }
                 Next::Rest => return Step::Rest,
-                Next::Drained => return self.begin_stopping(body, tools),
+                // What was stashed is queued as well.
+                Next::Drained if self.unstash(body) => {}
+                Next::Drained => return self.begin_stopping(body, tools, ExitReason::Stopped),
                 Next::Signal => {}
             }
         }
     }
 
+    /// Acts on a signal. `None` if the actor goes on.
     #[cold]
-    fn act_on(&self, signal: Control, body: &Body<A>, tools: &mut Tools) -> Step {
+    fn act_on(&self, signal: Control, body: &Body<A>, tools: &mut Tools) -> Option<Step> {
         match signal {
-            Control::Kill => Step::End(Ended::Ran(ExitReason::Killed)),
+            Control::Kill => Some(Step::End(Ended::Ran(ExitReason::Killed))),
             Control::Fail => {
-                let why = body.take_failure().unwrap_or_default();
-                Step::End(Ended::Ran(ExitReason::Failed(why)))
+                let reason = ExitReason::Failed(self.failure(body));
+                Some(self.begin_stopping(body, tools, reason))
             }
-            Control::Stop => self.begin_stopping(body, tools),
+            Control::Stop => Some(self.begin_stopping(body, tools, ExitReason::Stopped)),
+            Control::Unstash => {
+                self.mailbox.clear_unstash();
+                self.unstash(body);
+                None
+            }
         }
+    }
+
+    /// Why it is to fail: what the actor said, or what somebody else did.
+    fn failure(&self, body: &Body<A>) -> String {
+        let own = body.take_failure();
+        own.or_else(|| self.take_outer_failure())
+            .unwrap_or_default()
+    }
+
+    /// Puts what was stashed in front of what is left of the batch. Answers whether there was anything.
+    #[cold]
+    fn unstash(&self, body: &Body<A>) -> bool {
+        let stashed = body.with_ctx(Context::take_stash).flatten();
+        let Some(mut stashed) = stashed.filter(|stashed| !stashed.is_empty()) else {
+            return false;
+        };
+        let mut batch = body.batch.borrow_mut();
+        while batch.move_first_to(&mut stashed) {}
+        std::mem::swap(&mut *batch, &mut stashed);
+        true
     }
 
     /// Handles the next message, if there is one, or begins to.
@@ -282,36 +375,66 @@ impl<A: Actor> Cell<A> {
         );
         match body.stage.get() {
             Stage::New | Stage::Starting | Stage::Vacant => Ended::StartFailed(text),
-            Stage::Serving | Stage::Failed => Ended::Ran(ExitReason::Failed(text)),
+            Stage::Up | Stage::Serving | Stage::Failed => Ended::Ran(ExitReason::Failed(text)),
             // The end was in order but for the farewell.
-            Stage::Stopping => Ended::Ran(ExitReason::Stopped),
+            Stage::Stopping => Ended::Ran(body.take_ending()),
         }
     }
 
-    /// Ends the incarnation: handler, tasks and actor are gone when its end is reported (G13). What is
-    /// left of the batch goes back to the front of the mailbox.
-    fn finish(&self, body: HomeGuard<'_, Body<A>>, ended: Ended) {
+    /// Ends the incarnation: handler, tasks, children and actor are gone when its end is reported (G13). What
+    /// was stashed and what is left of the batch goes back to the front of the mailbox.
+    fn finish(self: &Arc<Self>, body: HomeGuard<'_, Body<A>>, ended: Ended) {
         if matches!(ended, Ended::Ran(ExitReason::Killed)) {
             current::killing(|| self.fenced(|| body.drop_handler()));
         } else {
             self.fenced(|| body.drop_handler());
         }
         let (actor, ctx) = body.move_out();
+        let mut rest = Rest::default();
         if let Some(mut ctx) = ctx {
-            ctx.cancel_tasks();
+            rest = ctx.end_incarnation();
+            self.fenced(|| drop(ctx));
         }
+        body.keep_left(rest.left);
         self.fenced(|| drop(actor));
         let mut batch = body.batch.take();
+        if let Some(mut stashed) = rest.stashed {
+            while batch.move_first_to(&mut stashed) {}
+            batch = stashed;
+        }
         self.mailbox.put_back(&mut batch);
         self.discard_all(&mut batch, DropReason::Stopped);
         self.mailbox.vacate();
         let owner = body.take_owner();
         drop(body);
-        self.report(owner, ended);
+        if rest.children.is_empty() {
+            self.report(owner, ended);
+        } else {
+            self.report_after(&rest.children, owner, ended);
+        }
+    }
+
+    /// Kills the children, and reports the end when the last of them has ended.
+    #[cold]
+    fn report_after(
+        self: &Arc<Self>,
+        children: &[Arc<dyn AnyCell>],
+        owner: Option<Box<dyn Owner>>,
+        ended: Ended,
+    ) {
+        let last = Arc::new(LateReport {
+            cell: Arc::clone(self),
+            report: Mutex::new(Some((owner, ended))),
+        });
+        for child in children.iter().rev() {
+            let last = Arc::clone(&last);
+            Arc::clone(child).on_end(Box::new(move |_| drop(last)));
+            Arc::clone(child).send_signal(Control::Kill);
+        }
     }
 
     /// At home: ends the incarnation there is, without ceremony.
-    pub(super) fn vacate(&self) {
+    pub(super) fn vacate(self: &Arc<Self>) {
         if let Some(body) = self.body.enter()
             && body.stage.get() != Stage::Vacant
         {
@@ -324,6 +447,23 @@ impl<A: Actor> Cell<A> {
         if catch_unwind(AssertUnwindSafe(code)).is_err() {
             self.system.counters().count_panic();
             tracing::warn!(target: "callboard::actor", actor = %self.label(), "a drop panicked");
+        }
+    }
+}
+
+/// The report of an end that waits for children: whoever drops it last makes it.
+struct LateReport<A: Actor> {
+    cell: Arc<Cell<A>>,
+    report: Mutex<Option<Report>>,
+}
+
+/// Who is told of an end, if anybody, and of which.
+type Report = (Option<Box<dyn Owner>>, Ended);
+
+impl<A: Actor> Drop for LateReport<A> {
+    fn drop(&mut self) {
+        if let Some((owner, ended)) = self.report.get_mut().take() {
+            self.cell.report(owner, ended);
         }
     }
 }

@@ -36,6 +36,7 @@ impl What {
     pub(crate) const STARTING: What = What::named(&Info {
         name: || "starting",
     });
+    pub(crate) const STARTED: What = What::named(&Info { name: || "started" });
     pub(crate) const STOPPED: What = What::named(&Info { name: || "stopped" });
 
     const fn named(info: &'static Info) -> What {

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::{Actor, ActorRef, Context, Handler, Message, System};
-use futures::channel::oneshot;
+use callboard::{
+    Actor, ActorRef, ChildEvent, Context, ExitReason, Handler, Incarnation, LeftBehind, LifeEvent,
+    Message, OnChildEvent, Place, StartFailure, System, Terminated,
+};
+use futures::StreamExt;
+use futures::channel::{mpsc, oneshot};
 use parking_lot::Mutex;
 
 /// What was seen, in order, shared between an actor and its test.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
@@ -139,4 +143,152 @@ pub async fn held_worker_with(
     worker.tell(hold).await.unwrap();
     began.await.unwrap();
     (worker, log, gate)
+}
+
+/// Does what its messages say, and logs what happens to it.
+pub struct Player {
+    pub log: Log,
+}
+
+impl Actor for Player {
+    async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
+        self.log.push(format!("starting {}", ctx.incarnation()));
+        Ok(())
+    }
+
+    async fn restarting(
+        &mut self,
+        mut left: LeftBehind,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), StartFailure> {
+        let left = left.take::<String>();
+        self.log
+            .push(format!("restarting {} with {left:?}", ctx.incarnation()));
+        Ok(())
+    }
+
+    async fn started(&mut self, _: &mut Context<Self>) {
+        self.log.push("started");
+    }
+
+    async fn stopping(&mut self, _: &mut Context<Self>) {
+        self.log.push("stopping");
+    }
+
+    async fn stopped(&mut self, reason: &ExitReason) {
+        self.log.push(format!("stopped: {reason}"));
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.log.push("dropped");
+    }
+}
+
+type Play = Box<dyn FnOnce(&mut Player, &mut Context<Player>) + Send>;
+
+/// What a [`Player`] is to do.
+#[derive(Message)]
+pub struct Do(Play);
+
+impl Do {
+    pub fn this(play: impl FnOnce(&mut Player, &mut Context<Player>) + Send + 'static) -> Self {
+        Do(Box::new(play))
+    }
+}
+
+impl Handler<Do> for Player {
+    async fn handle(&mut self, Do(play): Do, ctx: &mut Context<Self>) {
+        play(self, ctx);
+    }
+}
+
+impl Handler<Note> for Player {
+    async fn handle(&mut self, Note(n): Note, _: &mut Context<Self>) -> u64 {
+        self.log.push(format!("note {n}"));
+        n
+    }
+}
+
+impl Handler<Hold> for Player {
+    async fn handle(&mut self, mut hold: Hold, _: &mut Context<Self>) {
+        let _ = hold.began.take().map(|began| began.send(()));
+        let _ = hold.gate.await;
+    }
+}
+
+impl Handler<Terminated> for Player {
+    async fn handle(&mut self, notice: Terminated, _: &mut Context<Self>) {
+        self.log.push(format!("{} {}", notice.label, notice.reason));
+    }
+}
+
+impl Handler<LifeEvent> for Player {
+    async fn handle(&mut self, event: LifeEvent, _: &mut Context<Self>) {
+        self.log.push(match event {
+            LifeEvent::Restarted {
+                label,
+                incarnation,
+                reason,
+                ..
+            } => format!("{label} is {incarnation} after it {reason}"),
+            LifeEvent::Terminated(notice) => format!("{} {}", notice.label, notice.reason),
+            other => format!("{other:?}"),
+        });
+    }
+}
+
+pub fn player(system: &System, label: &'static str) -> (ActorRef<Player>, Log) {
+    let log = Log::default();
+    let inner = log.clone();
+    let make = move || Player { log: inner };
+    (system.actor(make).label(label).start(), log)
+}
+
+/// A player that is started, and started again, by the test.
+pub struct Placed {
+    pub player: ActorRef<Player>,
+    pub log: Log,
+    pub place: Arc<dyn Place>,
+    events: mpsc::Receiver<(Incarnation, ChildEvent)>,
+    on_event: OnChildEvent,
+}
+
+impl Placed {
+    pub fn new(system: &System, label: &'static str) -> Self {
+        let log = Log::default();
+        let inner = log.clone();
+        let make = move || Player { log: inner.clone() };
+        let (player, place) = system.actor(make).label(label).place();
+        let (tx, events) = mpsc::channel(16);
+        let on_event: OnChildEvent = Arc::new(move |incarnation, event| {
+            let _ = tx.clone().try_send((incarnation, event));
+        });
+        Placed {
+            player,
+            log,
+            place,
+            events,
+            on_event,
+        }
+    }
+
+    /// Starts the next incarnation, and waits until it is up.
+    pub async fn start(&mut self) {
+        self.place.start(Arc::clone(&self.on_event));
+        assert_eq!(self.event().await, ChildEvent::Started);
+    }
+
+    pub async fn event(&mut self) -> ChildEvent {
+        self.events.next().await.unwrap().1
+    }
+
+    /// Waits until the incarnation has ended.
+    pub async fn ended(&mut self) -> ExitReason {
+        match self.event().await {
+            ChildEvent::Ended(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use callboard::{
     ActorId, Admission, Admitted, Boundary, ChildEvent, Envelope, ExitReason, Incarnation, Message,
-    OnEnd, Recipient, Refused, Route, System, Watch, WeakRecipient, WeakRef,
+    OnEnd, Recipient, Refused, Route, System, Watch, WatchHandle, WeakRecipient, WeakRef,
 };
 use futures::StreamExt;
 use futures::channel::mpsc;
@@ -168,8 +168,8 @@ async fn weak_references_are_equal_ordered_and_hashed_by_id(system: System) {
 struct Detour(Recipient<Note>);
 
 impl Watch for Detour {
-    fn watch(&self, on_end: OnEnd) {
-        self.0.watch(on_end);
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        self.0.watch(on_end)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The state of a link: which connection it has now, who waits for what.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use callboard::{ActorId, Boundary, ExitReason, Incarnation, OnEnd, System, Terminated};
+use callboard::{
+    ActorId, Boundary, ExitReason, Incarnation, OnEnd, System, Terminated, Unwatch, WatchHandle,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -44,7 +46,9 @@ struct Inner {
     last_error: Option<LinkError>,
     ids: BTreeMap<Arc<str>, ActorId>,
     subscriptions: BTreeMap<u64, Arc<dyn Feed>>,
-    watchers: Vec<(ActorId, String, OnEnd)>,
+    watchers: BTreeMap<u64, (ActorId, String, OnEnd)>,
+    /// The number of the last watch.
+    last_watch: u64,
 }
 
 impl Core {
@@ -200,7 +204,7 @@ impl Core {
             link.end.set(LinkErrorKind::ClosedHere);
             link.give_up(self, &LinkErrorKind::ClosedHere);
         }
-        for (id, label, on_end) in watchers {
+        for (id, label, on_end) in watchers.into_values() {
             on_end(terminated(id, label));
         }
     }
@@ -250,14 +254,23 @@ impl Core {
     }
 
     /// Calls `on_end` when the link is closed for good.
-    pub(crate) fn watch(&self, id: ActorId, label: String, on_end: OnEnd) {
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        id: ActorId,
+        label: String,
+        on_end: OnEnd,
+    ) -> WatchHandle {
         let mut inner = self.inner.lock();
         if self.is_closed() {
             drop(inner);
             on_end(terminated(id, label));
-        } else {
-            inner.watchers.push((id, label, on_end));
+            return WatchHandle::over();
         }
+        inner.last_watch += 1;
+        let number = inner.last_watch;
+        inner.watchers.insert(number, (id, label, on_end));
+        let core: Weak<Self> = Arc::downgrade(self);
+        WatchHandle::new(core, number)
     }
 
     pub(super) fn state(&self) -> PeerState {
@@ -276,6 +289,13 @@ impl Core {
             in_flight,
             stats: self.counters.snapshot(),
         }
+    }
+}
+
+impl Unwatch for Core {
+    fn unwatch(&self, number: u64) {
+        let watcher = self.inner.lock().watchers.remove(&number);
+        drop(watcher);
     }
 }
 

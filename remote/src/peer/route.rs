@@ -8,7 +8,7 @@ use std::task::Poll;
 use callboard::clock::Instant;
 use callboard::{
     ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, Refused, Responder, Route,
-    System, Verdict, Watch, WeakRoute, WireMessage, codec,
+    System, Verdict, Watch, WatchHandle, WeakRoute, WireMessage, codec,
 };
 use futures::future::BoxFuture;
 
@@ -209,10 +209,10 @@ impl<M: WireMessage> RemoteRoute<M> {
 
 impl<M> Watch for RemoteRoute<M> {
     /// Fires when the link is closed for good. That the actor over there ended is not noticed yet.
-    fn watch(&self, on_end: OnEnd) {
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
         self.owner
             .core
-            .watch(self.id, self.name.to_string(), on_end);
+            .watch(self.id, self.name.to_string(), on_end)
     }
 }
 

@@ -1,0 +1,265 @@
+//! The life of an actor over its incarnations, and who is told of it: watchers, links, names (G12, G13).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use super::Cell;
+use super::body::Ended;
+use crate::actor::Actor;
+use crate::counters::DropReason;
+use crate::id::Incarnation;
+use crate::mailbox::Control;
+use crate::watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, WatchHandle};
+
+/// Whether there is an incarnation, and who wants to know.
+#[derive(Default)]
+pub(super) struct Life {
+    incarnation: Incarnation,
+    exit: Option<ExitReason>,
+    /// In a box because few have any.
+    ties: Option<Box<Ties>>,
+}
+
+/// What is called once when an actor has ended, before its watchers are told.
+pub(crate) type OnFree = Box<dyn FnOnce() + Send>;
+
+/// What is called once when the incarnation that runs ends, whatever follows.
+pub(crate) type OnIncarnationEnd = Box<dyn FnOnce(&ExitReason) + Send>;
+
+/// Who is tied to an actor.
+#[derive(Default)]
+struct Ties {
+    watchers: BTreeMap<u64, Watcher>,
+    next: u64,
+    /// Who forgets it before its watchers are told: the names it has.
+    on_free: Vec<OnFree>,
+    /// Why the incarnation before ended.
+    last_end: Option<ExitReason>,
+    /// Why somebody else wants the incarnation that runs to fail.
+    failure: Option<String>,
+}
+
+enum Watcher {
+    End(OnEnd),
+    Life(OnLife),
+    Incarnation(OnIncarnationEnd),
+}
+
+impl Ties {
+    fn add(&mut self, watcher: Watcher) -> u64 {
+        self.next += 1;
+        self.watchers.insert(self.next, watcher);
+        self.next
+    }
+
+    /// Who wants to see every event.
+    fn close_watchers(&self) -> Vec<OnLife> {
+        let close = self.watchers.values().filter_map(|watcher| match watcher {
+            Watcher::Life(on_event) => Some(Arc::clone(on_event)),
+            Watcher::End(_) | Watcher::Incarnation(_) => None,
+        });
+        close.collect()
+    }
+
+    fn take_incarnation_watchers(&mut self) -> Vec<OnIncarnationEnd> {
+        let of_incarnation =
+            |_: &u64, watcher: &mut Watcher| matches!(watcher, Watcher::Incarnation(_));
+        let taken = self.watchers.extract_if(.., of_incarnation);
+        let taken = taken.filter_map(|(_, watcher)| match watcher {
+            Watcher::Incarnation(on_end) => Some(on_end),
+            Watcher::End(_) | Watcher::Life(_) => None,
+        });
+        taken.collect()
+    }
+}
+
+impl<A: Actor> Cell<A> {
+    pub(crate) fn begin_incarnation(&self) -> Incarnation {
+        let mut life = self.life.lock();
+        life.incarnation = life.incarnation.next();
+        if let Some(ties) = &mut life.ties {
+            ties.failure = None;
+        }
+        life.incarnation
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.life.lock().incarnation
+    }
+
+    /// Whether there is an [`exit`](Self::exit).
+    pub(crate) fn has_ended(&self) -> bool {
+        self.life.lock().exit.is_some()
+    }
+
+    pub(crate) fn exit(&self) -> Option<ExitReason> {
+        self.life.lock().exit.clone()
+    }
+
+    /// The incarnation is up: who watches closely is told of a restart.
+    pub(super) fn incarnation_started(&self) {
+        let life = self.life.lock();
+        let incarnation = life.incarnation;
+        let Some(ties) = &life.ties else { return };
+        let Some(reason) = ties.last_end.clone() else {
+            return;
+        };
+        let watchers = ties.close_watchers();
+        drop(life);
+        if watchers.is_empty() {
+            return;
+        }
+        let event = LifeEvent::Restarted {
+            id: self.id,
+            label: self.label().to_string(),
+            incarnation,
+            reason,
+        };
+        for on_event in watchers {
+            on_event(event.clone());
+        }
+    }
+
+    /// The incarnation has ended: those that are linked to it are told, whatever follows.
+    pub(super) fn incarnation_ended(&self, ended: &Ended, another_may_follow: bool) {
+        let mut life = self.life.lock();
+        if another_may_follow {
+            life.ties.get_or_insert_default();
+        }
+        let Some(ties) = &mut life.ties else { return };
+        let reason = ended.to_reason();
+        let linked = ties.take_incarnation_watchers();
+        ties.last_end = Some(reason.clone());
+        drop(life);
+        for on_end in linked {
+            on_end(&reason);
+        }
+    }
+
+    /// Calls `forget` once when the actor ends, before its watchers are told (G12). Gives it back if it has
+    /// begun to end already.
+    pub(crate) fn on_free(&self, forget: OnFree) -> Result<(), OnFree> {
+        let mut life = self.life.lock();
+        // Looked at under the lock: who ends the actor takes the list after it has set this.
+        if self.ending.load(Ordering::Acquire) {
+            return Err(forget);
+        }
+        life.ties.get_or_insert_default().on_free.push(forget);
+        Ok(())
+    }
+
+    /// Makes the incarnation that runs fail for that reason, as if the actor had said so.
+    pub(crate) fn fail_from_outside(self: &Arc<Self>, why: String) {
+        let mut life = self.life.lock();
+        let ties = life.ties.get_or_insert_default();
+        ties.failure.get_or_insert(why);
+        drop(life);
+        self.signal(Control::Fail);
+    }
+
+    /// Why somebody else made the incarnation fail.
+    pub(super) fn take_outer_failure(&self) -> Option<String> {
+        self.life.lock().ties.as_mut()?.failure.take()
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>, on_end: OnEnd) -> WatchHandle {
+        match self.tie(Watcher::End(on_end)) {
+            Ok(handle) => handle,
+            Err((Watcher::End(on_end), reason)) => {
+                on_end(self.terminated(reason));
+                WatchHandle::over()
+            }
+            Err(_) => WatchHandle::over(),
+        }
+    }
+
+    pub(crate) fn watch_life(self: &Arc<Self>, on_event: OnLife) -> WatchHandle {
+        match self.tie(Watcher::Life(on_event)) {
+            Ok(handle) => handle,
+            Err((Watcher::Life(on_event), reason)) => {
+                on_event(LifeEvent::Terminated(self.terminated(reason)));
+                WatchHandle::over()
+            }
+            Err(_) => WatchHandle::over(),
+        }
+    }
+
+    /// Calls `on_end` when the incarnation that runs ends, or the actor; at once, if it has.
+    pub(crate) fn watch_incarnation(self: &Arc<Self>, on_end: OnIncarnationEnd) -> WatchHandle {
+        match self.tie(Watcher::Incarnation(on_end)) {
+            Ok(handle) => handle,
+            Err((Watcher::Incarnation(on_end), reason)) => {
+                on_end(&reason);
+                WatchHandle::over()
+            }
+            Err(_) => WatchHandle::over(),
+        }
+    }
+
+    /// Gives the watcher back, with the reason, if the actor has ended.
+    fn tie(self: &Arc<Self>, watcher: Watcher) -> Result<WatchHandle, (Watcher, ExitReason)> {
+        let mut life = self.life.lock();
+        if let Some(reason) = life.exit.clone() {
+            return Err((watcher, reason));
+        }
+        let number = life.ties.get_or_insert_default().add(watcher);
+        let subject: Weak<Self> = Arc::downgrade(self);
+        Ok(WatchHandle::new(subject, number))
+    }
+
+    fn terminated(&self, reason: ExitReason) -> Terminated {
+        Terminated {
+            id: self.id,
+            label: self.label().to_string(),
+            reason,
+            incarnation: self.incarnation(),
+        }
+    }
+
+    /// Ends the actor for good: what is queued goes to dead letters, the name is freed, then watchers
+    /// are told (G11, G12). Only the first call counts.
+    pub(crate) fn end(&self, reason: ExitReason) {
+        if self.ending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut rest = self.mailbox.close();
+        self.discard_all(&mut rest, DropReason::Stopped);
+        self.home.strike(self.place.load(Ordering::Relaxed));
+        let on_free = |ties: &mut Box<Ties>| std::mem::take(&mut ties.on_free);
+        let on_free = self.life.lock().ties.as_mut().map(on_free);
+        for forget in on_free.into_iter().flatten() {
+            forget();
+        }
+        // Only now: who looks or begins to watch in between must not be told too early.
+        let mut life = self.life.lock();
+        life.exit = Some(reason);
+        let ties = life.ties.take();
+        let reason = ties.as_ref().and(life.exit.clone());
+        drop(life);
+        let Some((ties, reason)) = ties.zip(reason) else {
+            return;
+        };
+        let notice = self.terminated(reason.clone());
+        for watcher in ties.watchers.into_values() {
+            match watcher {
+                Watcher::End(on_end) => on_end(notice.clone()),
+                Watcher::Life(on_event) => on_event(LifeEvent::Terminated(notice.clone())),
+                Watcher::Incarnation(on_end) => on_end(&reason),
+            }
+        }
+    }
+}
+
+impl<A: Actor> Unwatch for Cell<A> {
+    fn unwatch(&self, number: u64) {
+        let mut life = self.life.lock();
+        let watcher = life
+            .ties
+            .as_mut()
+            .and_then(|ties| ties.watchers.remove(&number));
+        // What the watcher holds may look at this actor when it is dropped.
+        drop(life);
+        drop(watcher);
+    }
+}
