@@ -8,9 +8,8 @@ mod tasks;
 mod watching;
 
 use std::any::Any;
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +48,7 @@ struct Rare<A: Actor> {
     tasks: Tasks,
     watches: Watches,
     family: Option<Arc<Family>>,
-    /// Why it is to fail. Shared with what may say so beside the handlers.
-    failure: Option<Rc<RefCell<Option<String>>>>,
+    failure: Option<String>,
     left: Option<Box<dyn Any + Send>>,
     stash: Stash<A>,
     behaviours: Behaviours,
@@ -159,20 +157,8 @@ impl<A: Actor> Context<A> {
     /// incarnation, if there is one (G13).
     pub fn fail(&mut self, why: impl Into<String>) {
         let rare = self.rare();
-        let note = rare.failure.get_or_insert_default();
-        note.borrow_mut().get_or_insert_with(|| why.into());
+        rare.failure.get_or_insert_with(|| why.into());
         self.cell.signal(Control::Fail);
-    }
-
-    /// The same for code that runs beside the handlers, on the actor's thread.
-    #[cfg(feature = "actix")]
-    pub(crate) fn failing(&mut self) -> impl Fn(String) + Clone + use<A> {
-        let note = Rc::clone(self.rare().failure.get_or_insert_default());
-        let cell = Arc::clone(&self.cell);
-        move |why| {
-            note.borrow_mut().get_or_insert(why);
-            cell.signal(Control::Fail);
-        }
     }
 
     /// Leaves something behind for the next incarnation, in place of what was left before: a checkpoint, a
@@ -194,7 +180,7 @@ impl<A: Actor> Context<A> {
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<String> {
-        self.rare.as_ref()?.failure.as_ref()?.take()
+        self.rare.as_mut()?.failure.take()
     }
 
     #[inline]

@@ -77,12 +77,12 @@ impl<A: ::actix::Actor> Actor for AdoptedAddr<A> {
     async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
         check_executor(ctx.system())?;
         let clock = ctx.system().clock().clone();
-        let (addr, fail) = (self.addr.clone(), ctx.failing());
+        let (addr, me) = (self.addr.clone(), ctx.me());
         ctx.spawn(async move {
             while addr.connected() {
                 clock.sleep(LOOK).await;
             }
-            fail(CLOSED.to_owned());
+            me.cell().fail_from_outside(CLOSED.to_owned());
         });
         Ok(())
     }
@@ -126,14 +126,14 @@ where
         if let std::task::Poll::Ready(end) = futures::poll!(&mut request) {
             return passed.end(end);
         }
-        let (addr, fail) = (self.addr.clone(), ctx.failing());
+        let (addr, me) = (self.addr.clone(), ctx.me());
         // Not with the incarnation: actix passes over a message whose asker is gone, and a tell has none.
         ctx.me().home().spawn_here(Box::pin(async move {
             let end = request.await;
             let lost = end.is_err() && !addr.connected();
             passed.end(end);
             if lost {
-                fail(CLOSED.to_owned());
+                me.cell().fail_from_outside(CLOSED.to_owned());
             }
         }));
     }

@@ -94,7 +94,7 @@ impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
             ctx.stop();
             return Ok(());
         }
-        let (me, fail) = (ctx.me(), ctx.failing());
+        let me = ctx.me();
         ctx.spawn(async move {
             match Rc::clone(&life).run().await {
                 Ok(()) => me.stop(),
@@ -104,7 +104,7 @@ impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
                         target: "callboard::actor", actor = %me.label(), %panic,
                         "an adopted actor panicked between messages"
                     );
-                    fail(panic);
+                    me.cell().fail_from_outside(panic);
                     life.terminate();
                 }
             }
