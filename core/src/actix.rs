@@ -56,11 +56,17 @@
 //! on its arbiter, which is an arbiter of actix-rt. Messages don't go through actix's mailbox: the handler is called
 //! directly, with the actor and its context, when the message's turn has come. So the bound holds, the deadline is
 //! looked at just before the handler, and whether the handler began is known. What it costs over a Callboard actor:
-//! an allocation for each message, one more for each ask, and a poll of the actor's timers and streams.
+//! an allocation for each message, one more for each ask, a task for an answer that comes later, and a poll of the
+//! actor's timers and streams.
+//!
+//! Being a Callboard actor, it can do what others can: its recipient is exposed to other processes, a task that
+//! polls a queue tells it the items, and a [`Subscription`](crate::topic::Subscription) is a stream that it adds
+//! to its context (`ctx.add_stream`).
 //!
 //! What actix can't do stays so: handlers don't hold `&mut self` over an await (`AtomicResponse` does that), timers
 //! and streams wait while native senders keep the actix mailbox filled, and what an `async` part of a handler asks
-//! in turn doesn't inherit the deadline (what the handler itself polls does).
+//! in turn doesn't inherit the deadline. A cycle of asks in which one waits in an `AtomicResponse` isn't found: the
+//! deadline ends it.
 //!
 //! In an adopted actor `actix::System::current()` is the system of actix-rt under Callboard's arbiters. Its
 //! `stop()` ends all of them: stop the actor instead, or [shut the system down](crate::System::shutdown).
@@ -84,7 +90,7 @@ pub use letter::OWED_ANSWERS;
 use crate::executor::Executor;
 use crate::message::Message;
 use crate::system::{StartError, System};
-use crate::watch::Terminated;
+use crate::watch::{LifeEvent, Terminated};
 
 /// A Callboard message that actix actors take. Not implemented by hand: it follows from being a message in both
 /// worlds with the same answer, and [`FromActix`] is one.
@@ -127,9 +133,14 @@ impl<M: ::actix::Message<Result: Send> + Send + 'static> ActixMessage for FromAc
     }
 }
 
-/// So that an adopted actor can be told of the end of others:
+/// So that an adopted actor can be told of the end of others: by
 /// `other.watch(Box::new(move |notice| drop(adopted.try_tell(notice))))`.
 impl ::actix::Message for Terminated {
+    type Result = ();
+}
+
+/// The same for [`watch_life`](crate::Watch::watch_life).
+impl ::actix::Message for LifeEvent {
     type Result = ();
 }
 

@@ -127,12 +127,11 @@ impl<A: Actor<Context = Context<A>>, M: Message> Delivery<A, M> {
         let (end, label) = (Rc::clone(&self.end), self.letter.me.label());
         self.letter.me.home().spawn_here(Box::pin(async move {
             let _debt = debt;
-            match rx.await {
-                Ok(reply) => responder.send(reply),
-                Err(_) => {
-                    responder.fail(Failure::new(end.why(), Verdict::Executed).with_detail(&*label))
-                }
-            }
+            let Ok(reply) = rx.await else {
+                let failure = Failure::new(end.why(), Verdict::Executed);
+                return responder.fail(failure.with_detail(&*label));
+            };
+            responder.send(reply);
         }));
     }
 }

@@ -104,8 +104,8 @@ async fn story(system: System, script: Vec<Sent>, capacity: usize) {
         .actor(adopt(make))
         .mailbox(capacity, Overflow::Wait)
         .place();
-    let (tx, mut events) = mpsc::unbounded();
-    let on_event = Arc::new(move |_, event| tx.unbounded_send(event).unwrap());
+    let (tx, mut events) = mpsc::channel(16);
+    let on_event = Arc::new(move |_, event| tx.clone().try_send(event).unwrap());
     place.start(on_event.clone());
     let sending = async {
         let sends = script.iter().enumerate().map(async |(n, sent)| {
