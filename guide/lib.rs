@@ -37,5 +37,9 @@ mod ch08 {}
 mod guarantees {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/from-actix.md")]
+mod from_actix {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]
 mod bench_local {}

@@ -15,6 +15,8 @@ compile_error!(
 // The macros name this crate by its facade's name.
 extern crate self as callboard;
 
+#[cfg(feature = "actix")]
+pub mod actix;
 mod actor;
 mod actor_ref;
 mod admission;

@@ -47,6 +47,12 @@ pub enum StartError {
     /// As many actors as may have a [thread of their own](Placement::OwnThread) have one.
     #[error("too many actors have a thread of their own: see `System::own_thread_limit`")]
     TooManyThreads,
+    /// An actix actor was to run on the simulating executor, which has no actix (G38).
+    #[error("the simulating executor has no actix: adopted actors need real arbiters")]
+    NoActix,
+    /// The system has been shut down.
+    #[error("the system has been shut down")]
+    ShutDown,
 }
 
 /// A running system of actors. Clones are handles to the same one.
@@ -347,6 +353,12 @@ impl System {
             .collect();
         cells.sort_by_key(|cell| cell.id());
         cells
+    }
+
+    /// Whether both are handles to the same system.
+    #[cfg(feature = "actix")]
+    pub(crate) fn is(&self, other: &System) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     pub(crate) fn executor(&self) -> &Executor {
