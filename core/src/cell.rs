@@ -457,7 +457,10 @@ impl<A: Actor> Cell<A> {
         self.discard_all(&mut rest, DropReason::Stopped);
         self.home.strike(self.place.load(Ordering::Relaxed));
         let forget = self.life.lock().on_free.take();
-        forget.into_iter().flat_map(|all| *all).for_each(|one| one());
+        forget
+            .into_iter()
+            .flat_map(|all| *all)
+            .for_each(|one| one());
         // Only now: who looks or begins to watch in between must not be told too early.
         let mut life = self.life.lock();
         life.exit = Some(reason.clone());

@@ -62,7 +62,10 @@ pub use callboard_macros::{Message, main, test};
 pub use cell::ActorSnapshot;
 pub use context::{Context, Timer};
 pub use counters::{Counters, DropReason};
-pub use dead_letter::{DEAD_LETTER_CAPACITY, DeadLetter, DeadLetters};
+pub use dead_letter::{
+    DEAD_LETTER_CAPACITY, DEAD_LETTER_TARGETS, DeadLetter, DeadLetterCounts, DeadLetterNotice,
+    DeadLetters, TargetCounts,
+};
 pub use driver::ArbiterLoad;
 pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};

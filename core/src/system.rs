@@ -296,6 +296,7 @@ impl System {
         if let Some(watchdog) = &self.inner.watchdog {
             watchdog.stop();
         }
+        self.dead_letters().end_subscriptions();
         labels
     }
 

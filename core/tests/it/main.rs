@@ -8,6 +8,7 @@ mod blocking;
 mod blocks;
 mod bounds;
 mod common;
+mod dead_letters;
 mod deadlines;
 mod ends;
 mod everywhere;
