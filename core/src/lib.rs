@@ -37,6 +37,7 @@ mod future_buffer;
 mod id;
 mod mailbox;
 mod message;
+mod observe;
 mod panics;
 mod place;
 pub mod process;
@@ -74,6 +75,9 @@ pub use executor::{OWN_THREADS, Simulation};
 pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
+pub use observe::{
+    ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
+};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};

@@ -1,6 +1,6 @@
 //! Starting actors: where, with what mailbox, under what name.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::driver::Arbiter;
 use crate::executor;
 use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Overflow};
 use crate::message::Message;
+use crate::observe::{Observable, Observed};
 use crate::place::{ActorPlace, Place};
 use crate::system::{StartError, System};
 use crate::watch::ExitReason;
@@ -59,6 +60,8 @@ pub struct Spawn<F> {
     /// Beside whom, in place of the placement.
     beside: Option<Arc<Arbiter>>,
     admissions: Option<Box<Admissions>>,
+    /// Puts its cell on the list of those that can be observed.
+    observe: Option<fn(Arc<dyn Any + Send + Sync>)>,
 }
 
 impl<F> Spawn<F> {
@@ -72,6 +75,7 @@ impl<F> Spawn<F> {
             placement: Placement::default(),
             beside: None,
             admissions: None,
+            observe: None,
         }
     }
 
@@ -130,6 +134,19 @@ impl<F> Spawn<F> {
         self
     }
 
+    /// Puts the actor on the list of [`System::observe`], with what it shows of itself, until it ends.
+    pub fn observable<A: Observable>(mut self) -> Self
+    where
+        F: FnOnce() -> A,
+    {
+        self.observe = Some(|cell| {
+            if let Ok(cell) = cell.downcast::<Cell<A>>() {
+                Observed::add(&cell);
+            }
+        });
+        self
+    }
+
     fn into_cell<A: Actor>(self, owned: bool) -> (Arc<Cell<A>>, F) {
         // Until the actor is on the list of its arbiter, this keeps the arbiter.
         let stay = match &self.beside {
@@ -143,7 +160,10 @@ impl<F> Spawn<F> {
             admissions: self.admissions,
             owned,
         };
-        let cell = Cell::new(&self.system, Arc::clone(&stay), options);
+        let cell = Cell::<A>::new(&self.system, Arc::clone(&stay), options);
+        if let Some(observe) = self.observe {
+            observe(Arc::clone(&cell) as Arc<dyn Any + Send + Sync>);
+        }
         (cell, self.factory)
     }
 

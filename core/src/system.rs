@@ -18,6 +18,7 @@ use crate::driver::{Arbiter, ArbiterLoad, Stay};
 use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::mailbox::Control;
+use crate::observe::Observed;
 use crate::spawn::{Placement, Spawn};
 use crate::watchdog::{Blocked, Watchdog};
 
@@ -63,6 +64,7 @@ struct Inner {
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
+    observed: Observed,
     closed: AtomicBool,
 }
 
@@ -118,6 +120,7 @@ impl System {
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
+                observed: Observed::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -343,6 +346,10 @@ impl System {
 
     pub(crate) fn counters_arc(&self) -> Arc<Counters> {
         Arc::clone(&self.inner.counters)
+    }
+
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.inner.observed
     }
 
     pub(crate) fn own_threads(&self) -> &OwnThreads {

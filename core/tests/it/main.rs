@@ -17,6 +17,7 @@ mod faults;
 mod handlers;
 mod mailboxes;
 mod nested;
+mod observing;
 mod order;
 mod own_threads;
 mod places;
