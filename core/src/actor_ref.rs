@@ -27,6 +27,7 @@ use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
 use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
+use crate::stamp::{self, Stamp};
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Watch};
 use crate::weak::WeakDirect;
@@ -478,8 +479,11 @@ where
     }
 
     #[inline]
-    fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+    fn send(&self, mut envelope: Envelope<M>) -> Result<(), Refused<M>> {
         let cell = self.cell();
+        if stamp::is_on() {
+            envelope.meta.stamp(Stamp::new);
+        }
         let envelope = match cell.admit(envelope) {
             Admitted::Pass(envelope) => envelope,
             Admitted::Taken => return Ok(()),

@@ -6,6 +6,7 @@
 mod body;
 mod hand_off;
 mod letter;
+mod observed;
 mod turn;
 
 use std::any::{Any, TypeId};
@@ -33,6 +34,7 @@ use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWait
 use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
+use crate::stamp;
 use crate::sync::Home;
 use crate::system::{StartError, System};
 use crate::watch::{ExitReason, OnEnd, Terminated, Watch};
@@ -271,6 +273,12 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// Whether nothing stands before the mailbox, and nobody looks on.
+    #[inline]
+    fn takes_lean(&self) -> bool {
+        !stamp::is_on() && (self.rare.is_none() || self.admissions().is_none())
+    }
+
     /// Puts a message with nothing beside it into the mailbox, if there is room and nothing else to do.
     #[inline]
     pub(crate) fn put_lean<M, How>(self: &Arc<Self>, message: M) -> Result<(), M>
@@ -279,7 +287,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.rare.is_some() && self.admissions().is_some() {
+        if !self.takes_lean() {
             return Err(message);
         }
         let Some(open) = self.mailbox.open() else {
@@ -299,7 +307,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.rare.is_some() && self.admissions().is_some() {
+        if !self.takes_lean() {
             return Asked::NotYet(message);
         }
         match self.hand_off::<M, How>(message) {

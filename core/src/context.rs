@@ -20,6 +20,7 @@ use crate::current;
 use crate::envelope::Meta;
 use crate::id::{Incarnation, Principal, RequestKey};
 use crate::message::Message;
+use crate::stamp;
 use crate::system::System;
 use crate::watch::{Terminated, Watch};
 
@@ -161,12 +162,14 @@ impl<A: Actor> Context<A> {
     }
 
     /// Runs a future beside the actor, on its thread, until it ends, is cancelled, or this incarnation
-    /// ends. A panic in it ends it alone, and is counted.
+    /// ends. A panic in it ends it alone, and is counted. It goes on in the span of the message in hand, if
+    /// somebody listens to those.
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Timer {
         let tasks = self.rare.get_or_insert_default().tasks.clone();
         let (number, handle, registration) = tasks.add();
         let cell = Arc::clone(&self.cell);
-        let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
+        let future = AssertUnwindSafe(stamp::carry(future));
+        let task = Abortable::new(future.catch_unwind(), registration);
         let home = Arc::clone(self.cell.home());
         home.spawn_here(Box::pin(async move {
             if let Ok(Err(_)) = task.await {

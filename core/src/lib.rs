@@ -46,6 +46,7 @@ mod responder;
 mod route;
 mod send;
 mod spawn;
+mod stamp;
 mod sync;
 mod system;
 pub mod testing;

@@ -311,6 +311,7 @@ impl<A: Actor> Cell<A> {
             self.bury(envelope, DropReason::Withdrawn);
             return Poll::Ready(());
         }
+        let stamp = envelope.meta.take_stamp();
         let Envelope {
             message,
             meta,
@@ -324,8 +325,16 @@ impl<A: Actor> Cell<A> {
         } else {
             None
         };
-        let waits = || Answer::to(responder.take());
-        match self.run_handler::<M, How>(body, tools, message, given, waits) {
+        let polled = match stamp {
+            Some(stamp) => {
+                self.run_observed::<M, How>(body, tools, message, given, &mut responder, &stamp)
+            }
+            None => {
+                let waits = || Answer::to(responder.take());
+                self.run_handler::<M, How>(body, tools, message, given, waits)
+            }
+        };
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reply) => {
                 if let (Some(reply), Some(responder)) = (reply, responder) {

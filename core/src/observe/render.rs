@@ -83,7 +83,7 @@ mod tests {
         assert!(shown.text.ends_with("\u{e9}..."));
         assert_eq!(
             shown.encoded.map(|bytes| bytes.len()),
-            Ok(2 * OBSERVED_TEXT + 3)
+            Ok(2 * OBSERVED_TEXT + 5)
         );
         let error = show(at(), vec![0_u16; OBSERVED_BYTES]).encoded.unwrap_err();
         assert!(error.to_string().contains("262144"), "{error}");
