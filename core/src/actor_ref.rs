@@ -27,7 +27,7 @@ use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
 use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
-use crate::stamp::{self, Stamp};
+use crate::stamp;
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Watch};
 use crate::weak::WeakDirect;
@@ -482,7 +482,7 @@ where
     fn send(&self, mut envelope: Envelope<M>) -> Result<(), Refused<M>> {
         let cell = self.cell();
         if stamp::is_on() {
-            envelope.meta.stamp(Stamp::new);
+            cell.stamp(&mut envelope);
         }
         let envelope = match cell.admit(envelope) {
             Admitted::Pass(envelope) => envelope,

@@ -166,10 +166,13 @@ impl<A: Actor> Cell<A> {
 
     /// Its name for people: given, or its type's.
     pub(crate) fn label(&self) -> Arc<str> {
-        self.rare
-            .as_ref()
-            .and_then(|rare| rare.label.clone())
+        self.given_label()
+            .cloned()
             .unwrap_or_else(|| short_type_name::<A>().into())
+    }
+
+    pub(crate) fn given_label(&self) -> Option<&Arc<str>> {
+        self.rare.as_ref()?.label.as_ref()
     }
 
     pub(crate) fn boundary(&self) -> Boundary {

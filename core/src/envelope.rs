@@ -119,12 +119,14 @@ impl Meta {
             .is_some_and(|deadline| clock.has_passed(deadline))
     }
 
-    /// Notes what there is to note of a message that is sent now, unless that was done: who passes a message
-    /// on didn't send it.
-    #[cold]
-    pub(crate) fn stamp(&mut self, stamp: impl FnOnce() -> Stamp) {
-        let rest = self.rest.get_or_insert_default();
-        rest.stamp.get_or_insert_with(|| Arc::new(stamp()));
+    /// Puts down what was noted of a message when it was sent.
+    pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
+        self.rest.get_or_insert_default().stamp = Some(Arc::new(stamp));
+    }
+
+    /// Whether something was noted.
+    pub(crate) fn has_stamp(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.stamp.is_some())
     }
 
     /// Takes out what was noted. What its handler sends, with this beside it or not, is its own.

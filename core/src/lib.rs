@@ -37,6 +37,8 @@ mod future_buffer;
 mod id;
 mod mailbox;
 mod message;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod observe;
 mod panics;
 mod place;

@@ -1,4 +1,5 @@
-//! What is noted of a message when it is sent, for those who look on: the span it was sent in.
+//! What is noted of a message when it is sent, for those who look on: the span it was sent in, and the time
+//! where that is measured.
 //!
 //! # Spans
 //!
@@ -20,34 +21,52 @@
 
 use std::fmt;
 
-use tracing::Span;
 use tracing::instrument::{Instrument, Instrumented};
+use tracing::{Level, Span};
 
+use crate::actor::Actor;
+use crate::cell::Cell;
+use crate::envelope::Envelope;
 use crate::id::Incarnation;
+use crate::message::Message;
+#[cfg(feature = "metrics")]
+use crate::metrics::{self, Sent};
 
 /// What was noted of a message.
 #[derive(Clone)]
 pub(crate) struct Stamp {
     /// The span it was sent in; of none, if there was none.
     sent_in: Span,
+    #[cfg(feature = "metrics")]
+    pub(crate) sent: Option<Sent>,
 }
 
 /// Whether anything is to be noted of messages: somebody may look on.
 #[inline]
 pub(crate) fn is_on() -> bool {
-    tracing::level_enabled!(tracing::Level::DEBUG) && has_listener()
+    #[cfg(feature = "metrics")]
+    let measuring = metrics::is_on();
+    #[cfg(not(feature = "metrics"))]
+    let measuring = false;
+    measuring || traces()
+}
+
+/// Whether somebody listens to the spans of handlers.
+#[inline]
+fn traces() -> bool {
+    tracing::level_enabled!(Level::DEBUG) && has_listener()
 }
 
 /// Somebody listens to that level; perhaps to something else.
 #[cold]
 #[inline(never)]
 fn has_listener() -> bool {
-    tracing::span_enabled!(target: "callboard::handle", tracing::Level::DEBUG)
+    tracing::span_enabled!(target: "callboard::handle", Level::DEBUG)
 }
 
 /// Has the task of a handler go on in its span.
 pub(crate) fn carry<F>(task: F) -> Instrumented<F> {
-    let span = if is_on() {
+    let span = if traces() {
         Span::current()
     } else {
         Span::none()
@@ -55,14 +74,37 @@ pub(crate) fn carry<F>(task: F) -> Instrumented<F> {
     task.instrument(span)
 }
 
-impl Stamp {
-    /// Of a message that is sent here and now.
-    pub(crate) fn new() -> Self {
-        Stamp {
-            sent_in: Span::current(),
+impl<A: Actor> Cell<A> {
+    /// Notes what there is to note of a message that is sent now, unless that was done: who passes a message
+    /// on didn't send it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stamp<M: Message>(&self, envelope: &mut Envelope<M>) {
+        if envelope.meta.has_stamp() {
+            return;
+        }
+        let traces = traces();
+        #[cfg(feature = "metrics")]
+        let sent = Sent::now::<A, M>(self, &mut envelope.responder);
+        #[cfg(feature = "metrics")]
+        let is_measured = sent.is_some();
+        #[cfg(not(feature = "metrics"))]
+        let is_measured = false;
+        if traces || is_measured {
+            envelope.meta.set_stamp(Stamp {
+                sent_in: if traces {
+                    Span::current()
+                } else {
+                    Span::none()
+                },
+                #[cfg(feature = "metrics")]
+                sent,
+            });
         }
     }
+}
 
+impl Stamp {
     /// The span of its handler, which begins here and now.
     pub(crate) fn span(&self, actor: &str, message: &str, incarnation: Incarnation) -> Span {
         let make = || {

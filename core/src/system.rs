@@ -18,6 +18,8 @@ use crate::driver::{Arbiter, ArbiterLoad, Stay};
 use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::mailbox::Control;
+#[cfg(feature = "metrics")]
+use crate::metrics::Meter;
 use crate::observe::Observed;
 use crate::spawn::{Placement, Spawn};
 use crate::watchdog::{Blocked, Watchdog};
@@ -65,6 +67,8 @@ struct Inner {
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
     observed: Observed,
+    #[cfg(feature = "metrics")]
+    meter: Meter,
     closed: AtomicBool,
 }
 
@@ -121,6 +125,8 @@ impl System {
                 own_threads,
                 watchdog,
                 observed: Observed::default(),
+                #[cfg(feature = "metrics")]
+                meter: Meter::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -300,6 +306,8 @@ impl System {
             watchdog.stop();
         }
         self.dead_letters().end_subscriptions();
+        #[cfg(feature = "metrics")]
+        self.end_metrics();
         labels
     }
 
@@ -348,6 +356,17 @@ impl System {
         Arc::clone(&self.inner.counters)
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.inner.meter
+    }
+
+    /// The way to find it again, for tasks that must not keep it.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn downgrade(&self) -> WeakSystem {
+        WeakSystem(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn observed(&self) -> &Observed {
         &self.inner.observed
     }
@@ -381,6 +400,17 @@ impl System {
         let own = arbiter.is_own() && self.own_threads().has(arbiter);
         let stay = own.then(|| arbiter.stay()).flatten();
         stay.unwrap_or_else(|| self.stay_at(Placement::Pinned(arbiter.index())))
+    }
+}
+
+/// A system, unless it is gone.
+#[cfg(feature = "metrics")]
+pub(crate) struct WeakSystem(std::sync::Weak<Inner>);
+
+#[cfg(feature = "metrics")]
+impl WeakSystem {
+    pub(crate) fn upgrade(&self) -> Option<System> {
+        self.0.upgrade().map(|inner| System { inner })
     }
 }
 

@@ -1,4 +1,4 @@
-//! A message whose handler somebody looks at: the same as for any other, in a span.
+//! A message whose handler somebody looks at: the same as for any other, in a span and by a clock.
 //!
 //! Apart, and instantiated apart, so that the handlers of messages nobody looks at have no larger futures.
 
@@ -13,6 +13,8 @@ use crate::actor::{Actor, Receives};
 use crate::context::Context;
 use crate::driver::Tools;
 use crate::message::Message;
+#[cfg(feature = "metrics")]
+use crate::metrics::Measured;
 use crate::responder::Responder;
 use crate::stamp::Stamp;
 
@@ -43,7 +45,18 @@ impl<A: Actor> Cell<A> {
             let handler = span.in_scope(|| actor.receive(message, given, ctx));
             handler.instrument(span)
         };
-        let waits = || Answer::<A, M, How>::to(responder.take());
+        // Until the handler has ended, or panicked, or was dropped.
+        #[cfg(feature = "metrics")]
+        let mut handling = stamp.sent.as_ref().map(|sent| sent.begin(self.system()));
+        let waits = || {
+            let then = Answer::<A, M, How>::to(responder.take());
+            #[cfg(feature = "metrics")]
+            let then = Measured {
+                handling: handling.take(),
+                then,
+            };
+            then
+        };
         match body.run(home, tools, receive, waits) {
             Some(polled) => polled.map(A::reply),
             None => Poll::Ready(None),
