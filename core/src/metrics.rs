@@ -31,8 +31,8 @@
 //! # Labels
 //!
 //! `actor` is the label that the program gave, or the actor's type. A label is a kind of actor, not one of a
-//! thousand: whoever puts a user's number into it makes a time series for each. Past
-//! [`MEASURED_LABELS`] different ones a system reports the rest together, as `other`. `message` is the Rust type;
+//! thousand: whoever puts a user's number into it makes a time series for each. The first
+//! [`MEASURED_LABELS`] that a system reports stay apart; all further ones are `other`. `message` is the Rust type;
 //! `reason` is [`DropReason::name`](crate::DropReason::name).
 //!
 //! Systems of one process add to the same counters and histograms. Gauges are each system's own: two that publish
@@ -91,12 +91,17 @@ impl Meter {
         }
         if on {
             // Handles of a recorder that was there before would go nowhere.
-            let old = std::mem::take(&mut *self.table.write());
+            let old = self.table.write().take_series();
             drop(old);
             MEASURING.fetch_add(1, Ordering::Relaxed);
         } else {
             MEASURING.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// The label, or what stands for those past the bound.
+    fn bounded(&self, label: &Arc<str>) -> Arc<str> {
+        self.table.write().bounded(label)
     }
 
     fn series<A: Actor, M: Message>(&self, cell: &Cell<A>) -> Arc<Series> {
@@ -105,7 +110,7 @@ impl Meter {
             return series;
         }
         let label = cell.label();
-        let label = self.table.write().bounded(&label);
+        let label = self.bounded(&label);
         if &*label == series::OTHER {
             key = series::key_of_others::<M>();
             if let Some(series) = self.table.read().get(&key) {

@@ -10,7 +10,6 @@ use metrics::{
 };
 
 use super::Meter;
-use super::series::{MEASURED_LABELS, OTHER};
 use crate::counters::DropReason;
 use crate::spawn::Placement;
 use crate::system::System;
@@ -48,6 +47,9 @@ impl System {
     ///
     /// Answers `false` if the system has been shut down. With the feature `metrics` only.
     pub fn publish_metrics(&self, period: Duration) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         let period = period.max(SHORTEST);
         describe();
         let number = self.meter().publisher.fetch_add(1, Ordering::AcqRel) + 1;
@@ -101,11 +103,7 @@ impl System {
     fn depths(&self) -> BTreeMap<Arc<str>, Depth> {
         let mut depths: BTreeMap<Arc<str>, Depth> = BTreeMap::new();
         for actor in self.actors() {
-            let label = if depths.len() < MEASURED_LABELS || depths.contains_key(&*actor.label) {
-                actor.label.as_str().into()
-            } else {
-                OTHER.into()
-            };
+            let label = self.meter().bounded(&actor.label.into());
             let depth = depths.entry(label).or_default();
             depth.actors += 1;
             depth.messages += actor.mailbox.len;

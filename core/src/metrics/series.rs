@@ -84,6 +84,11 @@ impl Table {
         Arc::clone(label)
     }
 
+    /// The series go; which labels are apart stays.
+    pub(super) fn take_series(&mut self) -> BTreeMap<Key, Arc<Series>> {
+        std::mem::take(&mut self.series)
+    }
+
     /// Keeps a series, and answers the one that is kept: another thread may have been first.
     pub(super) fn insert(&mut self, key: Key, series: Arc<Series>) -> Arc<Series> {
         Arc::clone(self.series.entry(key).or_insert(series))

@@ -6,5 +6,7 @@
 
 extern crate callboard_core as callboard;
 
+mod measures;
+mod meter;
 mod recorder;
 mod spans;

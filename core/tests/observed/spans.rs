@@ -391,3 +391,20 @@ fn a_subscriber_of_one_thread_gets_its_own_spans() {
     assert_eq!(spans, 1 + 2 * (3 + 3 + 3));
     assert!(global.below(&before).is_empty());
 }
+
+#[test]
+fn a_handler_on_another_thread_has_its_span_where_its_sender_has() {
+    // Its numbers of spans mean others there, or none.
+    let _ = Recorder::global();
+    let system = System::with_arbiters(1).unwrap();
+    let a = link(&system, "a", 0, None);
+    let local = Recorder::new(true);
+    tracing::subscriber::with_default(local.clone(), || {
+        let root = debug_span!(target: "observed", "root");
+        root.in_scope(|| a.ask(Trace).blocking()).unwrap();
+        let spans = local.below(&root);
+        assert_eq!(spans.len(), 1);
+        assert_eq!(spans[0].fields["actor"], "a");
+    });
+    system.shutdown_blocking().unwrap();
+}
