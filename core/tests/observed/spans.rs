@@ -127,7 +127,7 @@ impl Handler<Hang> for Link {
     async fn handle(&mut self, Hang(began, paths): Hang, _ctx: &mut Context<Self>) {
         let _on_drop = OnDrop(paths);
         began.send(()).unwrap();
-        pending().await
+        pending::<()>().await;
     }
 }
 
