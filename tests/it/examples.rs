@@ -1,7 +1,7 @@
 //! Examples say what the guide says they say.
 //!
-//! Each runs as the program it is, on real arbiters, and in virtual time under several seeds, and must
-//! print its transcript in `tests/fixtures/` every time.
+//! Each runs as the program it is, on real arbiters, and in virtual time under several seeds (unless it has a
+//! runtime of its own), and must print its transcript in `tests/fixtures/` every time.
 
 use crate::source_tree::{assert_none, files, text_of};
 
@@ -32,7 +32,7 @@ macro_rules! transcripts {
             }
         )*
 
-        const WITH_TRANSCRIPT: &[&str] = &[$(stringify!($name)),*];
+        const SIMULATED: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
@@ -42,6 +42,36 @@ transcripts! {
     bookmarks: "../../examples/bookmarks.rs",
     flood: "../../examples/flood.rs",
     verdicts: "../../examples/verdicts.rs",
+    ping_pong: "../../examples/ping_pong.rs",
+    deferred: "../../examples/deferred.rs",
+    streamed_answer: "../../examples/streamed_answer.rs",
+    timers: "../../examples/timers.rs",
+    lifecycle: "../../examples/lifecycle.rs",
+}
+
+/// Those with a runtime and sockets of their own run as the programs they are, and nowhere else.
+macro_rules! programs {
+    ($($name:ident: $path:literal),* $(,)?) => {
+        $(
+            #[path = $path]
+            #[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+            mod $name;
+
+            #[test]
+            fn $name() {
+                let expected = text_of(concat!("tests/fixtures/", stringify!($name), ".out"));
+                let mut out = Vec::new();
+                $name::run(&mut out).expect("the example ends well");
+                assert_eq!(text(out), expected);
+            }
+        )*
+
+        const PROGRAMS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+programs! {
+    in_axum: "../../examples/in_axum.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
@@ -56,7 +86,7 @@ fn every_small_example_has_a_transcript() {
         (!name.contains('/') && name != "hello").then(|| name.to_owned())
     });
     let without: Vec<String> = names
-        .filter(|name| !WITH_TRANSCRIPT.contains(&name.as_str()))
+        .filter(|name| ![SIMULATED, PROGRAMS].concat().contains(&name.as_str()))
         .collect();
     assert_none("examples whose output nobody checks:", &without);
 }
