@@ -25,6 +25,14 @@ mod ch03 {}
 mod ch04 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/05-lifecycle-and-watch.md")]
+mod ch05 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/06-deferred-and-streamed-answers.md")]
+mod ch06 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
 
