@@ -37,5 +37,9 @@ mod ch06 {}
 mod guarantees {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/coming-from-kameo-or-ractor.md")]
+mod coming_from_kameo_or_ractor {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]
 mod bench_local {}
