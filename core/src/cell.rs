@@ -10,8 +10,6 @@ mod life;
 mod notice;
 mod turn;
 
-use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::actor::{Actor, Receives};
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admissions, Admitted, Panicked};
 use crate::boundary::{Boundary, Verdict};
 use crate::clock::Instant;
 use crate::counters::DropReason;
@@ -47,8 +45,6 @@ pub(crate) use letter::{ActorKind, Full};
 use letter::{Lean, Use};
 use life::Life;
 pub(crate) use life::OnIncarnationEnd;
-
-pub(crate) type Admissions = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
 
 /// Who is told how an incarnation fares, at home. Dropping it untold is an end, too.
 pub(crate) trait Owner: Send {
@@ -227,13 +223,26 @@ impl<A: Actor> Cell<A> {
         let Some(admissions) = self.admissions() else {
             return Admitted::Pass(envelope);
         };
-        let admission = admissions
-            .get(&TypeId::of::<M>())
-            .and_then(|any| any.downcast_ref::<Arc<dyn Admission<M>>>());
-        match admission {
-            Some(admission) => admission.admit(envelope),
-            None => Admitted::Pass(envelope),
+        match admissions.admit(|| self.label(), envelope) {
+            Ok(admitted) => admitted,
+            Err(panicked) => {
+                self.admission_panicked::<M>(&panicked);
+                Admitted::Taken
+            }
         }
+    }
+
+    /// The message was dropped with its admission; an asker has been told.
+    #[cold]
+    fn admission_panicked<M: Message>(&self, Panicked(text): &Panicked) {
+        let counters = self.system.counters();
+        counters.count_panic();
+        counters.count_drop(DropReason::AdmissionPanicked);
+        tracing::warn!(
+            target: "callboard::actor",
+            actor = %self.label(), message = std::any::type_name::<M>(), panic = %text,
+            "an admission panicked"
+        );
     }
 
     /// Puts an admitted message into the mailbox, or says why not.
@@ -524,9 +533,18 @@ impl<A: Actor> AnyCell for Cell<A> {
 fn short_type_name<T>() -> String {
     let full = std::any::type_name::<T>();
     let mut short = String::with_capacity(full.len());
-    for part in full.split_inclusive(['<', '>', ',', ' ', '(', ')']) {
-        short.push_str(part.rsplit("::").next().unwrap_or(part));
+    let mut part = 0;
+    for (place, byte) in full.bytes().enumerate() {
+        match byte {
+            b':' => part = place + 1,
+            b'<' | b'>' | b',' | b' ' | b'(' | b')' => {
+                short.push_str(&full[part..=place]);
+                part = place + 1;
+            }
+            _ => {}
+        }
     }
+    short.push_str(&full[part..]);
     short
 }
 

@@ -18,6 +18,8 @@ pub enum DropReason {
     DropNewest,
     /// The policy of a full mailbox dropped the oldest message.
     DropOldest,
+    /// An admission panicked with it in hand.
+    AdmissionPanicked,
     /// Its actor held it back, and had no room in its stash.
     StashFull,
     /// A message across a process boundary was lost after `tell` had answered.
@@ -38,12 +40,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 13] = [
+    pub const ALL: [DropReason; 14] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
         DropReason::DropNewest,
         DropReason::DropOldest,
+        DropReason::AdmissionPanicked,
         DropReason::StashFull,
         DropReason::Undelivered,
         DropReason::UnknownName,

@@ -202,7 +202,7 @@ pub(crate) fn end_turn() {
 pub(crate) fn actor() -> Option<ActorId> {
     STACK_OF_ACTORS.with(|stack| {
         let id = stack.running().last()?;
-        Some(ActorId::from_u64(id.get()))
+        ActorId::from_u64(id.get())
     })
 }
 

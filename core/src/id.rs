@@ -1,6 +1,7 @@
 //! Identities: actors, incarnations, request keys, principals.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,24 +10,26 @@ use uuid::Uuid;
 
 /// An actor of this process. Numbers are given in the order of creation and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ActorId(u64);
+pub struct ActorId(NonZeroU64);
 
 impl ActorId {
     /// A fresh id: for routes that lead to something that isn't an actor of this process.
     #[must_use]
     pub fn fresh() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        ActorId(NEXT.fetch_add(1, Ordering::Relaxed))
+        ActorId::from_u64(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(ActorId(NonZeroU64::MAX))
     }
 
     /// The number.
     #[must_use]
     pub fn as_u64(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
-    pub(crate) fn from_u64(number: u64) -> Self {
-        ActorId(number)
+    /// The id with that number; there is none with 0.
+    #[inline]
+    pub(crate) fn from_u64(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(ActorId)
     }
 }
 

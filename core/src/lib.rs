@@ -59,7 +59,7 @@ pub use actor::{
     Actor, ByResponder, ByReturn, DeferredHandler, Handler, LeftBehind, Receives, StartFailure,
 };
 pub use actor_ref::{ActorRef, Recipient};
-pub use admission::{Admission, Admitted};
+pub use admission::{Admission, Admitted, Arrival, Guard};
 pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
 pub use callboard_macros::{Message, main, test};

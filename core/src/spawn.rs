@@ -1,14 +1,13 @@
 //! Starting actors: where, with what mailbox, under what name.
 
-use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::admission::Admission;
-use crate::cell::{Admissions, Cell, CellOptions};
+use crate::admission::{Admission, Admissions, Guard};
+use crate::cell::{Cell, CellOptions};
 use crate::context::Family;
 use crate::driver::Arbiter;
 use crate::executor;
@@ -163,12 +162,16 @@ impl<F> Spawn<F> {
         self
     }
 
-    /// Puts something before the handler of messages of type `M`; a second one for `M` replaces it.
+    /// Puts something before the handler of messages of type `M`, behind what stands there already.
     pub fn admission<M: Message>(mut self, admission: impl Admission<M>) -> Self {
-        let admission: Arc<dyn Admission<M>> = Arc::new(admission);
-        self.admissions
-            .get_or_insert_default()
-            .insert(TypeId::of::<M>(), Box::new(admission));
+        self.admissions.get_or_insert_default().add(admission);
+        self
+    }
+
+    /// Puts something before all handlers, behind the guards that stand there already and before every
+    /// [`admission`](Spawn::admission).
+    pub fn guard(mut self, guard: impl Guard) -> Self {
+        self.admissions.get_or_insert_default().guard(guard);
         self
     }
 

@@ -109,7 +109,7 @@ impl Waits {
                 }
                 path.reverse();
                 path.extend(&stack[place + 1..]);
-                return Some(path.into_iter().map(ActorId::from_u64).collect());
+                return Some(path.into_iter().filter_map(ActorId::from_u64).collect());
             }
             if seen.len() >= REACH || seen.iter().any(|(known, _)| *known == actor) {
                 continue;

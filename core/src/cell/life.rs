@@ -1,6 +1,5 @@
 //! The life of an actor over its incarnations, and who is told of it: watchers, links, names (G12, G13).
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -30,8 +29,7 @@ pub(crate) type OnIncarnationEnd = Box<dyn FnOnce(&ExitReason) + Send>;
 /// Who is tied to an actor.
 #[derive(Default)]
 struct Ties {
-    watchers: BTreeMap<u64, Watcher>,
-    next: u64,
+    watchers: Watchers,
     /// Who forgets it before its watchers are told: the names it has.
     on_free: Vec<OnFree>,
     /// Why the incarnation before ended.
@@ -46,29 +44,49 @@ enum Watcher {
     Incarnation(OnIncarnationEnd),
 }
 
-impl Ties {
+/// Watchers by their numbers, in the order they came. Who left leaves a gap, until half are gaps.
+#[derive(Default)]
+struct Watchers {
+    list: Vec<(u64, Option<Watcher>)>,
+    gaps: usize,
+    last: u64,
+}
+
+impl Watchers {
     fn add(&mut self, watcher: Watcher) -> u64 {
-        self.next += 1;
-        self.watchers.insert(self.next, watcher);
-        self.next
+        self.last += 1;
+        self.list.push((self.last, Some(watcher)));
+        self.last
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Watcher> {
+        let place = self.list.binary_search_by_key(&number, |entry| entry.0);
+        let watcher = self.list[place.ok()?].1.take()?;
+        self.gaps += 1;
+        if self.gaps > self.list.len() / 2 {
+            self.list.retain(|(_, watcher)| watcher.is_some());
+            self.gaps = 0;
+        }
+        Some(watcher)
     }
 
     /// Who wants to see every event.
-    fn close_watchers(&self) -> Vec<OnLife> {
-        let close = self.watchers.values().filter_map(|watcher| match watcher {
-            Watcher::Life(on_event) => Some(Arc::clone(on_event)),
-            Watcher::End(_) | Watcher::Incarnation(_) => None,
+    fn close(&self) -> Vec<OnLife> {
+        let close = self.list.iter().filter_map(|(_, watcher)| match watcher {
+            Some(Watcher::Life(on_event)) => Some(Arc::clone(on_event)),
+            _ => None,
         });
         close.collect()
     }
 
-    fn take_incarnation_watchers(&mut self) -> Vec<OnIncarnationEnd> {
+    /// Takes those of one incarnation.
+    fn take_of_incarnation(&mut self) -> Vec<OnIncarnationEnd> {
         let of_incarnation =
-            |_: &u64, watcher: &mut Watcher| matches!(watcher, Watcher::Incarnation(_));
-        let taken = self.watchers.extract_if(.., of_incarnation);
+            |entry: &mut (u64, Option<Watcher>)| matches!(entry.1, Some(Watcher::Incarnation(_)));
+        let taken = self.list.extract_if(.., of_incarnation);
         let taken = taken.filter_map(|(_, watcher)| match watcher {
-            Watcher::Incarnation(on_end) => Some(on_end),
-            Watcher::End(_) | Watcher::Life(_) => None,
+            Some(Watcher::Incarnation(on_end)) => Some(on_end),
+            _ => None,
         });
         taken.collect()
     }
@@ -105,7 +123,7 @@ impl<A: Actor> Cell<A> {
         let Some(reason) = ties.last_end.clone() else {
             return;
         };
-        let watchers = ties.close_watchers();
+        let watchers = ties.watchers.close();
         drop(life);
         if watchers.is_empty() {
             return;
@@ -129,7 +147,7 @@ impl<A: Actor> Cell<A> {
         }
         let Some(ties) = &mut life.ties else { return };
         let reason = ended.to_reason();
-        let linked = ties.take_incarnation_watchers();
+        let linked = ties.watchers.take_of_incarnation();
         ties.last_end = Some(reason.clone());
         drop(life);
         for on_end in linked {
@@ -203,7 +221,7 @@ impl<A: Actor> Cell<A> {
         if let Some(reason) = life.exit.clone() {
             return Err((watcher, reason));
         }
-        let number = life.ties.get_or_insert_default().add(watcher);
+        let number = life.ties.get_or_insert_default().watchers.add(watcher);
         let subject: Weak<Self> = Arc::downgrade(self);
         Ok(WatchHandle::new(subject, number))
     }
@@ -241,7 +259,7 @@ impl<A: Actor> Cell<A> {
             return;
         };
         let notice = self.terminated(reason.clone());
-        for watcher in ties.watchers.into_values() {
+        for watcher in ties.watchers.list.into_iter().filter_map(|entry| entry.1) {
             match watcher {
                 Watcher::End(on_end) => on_end(notice.clone()),
                 Watcher::Life(on_event) => on_event(LifeEvent::Terminated(notice.clone())),
@@ -257,7 +275,7 @@ impl<A: Actor> Unwatch for Cell<A> {
         let watcher = life
             .ties
             .as_mut()
-            .and_then(|ties| ties.watchers.remove(&number));
+            .and_then(|ties| ties.watchers.remove(number));
         // What the watcher holds may look at this actor when it is dropped.
         drop(life);
         drop(watcher);

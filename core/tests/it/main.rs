@@ -3,6 +3,7 @@
 
 extern crate callboard_core as callboard;
 
+mod admissions;
 mod answers;
 mod blocking;
 mod blocks;

@@ -1,11 +1,10 @@
-//! The seams: places (G13), admission, boundaries, placement.
+//! The seams: places (G13), boundaries, placement.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::{
-    Actor, Admission, Admitted, Boundary, ChildEvent, Context, Envelope, ExitReason, Failure,
-    FailureKind, Handler, Incarnation, Message, Placement, System, Verdict,
+    Actor, Boundary, ChildEvent, Context, ExitReason, Handler, Incarnation, Message, Placement,
+    System,
 };
 use futures::StreamExt;
 use futures::channel::mpsc;
@@ -49,43 +48,6 @@ async fn g13_references_and_queued_messages_outlive_an_incarnation(system: Syste
     );
     place.close(ExitReason::Stopped);
     assert!(worker.wait().await.is_normal());
-}
-
-struct Doorman(AtomicU64);
-
-impl Admission<Note> for Arc<Doorman> {
-    fn admit(&self, envelope: Envelope<Note>) -> Admitted<Note> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        match envelope.message.0 {
-            7 => {
-                envelope.responder.send(777);
-                Admitted::Taken
-            }
-            13 => Admitted::Refused(
-                envelope,
-                Failure::new(FailureKind::NotAuthorised, Verdict::NotExecuted),
-            ),
-            _ => Admitted::Pass(envelope),
-        }
-    }
-}
-
-#[callboard::test(both)]
-async fn an_admission_passes_answers_or_refuses_before_the_handler(system: System) {
-    let log = Log::default();
-    let inner = log.clone();
-    let doorman = Arc::new(Doorman(AtomicU64::new(0)));
-    let worker = system
-        .actor(move || Worker { log: inner })
-        .admission::<Note>(Arc::clone(&doorman))
-        .start();
-    assert_eq!(worker.ask(Note(1)).await.unwrap(), 1);
-    assert_eq!(worker.ask(Note(7)).await.unwrap(), 777);
-    let error = worker.ask(Note(13)).await.unwrap_err();
-    assert_eq!(error.kind(), FailureKind::NotAuthorised);
-    assert_eq!(error.into_message(), Some(Note(13)));
-    assert_eq!(log.lines(), ["note 1"]);
-    assert_eq!(doorman.0.load(Ordering::SeqCst), 3);
 }
 
 /// Says what lies between it and another.
