@@ -30,6 +30,7 @@ mod pages;
 mod platform;
 mod report;
 mod services;
+mod spans;
 mod thumbnail;
 mod web;
 mod words;
@@ -46,6 +47,7 @@ use tokio::net::TcpListener;
 use crate::args::{Command, HELP};
 use crate::lessons::{Library, plain};
 use crate::platform::Platform;
+use crate::spans::Spans;
 
 /// It did what it was asked for.
 const DONE: u8 = 0;
@@ -64,8 +66,12 @@ async fn main(system: System) -> ExitCode {
             println!("{HELP}");
             Ok(DONE)
         }
-        Ok(Command::Drill { lessons }) => drill(&system, lessons).await,
-        Ok(Command::Serve { lessons, port }) => serve(&system, lessons, port).await,
+        Ok(Command::Drill { lessons, spans }) => drill(&system, lessons, spans).await,
+        Ok(Command::Serve {
+            lessons,
+            port,
+            spans,
+        }) => serve(&system, lessons, port, spans).await,
         Ok(Command::Role(role)) => services::run(&system, role).await.map(|()| DONE),
         Err(why) => Err(format!("{why}\ntry `--help`")),
     };
@@ -75,10 +81,10 @@ async fn main(system: System) -> ExitCode {
     }))
 }
 
-async fn drill(system: &System, lessons: PathBuf) -> Result<u8, String> {
+async fn drill(system: &System, lessons: PathBuf, spans: bool) -> Result<u8, String> {
     let listener = listen(0).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
-    let platform = start(system, lessons).await?;
+    let platform = start(system, lessons, spans).await?;
     let server = tokio::spawn(web::serve(
         Arc::clone(&platform),
         listener,
@@ -96,11 +102,11 @@ async fn drill(system: &System, lessons: PathBuf) -> Result<u8, String> {
     Ok(if passed { DONE } else { BROKEN })
 }
 
-async fn serve(system: &System, lessons: PathBuf, port: u16) -> Result<u8, String> {
+async fn serve(system: &System, lessons: PathBuf, port: u16, spans: bool) -> Result<u8, String> {
     // The port first: if it is taken, nothing needs to be started.
     let listener = listen(port).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
-    let platform = start(system, lessons).await?;
+    let platform = start(system, lessons, spans).await?;
     println!("serving at http://{address}/  (Ctrl-C ends it)");
     println!("{}", platform.tree());
     println!("kill one of its processes, and see what a page does without it");
@@ -127,12 +133,13 @@ async fn listen(port: u16) -> Result<TcpListener, String> {
     })
 }
 
-async fn start(system: &System, folder: PathBuf) -> Result<Arc<Platform>, String> {
+async fn start(system: &System, folder: PathBuf, spans: bool) -> Result<Arc<Platform>, String> {
     let library = Library::load(&folder).map_err(|error| error.to_string())?;
     for problem in library.problems() {
         eprintln!("not available: {problem}");
     }
-    let platform = Platform::start(system, folder, library).await;
+    let spans = spans.then(|| Spans::install(system.clock())).flatten();
+    let platform = Platform::start(system, folder, library, spans).await;
     platform.map_err(|error| error.to_string())
 }
 
