@@ -27,16 +27,14 @@ const LOOK_UP: Duration = Duration::from_millis(250);
 /// Turns Markdown into HTML. One of a pool.
 pub(crate) struct Renderer {
     library: Arc<Library>,
-    rendered: u64,
-    last: Option<String>,
+    state: RendererState,
 }
 
 impl Renderer {
     pub(crate) fn new(library: &Arc<Library>) -> Self {
         Renderer {
             library: Arc::clone(library),
-            rendered: 0,
-            last: None,
+            state: RendererState::default(),
         }
     }
 }
@@ -48,8 +46,8 @@ impl Handler<Render> for Renderer {
         let Some(lesson) = self.library.lesson(&slug) else {
             return String::new();
         };
-        self.rendered += 1;
-        self.last = Some(slug);
+        self.state.rendered += 1;
+        self.state.last = slug;
         markdown::to_html(&lesson.markdown, |image| {
             let known = lesson.images.iter().any(|name| name == image);
             known.then(|| format!("/images/{image}"))
@@ -60,20 +58,17 @@ impl Handler<Render> for Renderer {
 
 // ANCHOR: observable
 /// What a renderer shows of itself on the system page: counts rather than contents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct RendererState {
     rendered: u64,
-    last: Option<String>,
+    last: String,
 }
 
 impl Observable for Renderer {
     type State = RendererState;
 
     fn observe(&self) -> RendererState {
-        RendererState {
-            rendered: self.rendered,
-            last: self.last.clone(),
-        }
+        self.state.clone()
     }
 }
 // ANCHOR_END: observable
@@ -137,7 +132,7 @@ pub(crate) struct Worker {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct WorkerState {
     jobs_done: u64,
-    last: Option<String>,
+    last: String,
 }
 
 impl Worker {
@@ -182,7 +177,7 @@ impl Handler<NextJob> for Worker {
                     let _ = self.index.ask(PutEntry(Entry::of(lesson))).await;
                 }
                 self.state.jobs_done += 1;
-                self.state.last = Some(job.slug);
+                self.state.last = job.slug;
             }
             Ok(None) => {}
             Err(_) => return ctx.stop(),

@@ -7,15 +7,14 @@ use super::{escape, put};
 pub(super) fn write_observed(body: &mut String, rows: &[ObservedRow]) {
     body.push_str(
         "<table class=\"data\"><caption>What actors of this process show of themselves</caption>\
-         <thead><tr><th>Actor</th><th>State</th><th>Known since</th></tr></thead><tbody>\n",
+         <thead><tr><th>Actor</th><th>State</th><th>As of</th></tr></thead><tbody>\n",
     );
     for row in rows {
         let state = row.state.as_deref().unwrap_or("nothing yet");
-        let class = if row.is_fresh { "" } else { " class=\"warn\"" };
         put(
             body,
             format_args!(
-                "<tr{class}><td>{}</td><td class=\"state\">{}</td><td>{}</td></tr>\n",
+                "<tr><td>{}</td><td class=\"state\">{}</td><td>{}</td></tr>\n",
                 escape(&row.actor),
                 escape(state),
                 age(row)
@@ -28,8 +27,8 @@ pub(super) fn write_observed(body: &mut String, rows: &[ObservedRow]) {
 fn age(row: &ObservedRow) -> String {
     match (row.is_fresh, row.age_millis) {
         (true, _) => "now".to_owned(),
-        (false, Some(millis)) => format!("busy since {:.1} s", millis as f64 / 1e3),
-        (false, None) => "busy since its start".to_owned(),
+        (false, Some(millis)) => format!("busy now; this was {:.1} s ago", millis as f64 / 1e3),
+        (false, None) => "busy since it was first asked".to_owned(),
     }
 }
 
@@ -54,9 +53,8 @@ mod tests {
         write_observed(&mut body, &rows);
         for shown in [
             "<td>now</td>",
-            "<tr class=\"warn\">",
-            "busy since 2.3 s",
-            "busy since its start",
+            "busy now; this was 2.3 s ago",
+            "busy since it was first asked",
             "nothing yet",
             "&lt;worker&gt;",
             "jobs: &quot;&lt;3&gt;&quot;",

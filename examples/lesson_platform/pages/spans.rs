@@ -6,6 +6,9 @@ use super::{escape, put};
 use crate::calls::readable;
 use crate::spans::{Kept, PageTrace, SpanRow};
 
+/// What is below another is set off by that.
+const INDENT: &str = "&nbsp;&nbsp;&nbsp;";
+
 /// The last pages, and where their time went.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct PagesReport {
@@ -20,7 +23,7 @@ pub(crate) struct PagesReport {
 }
 
 /// One page.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct PageReport {
     /// Each with what is below it.
     spans: Vec<SpanRow>,
@@ -58,7 +61,7 @@ impl PagesReport {
             return;
         };
         last.write(body, "The last page, span by span");
-        if let Some(slowest) = &self.slowest {
+        if let Some(slowest) = self.slowest.as_ref().filter(|slowest| *slowest != last) {
             slowest.write(body, "The slowest page since the start");
         }
         body.push_str(
@@ -108,7 +111,7 @@ impl PageReport {
                 body,
                 format_args!(
                     "<tr{class}><td class=\"tree\">{}{}{}</td><td>{}</td><td class=\"num\">{}</td><td>{}</td></tr>\n",
-                    "\u{2003}".repeat(span.depth),
+                    INDENT.repeat(span.depth),
                     escape(&span.name),
                     escape(&failed.unwrap_or_default()),
                     escape(&span.place),
@@ -170,8 +173,11 @@ mod tests {
             left_out: 3,
         };
         let report = PagesReport {
-            last: Some(page.clone()),
-            slowest: Some(page),
+            last: Some(page),
+            slowest: Some(PageReport {
+                spans: vec![span(0, "GET /slow", 0, Some(9_000_000))],
+                left_out: 0,
+            }),
             before: vec![span(0, "GET /a", 0, Some(87))],
             left_out: 2,
         };
@@ -180,10 +186,12 @@ mod tests {
         assert!(!body.contains("<script"), "{body}");
         for shown in [
             "GET /&lt;script&gt;",
-            "<tr class=\"warn\"><td class=\"tree\">\u{2003}metadata (maybe executed)</td>",
-            "\u{2003}\u{2003}Get</td><td>TCP</td><td class=\"num\">goes on",
+            "<tr class=\"warn\"><td class=\"tree\">&nbsp;&nbsp;&nbsp;metadata (maybe executed)</td>",
+            "&nbsp;&nbsp;&nbsp;&nbsp;&nbsp;&nbsp;Get</td><td>TCP</td><td class=\"num\">goes on",
             "x=\"50.0\" y=\"1\" width=\"12.5\"",
             "x=\"75.0\" y=\"1\" width=\"25.0\"",
+            "GET /slow",
+            "9.0 s",
             "GET /a 87 us",
             "And 3 spans more",
             "at once: 2 pages",

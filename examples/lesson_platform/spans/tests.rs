@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::sync::LazyLock;
+
 use callboard::Simulation;
 use callboard::prelude::*;
 use tracing::Instrument;
@@ -48,13 +50,23 @@ impl Handler<GoOn> for Busy {
     }
 }
 
+/// Runs with a subscriber of its own.
+///
+/// A global one is there first: `tracing` remembers what a callsite is worth, and as long as there is one
+/// subscriber only, it asks that of whatever thread comes by, which may be one of another test without any.
+fn with<T>(spans: &Spans, run: impl FnOnce() -> T) -> T {
+    static GLOBAL: LazyLock<Option<Spans>> = LazyLock::new(|| Spans::install(&Clock::machine()));
+    assert!(GLOBAL.is_some());
+    tracing::subscriber::with_default(spans.clone(), run)
+}
+
 /// Runs a test under several seeds, with a subscriber of its own: a simulation has one thread, and so has that.
 fn simulated<T: AsyncFn(System, Spans)>(test: T) {
     for seed in 0..16 {
         let mut simulation = Simulation::new(seed);
         let system = simulation.system().clone();
         let spans = Spans::new(system.clock());
-        tracing::subscriber::with_default(spans.clone(), || {
+        with(&spans.clone(), || {
             simulation.block_on(test(system, spans));
         });
     }
@@ -132,7 +144,7 @@ fn an_actor_that_goes_on_by_itself_keeps_nothing_once_its_page_is_over() {
 #[test]
 fn everything_is_bounded_and_what_finds_no_room_is_counted() {
     let spans = Spans::new(&Clock::machine());
-    tracing::subscriber::with_default(spans.clone(), || {
+    with(&spans, || {
         for number in 0..KEPT + 3 {
             page("GET", &format!("/lessons/{number}")).in_scope(|| {
                 for _ in 0..SPANS + 7 {
@@ -161,7 +173,7 @@ fn everything_is_bounded_and_what_finds_no_room_is_counted() {
 #[test]
 fn what_a_visitor_sends_is_cut() {
     let spans = Spans::new(&Clock::machine());
-    tracing::subscriber::with_default(spans.clone(), || {
+    with(&spans, || {
         drop(page("GET", &"/\u{e9}".repeat(10_000)));
     });
     let name = spans.kept().latest[0].rows().remove(0).name;
@@ -174,7 +186,7 @@ fn what_a_visitor_sends_is_cut() {
 #[test]
 fn only_pages_and_handlers_are_of_interest() {
     let spans = Spans::new(&Clock::machine());
-    tracing::subscriber::with_default(spans.clone(), || {
+    with(&spans, || {
         assert!(!tracing::debug_span!(target: "callboard::handle", "handle").is_disabled());
         assert!(tracing::error_span!(target: "somebody", "else").is_disabled());
         assert!(tracing::trace_span!(target: "callboard::handle", "more").is_disabled());
