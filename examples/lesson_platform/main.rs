@@ -7,10 +7,14 @@
 //!
 //! | part of a page | where it comes from | what is crossed |
 //! |---|---|---|
-//! | the text | an actor of this process | nothing: a pointer moves |
+//! | the text | a pool of actors of this process | nothing: a pointer moves |
 //! | the thumbnails | a supervised child process | its pipe |
 //! | the number of views | a process that subscribes to a topic | a Unix socket |
 //! | reading time, related lessons | a service | TCP |
+//!
+//! While somebody reads a lesson, its number of views changes on the page: server-sent events, fed by the topic
+//! ([`platform::live`]). `/system` shows the running system: who restarts whom, what actors say of themselves,
+//! and where the time of the last page went ([`spans`]).
 //!
 //! Start reading at [`web`] (what a page asks for), go on with [`platform`] (what a late answer costs) and
 //! [`platform::tree`] (who restarts whom).
