@@ -84,6 +84,7 @@ pub struct Names {
 
 /// One name as a list of all names shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct NameSnapshot {
     /// The name.
     pub name: String,
