@@ -60,7 +60,7 @@ where
 /// An actix actor that lives in a Callboard actor. Made by [`adopt`].
 ///
 /// It takes every message that the actor takes, if it is a message in both worlds with the same answer
-/// ([`FromActix`] wraps those that can't be):
+/// ([`FromActix`](super::FromActix) wraps those that can't be):
 ///
 /// - It has a Callboard mailbox with a bound that holds (G3); actix's own is used by native senders only.
 /// - One message at a time (G1). Where actix hands out several futures at a time, so does this: after a handler
