@@ -25,12 +25,20 @@ mod ch03 {}
 mod ch04 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/07-names-groups-pools.md")]
+mod ch07 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/08-testing-actors.md")]
 mod ch08 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/from-actix.md")]
+mod from_actix {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]

@@ -162,6 +162,17 @@ impl<A: Actor> ActorRef<A> {
         Ask::new(Direct::<_, A, How>::new(&self.cell), message)
     }
 
+    /// The route to it, for routes that lead over it.
+    #[inline]
+    pub(crate) fn route<M, How>(&self) -> impl Route<M> + use<'_, A, M, How>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        Direct::<_, A, How>::new(&self.cell)
+    }
+
     /// The same actor as a recipient of one message type.
     #[must_use]
     pub fn recipient<M, How>(&self) -> Recipient<M>

@@ -30,7 +30,9 @@ use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::records::{Record, Records};
-use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected};
+use crate::mailbox::{
+    Claim, Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected,
+};
 use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
@@ -378,6 +380,28 @@ impl<A: Actor> Cell<A> {
         How: 'static,
     {
         self.mailbox.push_waiting(Full::<M, How>::new(envelope))
+    }
+
+    /// Puts a message into room that was claimed for it.
+    pub(crate) fn put_claimed<M, How>(
+        self: &Arc<Self>,
+        claim: Claim<'_, ActorKind<A>>,
+        envelope: Envelope<M>,
+    ) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        match claim.put(Full::<M, How>::new(envelope)) {
+            Ok(schedule) => {
+                if schedule {
+                    self.schedule();
+                }
+                Ok(())
+            }
+            Err(record) => Err(self.refuse(Rejected::Closed(record))),
+        }
     }
 
     /// Turns a rejection back into the message it was.

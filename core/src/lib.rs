@@ -15,6 +15,8 @@ compile_error!(
 // The macros name this crate by its facade's name.
 extern crate self as callboard;
 
+#[cfg(feature = "actix")]
+pub mod actix;
 mod actor;
 mod actor_ref;
 mod admission;
@@ -34,11 +36,14 @@ mod envelope;
 mod error;
 mod executor;
 mod future_buffer;
+mod group;
 mod id;
 mod mailbox;
 mod message;
+mod names;
 mod panics;
 mod place;
+mod pool;
 pub mod process;
 pub mod queue;
 mod responder;
@@ -75,10 +80,15 @@ pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};
 pub use error::{Failure, FailureKind, SendError};
 pub use executor::{OWN_THREADS, Simulation};
+pub use group::{Broadcast, Gathered, Group, TooFew};
 pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
+pub use names::{
+    BadName, MAX_NAME, NameSnapshot, NameTaken, NamedStartError, Names, RegisterError, WrongType,
+};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
+pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{

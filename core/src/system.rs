@@ -19,6 +19,7 @@ use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::id::ActorId;
 use crate::mailbox::Control;
+use crate::names::Names;
 use crate::spawn::{Placement, Spawn};
 use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
@@ -46,6 +47,12 @@ pub enum StartError {
     /// As many actors as may have a [thread of their own](Placement::OwnThread) have one.
     #[error("too many actors have a thread of their own: see `System::own_thread_limit`")]
     TooManyThreads,
+    /// An actix actor was to run on the simulating executor, which has no actix (G38).
+    #[error("the simulating executor has no actix: adopted actors need real arbiters")]
+    NoActix,
+    /// The system has been shut down.
+    #[error("the system has been shut down")]
+    ShutDown,
 }
 
 /// A running system of actors. Clones are handles to the same one.
@@ -62,6 +69,7 @@ struct Inner {
     entropy: Entropy,
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
+    names: Names,
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
@@ -118,6 +126,7 @@ impl System {
                 entropy,
                 counters,
                 dead_letters,
+                names: Names::default(),
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
@@ -195,6 +204,12 @@ impl System {
     #[must_use]
     pub fn dead_letters(&self) -> &DeadLetters {
         &self.inner.dead_letters
+    }
+
+    /// The names that its actors have.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.inner.names
     }
 
     /// How many arbiters it has, not counting [threads of actors' own](Placement::OwnThread).
@@ -338,6 +353,12 @@ impl System {
             .collect();
         cells.sort_by_key(|cell| cell.id());
         cells
+    }
+
+    /// Whether both are handles to the same system.
+    #[cfg(feature = "actix")]
+    pub(crate) fn is(&self, other: &System) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     pub(crate) fn executor(&self) -> &Executor {

@@ -7,6 +7,8 @@ use crate::source_tree::{assert_none, files, text_of};
 
 /// Under how many seeds each transcript must come out the same.
 const SEEDS: u64 = 16;
+/// How often on arbiters alone, where no seed makes a difference.
+const RUNS: u32 = 4;
 
 macro_rules! transcripts {
     ($($name:ident: $path:literal),* $(,)?) => {
@@ -42,6 +44,37 @@ transcripts! {
     bookmarks: "../../examples/bookmarks.rs",
     flood: "../../examples/flood.rs",
     verdicts: "../../examples/verdicts.rs",
+    registry: "../../examples/registry.rs",
+    pool: "../../examples/pool.rs",
+    scatter_gather: "../../examples/scatter_gather.rs",
+}
+
+/// The same for examples with actix in them, which no simulation has (G38).
+macro_rules! transcripts_on_arbiters {
+    ($($name:ident: $path:literal),* $(,)?) => {
+        $(
+            #[path = $path]
+            #[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+            mod $name;
+
+            #[test]
+            fn $name() {
+                let expected = text_of(concat!("tests/fixtures/", stringify!($name), ".out"));
+                for _ in 0..RUNS {
+                    let mut out = Vec::new();
+                    $name::run(&mut out).expect("the example ends well");
+                    assert_eq!(text(out), expected);
+                }
+            }
+        )*
+
+        const WITH_TRANSCRIPT_ON_ARBITERS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+transcripts_on_arbiters! {
+    adopt_actix: "../../examples/adopt_actix.rs",
+    in_actix_web: "../../examples/in_actix_web.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
@@ -57,6 +90,7 @@ fn every_small_example_has_a_transcript() {
     });
     let without: Vec<String> = names
         .filter(|name| !WITH_TRANSCRIPT.contains(&name.as_str()))
+        .filter(|name| !WITH_TRANSCRIPT_ON_ARBITERS.contains(&name.as_str()))
         .collect();
     assert_none("examples whose output nobody checks:", &without);
 }

@@ -3,6 +3,7 @@
 
 extern crate callboard_core as callboard;
 
+mod actix;
 mod admissions;
 mod answers;
 mod blocking;
@@ -15,6 +16,7 @@ mod ends;
 mod everywhere;
 mod fairness;
 mod faults;
+mod groups;
 mod handlers;
 mod kit;
 mod kit_faults;
@@ -23,10 +25,13 @@ mod kit_settle;
 mod lifecycle;
 mod links;
 mod mailboxes;
+mod names;
 mod nested;
 mod order;
 mod own_threads;
 mod places;
+mod pool_traffic;
+mod pools;
 mod repeat;
 mod safety;
 mod stashes;
