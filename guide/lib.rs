@@ -25,6 +25,14 @@ mod ch03 {}
 mod ch04 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/05-lifecycle-and-watch.md")]
+mod ch05 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/06-deferred-and-streamed-answers.md")]
+mod ch06 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/07-names-groups-pools.md")]
 mod ch07 {}
 
@@ -37,8 +45,12 @@ mod ch08 {}
 mod guarantees {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/from-actix.md")]
-mod from_actix {}
+#[doc = include_str!("src/coming-from-actix.md")]
+mod coming_from_actix {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/coming-from-kameo-or-ractor.md")]
+mod coming_from_kameo_or_ractor {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]

@@ -30,6 +30,7 @@ use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
 use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
+use crate::stamp;
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, OnLife, Watch, WatchHandle};
 use crate::weak::WeakDirect;
@@ -538,7 +539,10 @@ where
     }
 
     #[inline]
-    fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+    fn send(&self, mut envelope: Envelope<M>) -> Result<(), Refused<M>> {
+        if stamp::is_on() {
+            self.cell().stamp(&mut envelope);
+        }
         #[cfg(feature = "test")]
         if let Some(faults) = self.cell().faults() {
             let direct = Direct::<Arc<Cell<A>>, A, How>::new(Arc::clone(self.cell()));

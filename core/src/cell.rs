@@ -8,6 +8,8 @@ mod hand_off;
 mod letter;
 mod life;
 mod notice;
+mod observed;
+mod special;
 mod turn;
 
 use std::fmt;
@@ -37,6 +39,7 @@ use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
+use crate::stamp;
 use crate::sync::Home;
 use crate::system::{StartError, System};
 #[cfg(feature = "test")]
@@ -163,10 +166,13 @@ impl<A: Actor> Cell<A> {
 
     /// Its name for people: given, or its type's.
     pub(crate) fn label(&self) -> Arc<str> {
-        self.rare
-            .as_ref()
-            .and_then(|rare| rare.label.clone())
+        self.given_label()
+            .cloned()
             .unwrap_or_else(|| short_type_name::<A>().into())
+    }
+
+    pub(crate) fn given_label(&self) -> Option<&Arc<str>> {
+        self.rare.as_ref()?.label.as_ref()
     }
 
     /// How long `starting` may take.
@@ -271,6 +277,12 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// Whether nothing stands before the mailbox, and nobody looks on.
+    #[inline]
+    fn takes_lean(&self) -> bool {
+        !stamp::is_on() && (self.rare.is_none() || self.admissions().is_none())
+    }
+
     /// Puts a message with nothing beside it into the mailbox, if there is room and nothing else to do.
     #[inline]
     pub(crate) fn put_lean<M, How>(self: &Arc<Self>, message: M) -> Result<(), M>
@@ -279,7 +291,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.rare.is_some() && self.admissions().is_some() {
+        if !self.takes_lean() {
             return Err(message);
         }
         let Some(open) = self.mailbox.open() else {
@@ -299,7 +311,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.rare.is_some() && self.admissions().is_some() {
+        if !self.takes_lean() {
             return Asked::NotYet(message);
         }
         match self.hand_off::<M, How>(message) {

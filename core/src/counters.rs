@@ -59,6 +59,28 @@ impl DropReason {
         DropReason::DeadLetterOverflow,
         DropReason::Injected,
     ];
+
+    /// Its name as a level of a subject and a label of a metric: `drop_oldest`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::Stopped => "stopped",
+            DropReason::Expired => "expired",
+            DropReason::Withdrawn => "withdrawn",
+            DropReason::DropNewest => "drop_newest",
+            DropReason::DropOldest => "drop_oldest",
+            DropReason::AdmissionPanicked => "admission_panicked",
+            DropReason::StashFull => "stash_full",
+            DropReason::Injected => "injected",
+            DropReason::Undelivered => "undelivered",
+            DropReason::UnknownName => "unknown_name",
+            DropReason::UnknownType => "unknown_type",
+            DropReason::WrongVersion => "wrong_version",
+            DropReason::BadPayload => "bad_payload",
+            DropReason::LateReply => "late_reply",
+            DropReason::DeadLetterOverflow => "dead_letter_overflow",
+        }
+    }
 }
 
 /// How often each thing has happened since the system started.

@@ -40,7 +40,10 @@ mod group;
 mod id;
 mod mailbox;
 mod message;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod names;
+mod observe;
 mod panics;
 mod place;
 mod pool;
@@ -50,6 +53,7 @@ mod responder;
 mod route;
 mod send;
 mod spawn;
+mod stamp;
 mod streamed;
 mod sync;
 mod system;
@@ -74,7 +78,10 @@ pub use callboard_macros::{Message, main};
 pub use cell::ActorSnapshot;
 pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};
-pub use dead_letter::{DEAD_LETTER_CAPACITY, DeadLetter, DeadLetters};
+pub use dead_letter::{
+    DEAD_LETTER_CAPACITY, DEAD_LETTER_TARGETS, DeadLetter, DeadLetterCounts, DeadLetterNotice,
+    DeadLetters, TargetCounts,
+};
 pub use driver::ArbiterLoad;
 pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};
@@ -86,6 +93,9 @@ pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
 pub use names::{
     BadName, MAX_NAME, NameSnapshot, NameTaken, NamedStartError, Names, RegisterError, WrongType,
+};
+pub use observe::{
+    ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
 };
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};

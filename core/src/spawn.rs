@@ -1,5 +1,6 @@
 //! Starting actors: where, with what mailbox, under what name.
 
+use std::any::Any;
 use std::cell::Cell as Slot;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::executor;
 use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Overflow};
 use crate::message::Message;
 use crate::names::RegisterError;
+use crate::observe::{Observable, Observed};
 use crate::place::{ActorPlace, Place};
 use crate::system::{StartError, System};
 use crate::watch::ExitReason;
@@ -74,6 +76,8 @@ pub struct Spawn<F> {
     stash_capacity: usize,
     /// Whose child it is.
     family: Option<Arc<Family>>,
+    /// Puts its cell on the list of those that can be observed.
+    observe: Option<fn(Arc<dyn Any + Send + Sync>)>,
 }
 
 impl<F> Spawn<F> {
@@ -90,6 +94,7 @@ impl<F> Spawn<F> {
             start_limit: Some(START_LIMIT),
             stash_capacity: STASH_CAPACITY,
             family: None,
+            observe: None,
         }
     }
 
@@ -188,6 +193,19 @@ impl<F> Spawn<F> {
         self
     }
 
+    /// Puts the actor on the list of [`System::observe`], with what it shows of itself, until it ends.
+    pub fn observable<A: Observable>(mut self) -> Self
+    where
+        F: FnOnce() -> A,
+    {
+        self.observe = Some(|cell| {
+            if let Ok(cell) = cell.downcast::<Cell<A>>() {
+                Observed::add(&cell);
+            }
+        });
+        self
+    }
+
     /// The cell of an actor that gets a name: that is its label, unless it has another.
     pub(crate) fn into_named_cell<A: Actor>(
         mut self,
@@ -213,7 +231,10 @@ impl<F> Spawn<F> {
             stash_capacity: self.stash_capacity,
             owned,
         };
-        let cell = Cell::new(&self.system, Arc::clone(&stay), options);
+        let cell = Cell::<A>::new(&self.system, Arc::clone(&stay), options);
+        if let Some(observe) = self.observe {
+            observe(Arc::clone(&cell) as Arc<dyn Any + Send + Sync>);
+        }
         (cell, self.factory)
     }
 

@@ -19,7 +19,10 @@ use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::id::ActorId;
 use crate::mailbox::Control;
+#[cfg(feature = "metrics")]
+use crate::metrics::Meter;
 use crate::names::Names;
+use crate::observe::Observed;
 use crate::spawn::{Placement, Spawn};
 use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
@@ -73,6 +76,9 @@ struct Inner {
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
+    observed: Observed,
+    #[cfg(feature = "metrics")]
+    meter: Meter,
     waits: Waits,
     closed: AtomicBool,
 }
@@ -130,6 +136,9 @@ impl System {
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
+                observed: Observed::default(),
+                #[cfg(feature = "metrics")]
+                meter: Meter::default(),
                 waits: Waits::default(),
                 closed: AtomicBool::new(false),
             }),
@@ -315,6 +324,9 @@ impl System {
         if let Some(watchdog) = &self.inner.watchdog {
             watchdog.stop();
         }
+        self.dead_letters().end_subscriptions();
+        #[cfg(feature = "metrics")]
+        self.end_metrics();
         labels
     }
 
@@ -385,6 +397,21 @@ impl System {
         Arc::clone(&self.inner.counters)
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.inner.meter
+    }
+
+    /// The way to find it again, for tasks that must not keep it.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn downgrade(&self) -> WeakSystem {
+        WeakSystem(Arc::downgrade(&self.inner))
+    }
+
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.inner.observed
+    }
+
     pub(crate) fn own_threads(&self) -> &OwnThreads {
         &self.inner.own_threads
     }
@@ -414,6 +441,17 @@ impl System {
         let own = arbiter.is_own() && self.own_threads().has(arbiter);
         let stay = own.then(|| arbiter.stay()).flatten();
         stay.unwrap_or_else(|| self.stay_at(Placement::Pinned(arbiter.index())))
+    }
+}
+
+/// A system, unless it is gone.
+#[cfg(feature = "metrics")]
+pub(crate) struct WeakSystem(std::sync::Weak<Inner>);
+
+#[cfg(feature = "metrics")]
+impl WeakSystem {
+    pub(crate) fn upgrade(&self) -> Option<System> {
+        self.0.upgrade().map(|inner| System { inner })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Examples say what the guide says they say.
 //!
-//! Each runs as the program it is, on real arbiters, and in virtual time under several seeds, and must
-//! print its transcript in `tests/fixtures/` every time.
+//! Each runs as the program it is, on real arbiters, and in virtual time under several seeds (unless it has a
+//! runtime of its own), and must print its transcript in `tests/fixtures/` every time.
 
 use crate::source_tree::{assert_none, files, text_of};
 
@@ -34,7 +34,7 @@ macro_rules! transcripts {
             }
         )*
 
-        const WITH_TRANSCRIPT: &[&str] = &[$(stringify!($name)),*];
+        const SIMULATED: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
@@ -44,13 +44,19 @@ transcripts! {
     bookmarks: "../../examples/bookmarks.rs",
     flood: "../../examples/flood.rs",
     verdicts: "../../examples/verdicts.rs",
+    ping_pong: "../../examples/ping_pong.rs",
+    deferred: "../../examples/deferred.rs",
+    streamed_answer: "../../examples/streamed_answer.rs",
+    timers: "../../examples/timers.rs",
+    lifecycle: "../../examples/lifecycle.rs",
     registry: "../../examples/registry.rs",
     pool: "../../examples/pool.rs",
     scatter_gather: "../../examples/scatter_gather.rs",
 }
 
-/// The same for examples with actix in them, which no simulation has (G38).
-macro_rules! transcripts_on_arbiters {
+/// Those with actix in them, which no simulation has (G38), or with a runtime and sockets of their own, run as
+/// the programs they are, and nowhere else.
+macro_rules! programs {
     ($($name:ident: $path:literal),* $(,)?) => {
         $(
             #[path = $path]
@@ -68,13 +74,14 @@ macro_rules! transcripts_on_arbiters {
             }
         )*
 
-        const WITH_TRANSCRIPT_ON_ARBITERS: &[&str] = &[$(stringify!($name)),*];
+        const PROGRAMS: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
-transcripts_on_arbiters! {
+programs! {
     adopt_actix: "../../examples/adopt_actix.rs",
     in_actix_web: "../../examples/in_actix_web.rs",
+    in_axum: "../../examples/in_axum.rs",
 }
 
 fn text(out: Vec<u8>) -> String {
@@ -89,8 +96,7 @@ fn every_small_example_has_a_transcript() {
         (!name.contains('/') && name != "hello").then(|| name.to_owned())
     });
     let without: Vec<String> = names
-        .filter(|name| !WITH_TRANSCRIPT.contains(&name.as_str()))
-        .filter(|name| !WITH_TRANSCRIPT_ON_ARBITERS.contains(&name.as_str()))
+        .filter(|name| ![SIMULATED, PROGRAMS].concat().contains(&name.as_str()))
         .collect();
     assert_none("examples whose output nobody checks:", &without);
 }

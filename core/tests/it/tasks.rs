@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use callboard::{ExitReason, Overflow, System, TaskHandle};
+use callboard::{
+    Actor, ActorRef, Context, ExitReason, Handler, Message, Overflow, Placement, System, TaskHandle,
+};
 use futures::channel::{mpsc, oneshot};
 use futures::{SinkExt, StreamExt, stream};
 
@@ -168,4 +170,71 @@ async fn g13_tasks_timers_and_streams_end_with_their_incarnation(system: System)
         placed.ended().await;
         placed.place.close(ExitReason::Stopped);
     }
+}
+
+/// One more drop of a flood.
+#[derive(Message)]
+struct Again;
+
+/// Floods another, and waits for room only.
+struct Feeder(ActorRef<Flooded>);
+
+impl Actor for Feeder {}
+
+impl Handler<Again> for Feeder {
+    async fn handle(&mut self, _: Again, _: &mut Context<Self>) {
+        while self.0.tell(Again).await.is_ok() {}
+    }
+}
+
+/// Has a stream once the flood is under way. Ends after its last item, or when the flood has gone on for too
+/// long.
+struct Flooded {
+    log: Log,
+    flood: u32,
+}
+
+const ITEMS: u64 = 300;
+const TOO_LONG: u32 = 1_000_000;
+
+impl Actor for Flooded {}
+
+impl Handler<Note> for Flooded {
+    async fn handle(&mut self, Note(n): Note, ctx: &mut Context<Self>) -> u64 {
+        self.log.push(format!("note {n}"));
+        if n == ITEMS {
+            ctx.stop();
+        }
+        n
+    }
+}
+
+impl Handler<Again> for Flooded {
+    async fn handle(&mut self, _: Again, ctx: &mut Context<Self>) {
+        self.flood += 1;
+        match self.flood {
+            100 => drop(ctx.attach(stream::iter(1..=ITEMS).map(Note))),
+            TOO_LONG => ctx.stop(),
+            _ => {}
+        }
+    }
+}
+
+#[callboard::test(both)]
+async fn g05_a_stream_is_served_under_a_mailbox_that_never_runs_dry(system: System) {
+    let log = Log::default();
+    let inner = log.clone();
+    let flooded = system.actor(move || Flooded {
+        log: inner,
+        flood: 0,
+    });
+    let flooded = flooded.mailbox(8, Overflow::Wait).start();
+    for placement in [Placement::Pinned(0), Placement::Pinned(1)] {
+        let subject = flooded.clone();
+        let feeder = system.actor(move || Feeder(subject)).placement(placement);
+        feeder.start().tell(Again).await.unwrap();
+    }
+    flooded.wait().await;
+    let expected: Vec<_> = (1..=ITEMS).map(|n| format!("note {n}")).collect();
+    assert_eq!(log.lines(), expected);
 }
