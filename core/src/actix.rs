@@ -122,6 +122,7 @@ impl<M: Message + ::actix::Message<Result = <M as Message>::Reply>> ActixMessage
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromActix<M>(pub M);
 
+#[diagnostic::do_not_recommend]
 impl<M: ::actix::Message<Result: Send> + Send + 'static> Message for FromActix<M> {
     type Reply = M::Result;
 }

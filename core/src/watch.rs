@@ -54,6 +54,7 @@ pub struct Terminated {
     pub incarnation: Incarnation,
 }
 
+#[diagnostic::do_not_recommend]
 impl Message for Terminated {
     type Reply = ();
 }
@@ -93,6 +94,7 @@ pub enum LifeEvent {
     Terminated(Terminated),
 }
 
+#[diagnostic::do_not_recommend]
 impl Message for LifeEvent {
     type Reply = ();
 }

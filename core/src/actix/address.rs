@@ -73,6 +73,7 @@ pub struct AdoptedAddr<A: ::actix::Actor> {
     window: Arc<Semaphore>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<A: ::actix::Actor> Actor for AdoptedAddr<A> {
     async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
         check_executor(ctx.system())?;

@@ -83,6 +83,7 @@ pub struct Adopted<A: ::actix::Actor<Context = Native<A>>> {
     owed: Rc<Owed>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
     async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
         check_executor(ctx.system())?;
@@ -183,6 +184,7 @@ impl<A> Default for NativeAddr<A> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<A: ::actix::Actor> Message for NativeAddr<A> {
     type Reply = Addr<A>;
 }
