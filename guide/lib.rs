@@ -33,8 +33,20 @@ mod ch05 {}
 mod ch06 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/07-names-groups-pools.md")]
+mod ch07 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/08-testing-actors.md")]
+mod ch08 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/coming-from-actix.md")]
+mod coming_from_actix {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/coming-from-kameo-or-ractor.md")]

@@ -183,6 +183,28 @@ pub(crate) fn blocks() -> Vec<Block> {
             ],
         },
         Block {
+            title: "Looking on, one thread: nobody, spans (a subscriber that does nothing), measuring",
+            cells: vec![
+                cell(
+                    "observed tell",
+                    Work::TellObserved,
+                    &[more("tell, M/s", "Mmsg/s")],
+                ),
+                cell("observed ask", Work::AskObserved, &ask_columns()),
+            ],
+        },
+        Block {
+            title: "Actors started and stopped, without and with another that watches each (ns each)",
+            cells: vec![cell(
+                "watched",
+                Work::Watched,
+                &[
+                    less("unwatched", "ns unwatched"),
+                    less("watched", "ns watched"),
+                ],
+            )],
+        },
+        Block {
             title: "Memory per idle actor, 100,000 of them, a process per figure (bytes)",
             cells: vec![
                 idle("idle actor", false, ["heap, new", "resident, new"]),

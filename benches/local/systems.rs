@@ -12,6 +12,8 @@ mod xtra;
 
 use std::future::Future;
 
+use tokio::sync::oneshot;
+
 use crate::tally::Tally;
 use crate::threads::Layout;
 use crate::workloads::{self, Size, Work};
@@ -70,6 +72,16 @@ pub(crate) trait System: Sync + 'static {
     /// Sends a number and waits for the sum.
     fn ask(counter: &Self::Counter, value: u64) -> impl Future<Output = u64> + Send;
 
+    /// Has an actor watch these; told when it has had the notice of each one's end. `None` where nobody
+    /// asks.
+    fn watch(
+        stage: &Self::Stage,
+        counters: Vec<Self::Counter>,
+    ) -> impl Future<Output = Option<oneshot::Receiver<()>>> + Send {
+        let _ = (stage, counters);
+        async { None }
+    }
+
     /// Makes `next` the one that gets the token next.
     fn link(counter: &Self::Counter, next: Self::Counter) -> impl Future<Output = ()> + Send;
 
@@ -96,7 +108,8 @@ impl<S: System> Candidate for S {
     }
 
     fn takes(&self, work: Work) -> bool {
-        System::takes(self, work)
+        let ours = System::family(self) == Family::Callboard;
+        (ours || !work.is_ours_alone()) && System::takes(self, work)
     }
 
     fn measure(&self, work: Work, size: Size) -> Vec<f64> {
@@ -107,8 +120,11 @@ impl<S: System> Candidate for S {
 /// All systems, in the order of the tables.
 pub(crate) fn all() -> Vec<Box<dyn Candidate>> {
     vec![
-        Box::new(callboard::Callboard { hand_off: true }),
-        Box::new(callboard::Callboard { hand_off: false }),
+        Box::new(callboard::Callboard::PLAIN),
+        Box::new(callboard::Callboard::NO_HAND_OFF),
+        Box::new(callboard::Callboard::SPANS),
+        #[cfg(feature = "metrics")]
+        Box::new(callboard::Callboard::MEASURED),
         Box::new(actix::Actix::<true>),
         Box::new(actix::Actix::<false>),
         Box::new(kameo::Kameo),

@@ -10,6 +10,7 @@ mod idle;
 mod ring;
 mod spawn;
 mod tell;
+mod watch;
 
 use crate::systems::{Family, System};
 use crate::threads::{Layout, yield_now};
@@ -39,6 +40,14 @@ pub(crate) enum Work {
     AllocationsPerTell,
     /// Answers allocations per ask, in sequence.
     AllocationsPerAsk,
+    /// One sender that tells one actor, one thread, with somebody looking on or not. Answers millions of
+    /// messages a second.
+    TellObserved,
+    /// Asks in sequence, one thread, with somebody looking on or not. Answers what those do.
+    AskObserved,
+    /// Many actors started, then stopped; and the same with another actor that watches each. Answers
+    /// nanoseconds an actor, for both.
+    Watched,
 }
 
 impl Work {
@@ -60,9 +69,20 @@ impl Work {
         matches!(self, Work::SpawnAndStop | Work::Idle { .. })
     }
 
-    /// Whether it must have a process of its own, because it is about that process's memory.
+    /// Whether it is about tells or asks that somebody looks on at.
+    pub(crate) fn is_observed(self) -> bool {
+        matches!(self, Work::TellObserved | Work::AskObserved)
+    }
+
+    /// Whether it compares Callboard with itself.
+    pub(crate) fn is_ours_alone(self) -> bool {
+        self.is_observed() || self == Work::Watched
+    }
+
+    /// Whether it must have a process of its own: because it is about that process's memory, or because who
+    /// looks on looks at the whole process.
     pub(crate) fn needs_own_process(self) -> bool {
-        matches!(self, Work::Idle { .. })
+        matches!(self, Work::Idle { .. }) || self.is_observed()
     }
 
     /// Whether it measures time. What doesn't is measured after everything that does.
@@ -104,6 +124,9 @@ pub(crate) fn measure<S: System>(system: &S, work: Work, size: Size) -> Vec<f64>
         Work::Idle { used } => idle::measure(system, used, size),
         Work::AllocationsPerTell => allocations::per_tell(system, size),
         Work::AllocationsPerAsk => allocations::per_ask(system, size),
+        Work::TellObserved => tell::measure(system, 1, Layout::OneThread, size),
+        Work::AskObserved => ask::in_sequence(system, Layout::OneThread, size),
+        Work::Watched => watch::measure(system, size),
     }
 }
 

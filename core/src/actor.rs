@@ -54,6 +54,11 @@ use crate::watch::ExitReason;
 /// After that its tasks, timers and watches have ended, its value is dropped, and only then its end is reported
 /// (G13). A handler, or one of these, that panics ends the incarnation; one that panics while it stops changes
 /// nothing in the reason.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an actor",
+    label = "not an actor",
+    note = "write `impl Actor for {Self} {{}}`"
+)]
 pub trait Actor: Sized + 'static {
     /// Runs before anything else. An error, a panic, or more time than its
     /// [limit](crate::Spawn::start_limit) is a failed start: the actor ends as
@@ -173,6 +178,7 @@ impl<E: std::error::Error> From<E> for StartFailure {
 /// What an actor does with messages of one type: what it returns is the answer.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle `{M}`",
+    label = "`{Self}` has no handler for `{M}`",
     note = "write `impl Handler<{M}> for {Self}`"
 )]
 pub trait Handler<M: Message>: Actor {
@@ -196,6 +202,7 @@ pub trait DeferredHandler<M: Message>: Actor {
 /// from [`Handler`] or [`DeferredHandler`], and `How` says from which.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle `{M}`",
+    label = "`{Self}` has no handler for `{M}`",
     note = "write `impl Handler<{M}> for {Self}`"
 )]
 pub trait Receives<M: Message, How: 'static>: Actor {
@@ -264,6 +271,39 @@ impl<A: DeferredHandler<M>, M: Message> Receives<M, ByResponder> for A {
     }
 
     fn reply((): ()) -> Option<M::Reply> {
+        None
+    }
+}
+
+/// Marks [`Receives`] of what nobody can send.
+///
+/// Every actor takes it, so that an actor with a single handler takes two types of messages as far as the compiler
+/// knows. With one it would conclude that whatever is sent is of that type, and say of another that a type is
+/// mismatched, where the handler is what is missing.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum ByNobody {}
+
+/// A message that there can't be.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Nothing {}
+
+#[diagnostic::do_not_recommend]
+impl Message for Nothing {
+    type Reply = ();
+}
+
+#[diagnostic::do_not_recommend]
+impl<A: Actor> Receives<Nothing, ByNobody> for A {
+    const NEEDS_RESPONDER: bool = false;
+    type Output = ();
+
+    async fn receive(&mut self, nothing: Nothing, _: Option<Responder<()>>, _: &mut Context<Self>) {
+        match nothing {}
+    }
+
+    fn reply((): ()) -> Option<()> {
         None
     }
 }

@@ -1,5 +1,8 @@
 //! References: to an actor of a known type, and to whoever takes messages of one type.
 
+#[cfg(feature = "test")]
+mod faulty;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -27,6 +30,7 @@ use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
 use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
+use crate::stamp;
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, OnLife, Watch, WatchHandle};
 use crate::weak::WeakDirect;
@@ -157,6 +161,17 @@ impl<A: Actor> ActorRef<A> {
         How: 'static,
     {
         Ask::new(Direct::<_, A, How>::new(&self.cell), message)
+    }
+
+    /// The route to it, for routes that lead over it.
+    #[inline]
+    pub(crate) fn route<M, How>(&self) -> impl Route<M> + use<'_, A, M, How>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        Direct::<_, A, How>::new(&self.cell)
     }
 
     /// The same actor as a recipient of one message type.
@@ -406,6 +421,31 @@ where
         self.cell.borrow()
     }
 
+    /// Takes a message past the admission to the mailbox, or to the actor itself.
+    #[inline]
+    fn send_on<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+    {
+        let cell = self.cell();
+        let envelope = match cell.admit(envelope) {
+            Admitted::Pass(envelope) => envelope,
+            Admitted::Taken => return Ok(()),
+            Admitted::Refused(envelope, failure) => {
+                return Err(Refused::for_good(envelope, failure));
+            }
+        };
+        if envelope.responder.expects_answer() {
+            match cell.hand_off_full::<M, How>(envelope) {
+                Ok(()) => Ok(()),
+                Err(envelope) => cell.put::<M, How>(envelope),
+            }
+        } else {
+            cell.put::<M, How>(envelope)
+        }
+    }
+
     /// Waits in line for room, no longer than the message's own deadline.
     async fn line_up<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
     where
@@ -499,23 +539,16 @@ where
     }
 
     #[inline]
-    fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let cell = self.cell();
-        let envelope = match cell.admit(envelope) {
-            Admitted::Pass(envelope) => envelope,
-            Admitted::Taken => return Ok(()),
-            Admitted::Refused(envelope, failure) => {
-                return Err(Refused::for_good(envelope, failure));
-            }
-        };
-        if envelope.responder.expects_answer() {
-            match cell.hand_off_full::<M, How>(envelope) {
-                Ok(()) => Ok(()),
-                Err(envelope) => cell.put::<M, How>(envelope),
-            }
-        } else {
-            cell.put::<M, How>(envelope)
+    fn send(&self, mut envelope: Envelope<M>) -> Result<(), Refused<M>> {
+        if stamp::is_on() {
+            self.cell().stamp(&mut envelope);
         }
+        #[cfg(feature = "test")]
+        if let Some(faults) = self.cell().faults() {
+            let direct = Direct::<Arc<Cell<A>>, A, How>::new(Arc::clone(self.cell()));
+            return direct.send_faulty(faults, envelope);
+        }
+        self.send_on(envelope)
     }
 
     #[inline]

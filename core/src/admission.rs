@@ -120,6 +120,9 @@ pub(crate) struct Admissions {
     guards: Vec<Box<dyn Guard>>,
     /// The [`Chain`] of each message type.
     chains: BTreeMap<TypeId, Box<dyn Any + Send + Sync>>,
+    /// What a test does to messages on their way here.
+    #[cfg(feature = "test")]
+    pub(crate) faults: Option<crate::testing::FaultPoint>,
 }
 
 /// The admissions of one message type, in order.

@@ -8,6 +8,8 @@ mod hand_off;
 mod letter;
 mod life;
 mod notice;
+mod observed;
+mod special;
 mod turn;
 
 use std::fmt;
@@ -30,13 +32,18 @@ use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::records::{Record, Records};
-use crate::mailbox::{Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected};
+use crate::mailbox::{
+    Claim, Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected,
+};
 use crate::message::Message;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
+use crate::stamp;
 use crate::sync::Home;
 use crate::system::{StartError, System};
+#[cfg(feature = "test")]
+use crate::testing::FaultPoint;
 use crate::watch::{ExitReason, OnEnd, WatchHandle};
 
 use body::Body;
@@ -159,10 +166,13 @@ impl<A: Actor> Cell<A> {
 
     /// Its name for people: given, or its type's.
     pub(crate) fn label(&self) -> Arc<str> {
-        self.rare
-            .as_ref()
-            .and_then(|rare| rare.label.clone())
+        self.given_label()
+            .cloned()
             .unwrap_or_else(|| short_type_name::<A>().into())
+    }
+
+    pub(crate) fn given_label(&self) -> Option<&Arc<str>> {
+        self.rare.as_ref()?.label.as_ref()
     }
 
     /// How long `starting` may take.
@@ -217,6 +227,13 @@ impl<A: Actor> Cell<A> {
         self.rare.as_ref()?.admissions.as_deref()
     }
 
+    /// The faults that a test has put on it.
+    #[cfg(feature = "test")]
+    #[inline]
+    pub(crate) fn faults(&self) -> Option<&FaultPoint> {
+        self.admissions()?.faults.as_ref()
+    }
+
     /// Runs what stands before the mailbox.
     #[inline]
     pub(crate) fn admit<M: Message>(&self, envelope: Envelope<M>) -> Admitted<M> {
@@ -260,6 +277,12 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// Whether nothing stands before the mailbox, and nobody looks on.
+    #[inline]
+    fn takes_lean(&self) -> bool {
+        !stamp::is_on() && (self.rare.is_none() || self.admissions().is_none())
+    }
+
     /// Puts a message with nothing beside it into the mailbox, if there is room and nothing else to do.
     #[inline]
     pub(crate) fn put_lean<M, How>(self: &Arc<Self>, message: M) -> Result<(), M>
@@ -268,7 +291,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.rare.is_some() && self.admissions().is_some() {
+        if !self.takes_lean() {
             return Err(message);
         }
         let Some(open) = self.mailbox.open() else {
@@ -288,7 +311,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        if self.rare.is_some() && self.admissions().is_some() {
+        if !self.takes_lean() {
             return Asked::NotYet(message);
         }
         match self.hand_off::<M, How>(message) {
@@ -369,6 +392,28 @@ impl<A: Actor> Cell<A> {
         How: 'static,
     {
         self.mailbox.push_waiting(Full::<M, How>::new(envelope))
+    }
+
+    /// Puts a message into room that was claimed for it.
+    pub(crate) fn put_claimed<M, How>(
+        self: &Arc<Self>,
+        claim: Claim<'_, ActorKind<A>>,
+        envelope: Envelope<M>,
+    ) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        match claim.put(Full::<M, How>::new(envelope)) {
+            Ok(schedule) => {
+                if schedule {
+                    self.schedule();
+                }
+                Ok(())
+            }
+            Err(record) => Err(self.refuse(Rejected::Closed(record))),
+        }
     }
 
     /// Turns a rejection back into the message it was.
@@ -530,7 +575,7 @@ impl<A: Actor> AnyCell for Cell<A> {
 }
 
 /// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
-fn short_type_name<T>() -> String {
+pub(crate) fn short_type_name<T>() -> String {
     let full = std::any::type_name::<T>();
     let mut short = String::with_capacity(full.len());
     let mut part = 0;

@@ -36,11 +36,13 @@ pub enum DropReason {
     LateReply,
     /// The ring of dead letters was full; its oldest entry went.
     DeadLetterOverflow,
+    /// A fault that a test put on the actor took the message.
+    Injected,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
@@ -55,7 +57,30 @@ impl DropReason {
         DropReason::BadPayload,
         DropReason::LateReply,
         DropReason::DeadLetterOverflow,
+        DropReason::Injected,
     ];
+
+    /// Its name as a level of a subject and a label of a metric: `drop_oldest`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::Stopped => "stopped",
+            DropReason::Expired => "expired",
+            DropReason::Withdrawn => "withdrawn",
+            DropReason::DropNewest => "drop_newest",
+            DropReason::DropOldest => "drop_oldest",
+            DropReason::AdmissionPanicked => "admission_panicked",
+            DropReason::StashFull => "stash_full",
+            DropReason::Injected => "injected",
+            DropReason::Undelivered => "undelivered",
+            DropReason::UnknownName => "unknown_name",
+            DropReason::UnknownType => "unknown_type",
+            DropReason::WrongVersion => "wrong_version",
+            DropReason::BadPayload => "bad_payload",
+            DropReason::LateReply => "late_reply",
+            DropReason::DeadLetterOverflow => "dead_letter_overflow",
+        }
+    }
 }
 
 /// How often each thing has happened since the system started.

@@ -9,6 +9,7 @@
 mod arbiter;
 mod injector;
 mod own;
+mod stillness;
 mod task;
 
 use std::collections::VecDeque;
@@ -253,6 +254,8 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.arbiter.driver.register(cx.waker());
         self.arbiter.injector.listen();
+        // Before it takes anything in.
+        self.arbiter.stillness.moves();
         self.mark(true);
         self.begin_turn();
         self.fire_deadlines();
@@ -269,6 +272,8 @@ impl Future for Driver {
         let missed = self.arbiter.injector.rest();
         if turns == TURNS || missed {
             cx.waker().wake_by_ref();
+        } else {
+            self.arbiter.stillness.rests();
         }
         Poll::Pending
     }

@@ -1,15 +1,19 @@
 //! A message with everything that travels beside it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Instant};
 use crate::id::{Principal, RequestKey};
 use crate::message::Message;
 use crate::responder::Responder;
+use crate::stamp::Stamp;
 
 /// What travels beside a message: present when set, and only then.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// Two are equal if they say the same of the message. Who looks on at it is not part of that.
+#[derive(Debug, Clone, Default)]
 pub struct Meta {
     /// When the work is worth nothing any more, on the system's clock (G9).
     pub deadline: Option<Instant>,
@@ -17,12 +21,15 @@ pub struct Meta {
     rest: Option<Box<Rest>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Rest {
     key: Option<RequestKey>,
     attempt: u32,
     caller_retries: bool,
     principal: Option<Principal>,
+    /// For those who look on. Shared, so that dropping it is a few instructions where sends that succeed
+    /// drop what they don't have.
+    stamp: Option<Arc<Stamp>>,
 }
 
 impl Default for Rest {
@@ -32,9 +39,26 @@ impl Default for Rest {
             attempt: 1,
             caller_retries: false,
             principal: None,
+            stamp: None,
         }
     }
 }
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        let says = |meta: &Meta| {
+            (
+                meta.deadline,
+                meta.key(),
+                meta.attempt(),
+                meta.caller_retries(),
+            )
+        };
+        says(self) == says(other) && self.principal() == other.principal()
+    }
+}
+
+impl Eq for Meta {}
 
 impl Meta {
     /// The key that stays the same over all attempts of one request (G19).
@@ -93,6 +117,22 @@ impl Meta {
     pub fn is_expired(&self, clock: &Clock) -> bool {
         self.deadline
             .is_some_and(|deadline| clock.has_passed(deadline))
+    }
+
+    /// Puts down what was noted of a message when it was sent.
+    pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
+        self.rest.get_or_insert_default().stamp = Some(Arc::new(stamp));
+    }
+
+    /// Whether something was noted.
+    pub(crate) fn has_stamp(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.stamp.is_some())
+    }
+
+    /// Takes out what was noted. What its handler sends, with this beside it or not, is its own.
+    #[inline]
+    pub(crate) fn take_stamp(&mut self) -> Option<Arc<Stamp>> {
+        self.rest.as_mut()?.stamp.take()
     }
 
     #[inline]

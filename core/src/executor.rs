@@ -25,6 +25,8 @@ use crate::system::System;
 pub(crate) use arbiters::Arbiters;
 pub use own_threads::OWN_THREADS;
 pub(crate) use own_threads::OwnThreads;
+#[cfg(feature = "test")]
+pub(crate) use simulated::Settler;
 pub(crate) use simulated::SimulatedArbiters;
 pub use simulated::Simulation;
 
@@ -59,6 +61,15 @@ impl Executor {
         match self {
             Executor::Arbiters(_) => None,
             Executor::Simulated(arbiters) => Some(arbiters.thread()),
+        }
+    }
+
+    /// What every choice is drawn from, if it is simulated.
+    #[cfg(feature = "test")]
+    pub(crate) fn seed(&self) -> Option<u64> {
+        match self {
+            Executor::Arbiters(_) => None,
+            Executor::Simulated(arbiters) => Some(arbiters.seed()),
         }
     }
 

@@ -15,6 +15,8 @@ compile_error!(
 // The macros name this crate by its facade's name.
 extern crate self as callboard;
 
+#[cfg(feature = "actix")]
+pub mod actix;
 mod actor;
 mod actor_ref;
 mod admission;
@@ -34,20 +36,28 @@ mod envelope;
 mod error;
 mod executor;
 mod future_buffer;
+mod group;
 mod id;
 mod mailbox;
 mod message;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod names;
+mod observe;
 mod panics;
 mod place;
+mod pool;
 pub mod process;
 pub mod queue;
 mod responder;
 mod route;
 mod send;
 mod spawn;
+mod stamp;
 mod streamed;
 mod sync;
 mod system;
+#[cfg(feature = "test")]
 pub mod testing;
 pub mod topic;
 mod waits;
@@ -62,20 +72,33 @@ pub use actor_ref::{ActorRef, Recipient};
 pub use admission::{Admission, Admitted, Arrival, Guard};
 pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
-pub use callboard_macros::{Message, main, test};
+#[cfg(feature = "test")]
+pub use callboard_macros::test;
+pub use callboard_macros::{Message, main};
 pub use cell::ActorSnapshot;
 pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};
-pub use dead_letter::{DEAD_LETTER_CAPACITY, DeadLetter, DeadLetters};
+pub use dead_letter::{
+    DEAD_LETTER_CAPACITY, DEAD_LETTER_TARGETS, DeadLetter, DeadLetterCounts, DeadLetterNotice,
+    DeadLetters, TargetCounts,
+};
 pub use driver::ArbiterLoad;
 pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};
 pub use error::{Failure, FailureKind, SendError};
 pub use executor::{OWN_THREADS, Simulation};
+pub use group::{Broadcast, Gathered, Group, TooFew};
 pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
+pub use names::{
+    BadName, MAX_NAME, NameSnapshot, NameTaken, NamedStartError, Names, RegisterError, WrongType,
+};
+pub use observe::{
+    ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
+};
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
+pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{

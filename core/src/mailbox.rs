@@ -17,6 +17,9 @@ use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::sync::{SpinGuard, SpinLock, current_arbiter};
 
+// Loom's models do without; it stands on the same lock and the same line.
+#[cfg(not(loom))]
+mod claim;
 // The models of `core/loom` take this file from elsewhere.
 #[cfg_attr(loom, path = "mailbox/line.rs")]
 mod line;
@@ -25,6 +28,8 @@ pub(crate) mod records;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(not(loom))]
+pub(crate) use claim::{Claim, Claimed};
 pub(crate) use line::PushWaiting;
 use line::{GRANTED, Waiter, Wakes, refuse};
 use records::{Kind, Record, Records};
@@ -566,6 +571,14 @@ impl<K: Kind> Mailbox<K> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.is_shut()
+    }
+
+    /// How many wait, and whether none of them can begin now, because a handler waits for something or there
+    /// is no incarnation. For those who compare mailboxes: nothing but the lock and what lies under it.
+    pub(crate) fn load(&self) -> (usize, bool) {
+        let inner = self.inner.lock();
+        let left = all(self.batch_left.load(Ordering::Acquire));
+        (inner.inbox.len() as usize + left, inner.awaiting)
     }
 
     pub(crate) fn state(&self) -> MailboxState {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 /// Without `reply` the answer is `()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message",
+    label = "not a message",
     note = "derive it: `#[derive(Message)]`, with `#[message(reply = Type)]` if it has an answer"
 )]
 pub trait Message: Send + 'static {
@@ -21,6 +22,7 @@ pub trait Message: Send + 'static {
 /// Derived when `#[message(name = "...", version = N)]` is given; the version is 1 if only a name is.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't cross a process boundary",
+    label = "not a message with a wire name",
     note = "give it a wire name: `#[message(name = \"counter.add\", version = 1)]`, and derive `Serialize` and `Deserialize`"
 )]
 pub trait WireMessage:

@@ -1,18 +1,24 @@
 //! Starting actors: where, with what mailbox, under what name.
 
+use std::any::Any;
+use std::cell::Cell as Slot;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::channel::oneshot;
+
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::admission::{Admission, Admissions, Guard};
-use crate::cell::{Cell, CellOptions};
+use crate::cell::{Cell, CellOptions, Ended, Owner};
 use crate::context::Family;
 use crate::driver::Arbiter;
 use crate::executor;
 use crate::mailbox::{DEFAULT_MAILBOX_CAPACITY, Overflow};
 use crate::message::Message;
+use crate::names::RegisterError;
+use crate::observe::{Observable, Observed};
 use crate::place::{ActorPlace, Place};
 use crate::system::{StartError, System};
 use crate::watch::ExitReason;
@@ -70,6 +76,8 @@ pub struct Spawn<F> {
     stash_capacity: usize,
     /// Whose child it is.
     family: Option<Arc<Family>>,
+    /// Puts its cell on the list of those that can be observed.
+    observe: Option<fn(Arc<dyn Any + Send + Sync>)>,
 }
 
 impl<F> Spawn<F> {
@@ -86,6 +94,7 @@ impl<F> Spawn<F> {
             start_limit: Some(START_LIMIT),
             stash_capacity: STASH_CAPACITY,
             family: None,
+            observe: None,
         }
     }
 
@@ -101,7 +110,8 @@ impl<F> Spawn<F> {
         spawn
     }
 
-    /// A name for people: logs, errors, the list of actors. Not looked up by.
+    /// A name for people: logs, errors, the list of actors. Not looked up by; that is
+    /// [`start_named`](Spawn::start_named).
     pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
         self.label = Some(label.into());
         self
@@ -132,7 +142,7 @@ impl<F> Spawn<F> {
         self
     }
 
-    /// How many messages it can [stash](Context::stash) (G3); [`STASH_CAPACITY`] unless said otherwise. They
+    /// How many messages it can [stash](crate::Context::stash) (G3); [`STASH_CAPACITY`] unless said otherwise. They
     /// take no room in the mailbox.
     pub fn stash_capacity(mut self, capacity: usize) -> Self {
         self.stash_capacity = capacity;
@@ -175,6 +185,37 @@ impl<F> Spawn<F> {
         self
     }
 
+    /// Puts faults on the actor: see [`Faults`](crate::testing::Faults). A second call replaces the first.
+    #[cfg(feature = "test")]
+    pub fn faults(mut self, faults: &crate::testing::Faults) -> Self {
+        let point = crate::testing::FaultPoint::new(faults);
+        self.admissions.get_or_insert_default().faults = Some(point);
+        self
+    }
+
+    /// Puts the actor on the list of [`System::observe`], with what it shows of itself, until it ends.
+    pub fn observable<A: Observable>(mut self) -> Self
+    where
+        F: FnOnce() -> A,
+    {
+        self.observe = Some(|cell| {
+            if let Ok(cell) = cell.downcast::<Cell<A>>() {
+                Observed::add(&cell);
+            }
+        });
+        self
+    }
+
+    /// The cell of an actor that gets a name: that is its label, unless it has another.
+    pub(crate) fn into_named_cell<A: Actor>(
+        mut self,
+        name: &Arc<str>,
+        owned: bool,
+    ) -> (Arc<Cell<A>>, F) {
+        self.label.get_or_insert_with(|| Arc::clone(name));
+        self.into_cell(owned)
+    }
+
     fn into_cell<A: Actor>(self, owned: bool) -> (Arc<Cell<A>>, F) {
         // Until the actor is on the list of its arbiter, this keeps the arbiter.
         let stay = match &self.beside {
@@ -190,7 +231,10 @@ impl<F> Spawn<F> {
             stash_capacity: self.stash_capacity,
             owned,
         };
-        let cell = Cell::new(&self.system, Arc::clone(&stay), options);
+        let cell = Cell::<A>::new(&self.system, Arc::clone(&stay), options);
+        if let Some(observe) = self.observe {
+            observe(Arc::clone(&cell) as Arc<dyn Any + Send + Sync>);
+        }
         (cell, self.factory)
     }
 
@@ -203,11 +247,27 @@ impl<F> Spawn<F> {
     {
         let family = self.family.clone();
         let (cell, factory) = self.into_cell::<A>(family.is_some());
-        match family {
-            Some(family) if !family.add(&cell) => cell.end(ExitReason::Killed),
-            _ => start_once(&cell, factory),
-        }
+        start_in(family.as_ref(), &cell, factory);
         ActorRef::new(cell)
+    }
+
+    /// Starts the actor under a [name](System::names), which it has from before its start until it has ended
+    /// (G12). Unless it has a label, the name is its label. Otherwise like [`start`](Spawn::start).
+    ///
+    /// # Errors
+    /// [`RegisterError`]: the name is bad, or taken. Nothing was started, and the factory didn't run.
+    pub fn start_named<A>(self, name: impl Into<Arc<str>>) -> Result<ActorRef<A>, RegisterError>
+    where
+        A: Actor,
+        F: FnOnce() -> A + Send + 'static,
+    {
+        let names = self.system.names().clone();
+        let family = self.family.clone();
+        let owned = family.is_some();
+        let made = names.register_new(name, self, |spawn, name| spawn.into_named_cell(name, owned));
+        let (cell, factory) = made?;
+        start_in(family.as_ref(), &cell, factory);
+        Ok(ActorRef::new(cell))
     }
 
     /// Makes an actor that is started, and started again, by somebody else: its supervisor.
@@ -219,6 +279,26 @@ impl<F> Spawn<F> {
         let (cell, factory) = self.into_cell::<A>(true);
         let place = ActorPlace::new(Arc::clone(&cell), factory);
         (ActorRef::new(cell), Arc::new(place))
+    }
+
+    /// The same under a [name](System::names), which the actor has from now on, over its restarts, until its
+    /// place is closed (G12, G13). Unless it has a label, the name is its label.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: the name is bad, or taken.
+    pub fn place_named<A>(
+        self,
+        name: impl Into<Arc<str>>,
+    ) -> Result<(ActorRef<A>, Arc<dyn Place>), RegisterError>
+    where
+        A: Actor,
+        F: Fn() -> A + Send + Sync + 'static,
+    {
+        let names = self.system.names().clone();
+        let made = names.register_new(name, self, |spawn, name| spawn.into_named_cell(name, true));
+        let (cell, factory) = made?;
+        let place = ActorPlace::new(Arc::clone(&cell), factory);
+        Ok((ActorRef::new(cell), Arc::new(place)))
     }
 }
 
@@ -244,6 +324,19 @@ pub(crate) fn start_here<A: Actor>(actor: A) -> Result<ActorRef<A>, StartError> 
     Ok(ActorRef::new(cell))
 }
 
+/// Starts the one and only incarnation of an actor, as a child if it has a family. One whose parent has ended
+/// ends, too.
+fn start_in<A: Actor>(
+    family: Option<&Arc<Family>>,
+    cell: &Arc<Cell<A>>,
+    factory: impl FnOnce() -> A + Send + 'static,
+) {
+    match family {
+        Some(family) if !family.add(cell) => cell.end(ExitReason::Killed),
+        _ => start_once(cell, factory),
+    }
+}
+
 /// Starts the one and only incarnation of an actor that nobody supervises.
 fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send + 'static) {
     if cell.system().is_closed() {
@@ -254,5 +347,68 @@ fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send 
     match cell.give_thread() {
         Ok(()) => cell.start(factory, None),
         Err(error) => cell.end(ExitReason::Failed(error.to_string())),
+    }
+}
+
+/// The same, and tells whether it came up: once `starting` has returned, or when the actor has ended without.
+pub(crate) fn start_reporting<A: Actor>(
+    cell: &Arc<Cell<A>>,
+    factory: impl FnOnce() -> A + Send + 'static,
+    report: oneshot::Sender<Result<(), String>>,
+) {
+    let sole = Sole {
+        cell: Arc::clone(cell),
+        report: Slot::new(Some(report)),
+    };
+    if cell.system().is_closed() {
+        return sole.end(ExitReason::Killed, "the system was shut down".to_owned());
+    }
+    cell.begin_incarnation();
+    match cell.give_thread() {
+        Ok(()) => cell.start(factory, Some(Box::new(sole))),
+        Err(error) => sole.end(ExitReason::Failed(error.to_string()), error.to_string()),
+    }
+}
+
+/// Owns the one incarnation of an actor for as long as somebody wants to know whether it came up.
+struct Sole<A: Actor> {
+    cell: Arc<Cell<A>>,
+    report: Slot<Option<oneshot::Sender<Result<(), String>>>>,
+}
+
+impl<A: Actor> Sole<A> {
+    fn tell(&self, result: Result<(), String>) {
+        if let Some(report) = self.report.take() {
+            // Whoever asked may have gone.
+            let _ = report.send(result);
+        }
+    }
+
+    /// Ends the actor; then tells, so that its name is free for whoever hears of it.
+    fn end(&self, reason: ExitReason, why: String) {
+        self.cell.end(reason);
+        self.tell(Err(why));
+    }
+}
+
+impl<A: Actor> Owner for Sole<A> {
+    fn started(&self) {
+        self.tell(Ok(()));
+    }
+
+    fn ended(self: Box<Self>, ended: Ended) {
+        let reason = ended.into_reason();
+        let why = match &reason {
+            ExitReason::Failed(why) => why.clone(),
+            reason => reason.to_string(),
+        };
+        self.end(reason, why);
+    }
+}
+
+impl<A: Actor> Drop for Sole<A> {
+    /// Its arbiter is gone, if it hasn't ended before: only the first end counts.
+    fn drop(&mut self) {
+        self.end(ExitReason::Killed, ExitReason::Killed.to_string());
     }
 }

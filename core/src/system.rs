@@ -19,6 +19,10 @@ use crate::entropy::Entropy;
 use crate::executor::{self, Arbiters, Executor, OwnThreads, arbiters};
 use crate::id::ActorId;
 use crate::mailbox::Control;
+#[cfg(feature = "metrics")]
+use crate::metrics::Meter;
+use crate::names::Names;
+use crate::observe::Observed;
 use crate::spawn::{Placement, Spawn};
 use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
@@ -46,6 +50,12 @@ pub enum StartError {
     /// As many actors as may have a [thread of their own](Placement::OwnThread) have one.
     #[error("too many actors have a thread of their own: see `System::own_thread_limit`")]
     TooManyThreads,
+    /// An actix actor was to run on the simulating executor, which has no actix (G38).
+    #[error("the simulating executor has no actix: adopted actors need real arbiters")]
+    NoActix,
+    /// The system has been shut down.
+    #[error("the system has been shut down")]
+    ShutDown,
 }
 
 /// A running system of actors. Clones are handles to the same one.
@@ -62,9 +72,13 @@ struct Inner {
     entropy: Entropy,
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
+    names: Names,
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
+    observed: Observed,
+    #[cfg(feature = "metrics")]
+    meter: Meter,
     waits: Waits,
     closed: AtomicBool,
 }
@@ -118,9 +132,13 @@ impl System {
                 entropy,
                 counters,
                 dead_letters,
+                names: Names::default(),
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
+                observed: Observed::default(),
+                #[cfg(feature = "metrics")]
+                meter: Meter::default(),
                 waits: Waits::default(),
                 closed: AtomicBool::new(false),
             }),
@@ -195,6 +213,12 @@ impl System {
     #[must_use]
     pub fn dead_letters(&self) -> &DeadLetters {
         &self.inner.dead_letters
+    }
+
+    /// The names that its actors have.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.inner.names
     }
 
     /// How many arbiters it has, not counting [threads of actors' own](Placement::OwnThread).
@@ -300,6 +324,9 @@ impl System {
         if let Some(watchdog) = &self.inner.watchdog {
             watchdog.stop();
         }
+        self.dead_letters().end_subscriptions();
+        #[cfg(feature = "metrics")]
+        self.end_metrics();
         labels
     }
 
@@ -340,6 +367,12 @@ impl System {
         cells
     }
 
+    /// Whether both are handles to the same system.
+    #[cfg(feature = "actix")]
+    pub(crate) fn is(&self, other: &System) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     pub(crate) fn executor(&self) -> &Executor {
         &self.inner.executor
     }
@@ -364,12 +397,27 @@ impl System {
         Arc::clone(&self.inner.counters)
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.inner.meter
+    }
+
+    /// The way to find it again, for tasks that must not keep it.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn downgrade(&self) -> WeakSystem {
+        WeakSystem(Arc::downgrade(&self.inner))
+    }
+
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.inner.observed
+    }
+
     pub(crate) fn own_threads(&self) -> &OwnThreads {
         &self.inner.own_threads
     }
 
     /// Those that all share, then those with a thread of their own.
-    fn every_arbiter(&self) -> Vec<Arc<Arbiter>> {
+    pub(crate) fn every_arbiter(&self) -> Vec<Arc<Arbiter>> {
         let mut arbiters = self.executor().arbiters().to_vec();
         arbiters.extend(self.own_threads().arbiters());
         arbiters
@@ -396,6 +444,17 @@ impl System {
     }
 }
 
+/// A system, unless it is gone.
+#[cfg(feature = "metrics")]
+pub(crate) struct WeakSystem(std::sync::Weak<Inner>);
+
+#[cfg(feature = "metrics")]
+impl WeakSystem {
+    pub(crate) fn upgrade(&self) -> Option<System> {
+        self.0.upgrade().map(|inner| System { inner })
+    }
+}
+
 impl fmt::Debug for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System")
@@ -417,6 +476,16 @@ where
     Fut: Future,
 {
     arbiters::run(cores(), System::on_arbiters, main)
+}
+
+/// The same with that many arbiters; one for each core, if nothing is said.
+#[cfg(feature = "test")]
+pub(crate) fn run_on<F, Fut>(count: Option<usize>, main: F) -> Result<Fut::Output, StartError>
+where
+    F: FnOnce(System) -> Fut,
+    Fut: Future,
+{
+    arbiters::run(count.unwrap_or_else(cores), System::on_arbiters, main)
 }
 
 fn cores() -> usize {

@@ -1,95 +1,115 @@
-//! The test runner behind `#[callboard::test]`.
+//! The test kit: a system for each test, probes, virtual time, settling, faults.
 //!
-//! A test gets a system of its own. On the simulating executor it runs under several seeds, so several
-//! schedules; a failure prints the seed, and `CALLBOARD_SEED=<seed>` runs that one again.
+//! It is behind the feature `test`, which belongs into `[dev-dependencies]`:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! callboard = { version = "0.1", features = ["test"] }
+//! ```
+//!
+//! **A test** is an `async fn` with `#[callboard::test]`. It gets a [`System`](crate::System) of its own, so
+//! that tests run beside each other and see nothing of each other. Without options it runs in a simulation,
+//! in virtual time and under [several seeds](SEEDS), so under several schedules; a failure prints the seed,
+//! and `CALLBOARD_SEED=<seed>` repeats that run. `CALLBOARD_SEEDS=<count>` runs more of them.
+//! [`seeds`] does the same for a closure in a plain `#[test]`.
+//!
+//! **A probe** ([`Probe`]) takes the place of an actor: it is a recipient whose messages the test expects one
+//! by one, answers, or expects not to come. It watches actors, too.
+//!
+//! **Nothing sleeps.** [`settle`] completes when nothing more can happen by itself; [`advance`] moves virtual
+//! time, and runs what comes due. The words are those of Akka's `TestProbe` (`expect`, `expect_none`, `fish`)
+//! and of tokio's paused clock (`advance`).
+//!
+//! **Faults** ([`Faults`]) are put on an actor at its start: a panic in the handler of the third message, a
+//! message that comes late or is lost, each by number or drawn from the seed.
+//!
+//! The kit fails a test by a panic whose text says what was expected, what came, where, and under which seed.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use callboard_core::testing::{self, On, Probe, Test};
+//! use callboard_core::{Actor, Context, Handler, Message, Recipient, System};
+//!
+//! #[derive(Debug, PartialEq)]
+//! struct Reminder(&'static str);
+//! impl Message for Reminder {
+//!     type Reply = ();
+//! }
+//!
+//! struct Remind(Duration, &'static str);
+//! impl Message for Remind {
+//!     type Reply = ();
+//! }
+//!
+//! /// Sends a reminder when its time has come.
+//! struct Clerk(Recipient<Reminder>);
+//! impl Actor for Clerk {}
+//! impl Handler<Remind> for Clerk {
+//!     async fn handle(&mut self, Remind(span, text): Remind, ctx: &mut Context<Self>) {
+//!         ctx.sleep(span).await;
+//!         self.0.tell(Reminder(text)).await.unwrap();
+//!     }
+//! }
+//!
+//! async fn reminds_in_time(system: System) {
+//!     let mut learner = Probe::new(&system);
+//!     let clerk = system.start(Clerk(learner.recipient()));
+//!     clerk.tell(Remind(Duration::from_secs(3_600), "lesson 7")).await.unwrap();
+//!     learner.expect_none(Duration::from_secs(3_599)).await;
+//!     testing::advance(&system, Duration::from_secs(1)).await.unwrap();
+//!     learner.expect_eq(Reminder("lesson 7")).await;
+//! }
+//!
+//! // This is what `#[callboard::test]` makes of it.
+//! Test::new(On::Simulated).run(reminds_in_time);
+//! ```
 
-use std::fmt::Debug;
-use std::future::Future;
+mod faults;
+mod probe;
+mod runner;
+mod settle;
 
-use crate::executor::Simulation;
-use crate::system::{self, System};
+pub(crate) use faults::{Fate, FaultPoint, Late};
+pub use faults::{Fault, FaultKind, Faults, INJECTED_CAPACITY, Injected, LATE_CAPACITY};
+pub use probe::{Asked, PROBE_CAPACITY, PROBE_PATIENCE, Probe};
+pub use runner::{On, Outcome, SEEDS, TEST_LIMIT, Test, seeds};
+pub use settle::{
+    SETTLE_LIMIT, SETTLE_PATIENCE, Settle, Unsettled, UnsettledKind, advance, settle,
+};
 
-/// Under how many seeds a test runs unless `CALLBOARD_SEED` names one.
-const SEEDS: u64 = 16;
+use crate::system::System;
 
-/// Which executor a test runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum On {
-    /// The simulating one, in virtual time, under several seeds.
-    Simulated,
-    /// Real arbiters, once with hand-off and once without.
-    Arbiters,
-    /// Both.
-    Both,
+/// The seed of a system that is simulated; `None` on arbiters.
+#[must_use]
+pub fn seed(system: &System) -> Option<u64> {
+    system.executor().seed()
 }
 
-/// What a test may return: nothing, or a `Result` whose error fails it.
-pub trait Outcome {
-    /// Panics if the test failed.
-    fn check(self);
+/// The same as the end of a sentence.
+fn seed_text(system: &System) -> String {
+    seed(system).map_or_else(String::new, |seed| format!(" (seed {seed})"))
 }
 
-impl Outcome for () {
-    fn check(self) {}
-}
-
-impl<E: Debug> Outcome for Result<(), E> {
-    fn check(self) {
-        if let Err(error) = self {
-            panic!("the test returned an error: {error:?}");
-        }
+/// The actors that have something in their mailboxes, for error texts.
+fn with_mail(system: &System) -> String {
+    const SHOWN: usize = 5;
+    let mut actors = system.actors();
+    actors.retain(|actor| actor.mailbox.len > 0);
+    if actors.is_empty() {
+        return "no mailbox holds anything".to_owned();
     }
-}
-
-/// Runs a test body. This is what `#[callboard::test]` expands to.
-///
-/// # Panics
-/// When the test fails.
-pub fn run<Fut>(on: On, body: fn(System) -> Fut)
-where
-    Fut: Future<Output: Outcome>,
-{
-    if matches!(on, On::Simulated | On::Both) {
-        let seeds = match std::env::var("CALLBOARD_SEED") {
-            Ok(text) => {
-                let seed = text.parse::<u64>();
-                let seed = seed.unwrap_or_else(|_| panic!("CALLBOARD_SEED={text} is no number"));
-                seed..seed + 1
-            }
-            Err(_) => 0..SEEDS,
-        };
-        for seed in seeds {
-            let _print = PrintSeed(seed);
-            let mut simulation = Simulation::new(seed);
-            let system = simulation.system().clone();
-            // What is observable must not depend on hand-offs: half of the schedules do without.
-            system.hand_off(seed.is_multiple_of(2));
-            simulation.block_on(async move {
-                body(system.clone()).await.check();
-                system.shutdown().await;
-            });
-        }
+    let shown = actors.iter().take(SHOWN);
+    let mut lines: Vec<String> = shown
+        .map(|actor| {
+            format!(
+                "{}{} has {} queued",
+                actor.label, actor.id, actor.mailbox.len
+            )
+        })
+        .collect();
+    if actors.len() > SHOWN {
+        lines.push(format!("and {} more", actors.len() - SHOWN));
     }
-    if matches!(on, On::Arbiters | On::Both) {
-        for hand_off in [true, false] {
-            let run = |system: System| {
-                system.hand_off(hand_off);
-                body(system)
-            };
-            match system::run(run) {
-                Ok(outcome) => outcome.check(),
-                Err(error) => panic!("hand-off {hand_off}: {error}"),
-            }
-        }
-    }
-}
-
-struct PrintSeed(u64);
-
-impl Drop for PrintSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to repeat this run: CALLBOARD_SEED={}", self.0);
-        }
-    }
+    lines.join(", ")
 }

@@ -26,6 +26,7 @@
 
 mod actor;
 mod buffer;
+mod hub;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,9 @@ use crate::error::Failure;
 use crate::system::System;
 
 pub use subject::{MAX_SUBJECT, SubjectError};
+
+pub(crate) use hub::{Hub, Wakes};
+pub(crate) use subject::{as_level, check_pattern};
 
 use actor::{Publish, State, Subscribe, TopicActor};
 use buffer::Buffer;

@@ -39,15 +39,27 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Runs an `async fn` as a test in a system of its own.
 ///
-/// Without options it runs on the simulating executor, in virtual time, under several seeds; the
-/// environment variable `CALLBOARD_SEED` chooses one. `#[callboard::test(arbiters)]` runs it once on real
-/// arbiters, `#[callboard::test(both)]` both ways.
+/// Without options it runs on the simulating executor, in virtual time, under 16 seeds. A failure prints the
+/// seed; the environment variable `CALLBOARD_SEED` chooses that one, and `CALLBOARD_SEEDS` how many.
+///
+/// | Option | Says |
+/// |---|---|
+/// | `simulated` | on the simulating executor; the default |
+/// | `arbiters` | on real arbiters, once with hand-off and once without |
+/// | `both` | both |
+/// | `seeds = 100` | under how many seeds, where it is simulated |
+/// | `arbiters = 3` | how many arbiters the system has, on either executor |
+///
+/// Needs the feature `test`.
 ///
 /// A parameter, if there is one, is the [`System`](https://docs.rs/callboard).
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut test_options = entry::TestOptions::default();
+    let parser = syn::meta::parser(|meta| test_options.add(&meta));
+    parse_macro_input!(options with parser);
     let item = parse_macro_input!(item as ItemFn);
-    entry::test(options.into(), &item)
+    entry::test(test_options, &item)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -8,7 +8,7 @@ use super::{Cell, Opens};
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
 use crate::clock::Instant;
-use crate::context::{Behaviour, Context};
+use crate::context::Context;
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
 use crate::driver::Tools;
@@ -290,6 +290,7 @@ impl<A: Actor> Cell<A> {
     {
         let home = self.home();
         home.in_hand().set::<M>();
+        self.strike::<M>();
         let receive = |actor: &'static mut A, ctx| actor.receive(message, responder, ctx);
         match body.run(home, tools, receive, waits) {
             Some(polled) => polled.map(A::reply),
@@ -323,8 +324,9 @@ impl<A: Actor> Cell<A> {
             self.bury(envelope, DropReason::Withdrawn);
             return Poll::Ready(());
         }
+        let stamp = envelope.meta.take_stamp();
         if special && let Some(behaviour) = body.with_ctx(|ctx| ctx.behaviour::<M>()).flatten() {
-            return self.begin_behaviour(body, tools, envelope, &behaviour);
+            return self.begin_behaviour(body, tools, envelope, &behaviour, stamp.as_deref());
         }
         let Envelope {
             message,
@@ -339,8 +341,16 @@ impl<A: Actor> Cell<A> {
         } else {
             None
         };
-        let waits = || Answer::to(responder.take());
-        match self.run_handler::<M, How>(body, tools, message, given, waits) {
+        let polled = match stamp {
+            Some(stamp) => {
+                self.run_observed::<M, How>(body, tools, message, given, &mut responder, &stamp)
+            }
+            None => {
+                let waits = || Answer::to(responder.take());
+                self.run_handler::<M, How>(body, tools, message, given, waits)
+            }
+        };
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reply) => {
                 if let (Some(reply), Some(responder)) = (reply, responder) {
@@ -351,60 +361,16 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Stashes a message that its actor holds back.
-    #[cold]
-    fn put_off<M, How>(&self, body: &Body<A>, envelope: Envelope<M>)
-    where
-        A: Receives<M, How>,
-        M: Message,
-        How: 'static,
-    {
-        let put = body.with_ctx(|ctx| ctx.put_in_stash::<M, How>(envelope));
-        if let Some(Err(envelope)) = put {
-            self.bury(envelope, DropReason::StashFull);
+    /// Panics in place of a handler, if a test has put such a fault on the actor.
+    #[cfg(feature = "test")]
+    #[inline]
+    pub(super) fn strike<M: Message>(&self) {
+        if let Some(faults) = self.faults() {
+            faults.begins::<M>(self.system());
         }
     }
 
-    /// Begins what an actor does with a message in place of its handler.
-    #[cold]
-    fn begin_behaviour<M: Message>(
-        &self,
-        body: &Body<A>,
-        tools: &mut Tools,
-        envelope: Envelope<M>,
-        behaviour: &Behaviour<A, M>,
-    ) -> Poll<()> {
-        let Envelope {
-            message,
-            meta,
-            responder,
-        } = envelope;
-        current::set_request(Inherited::of(&meta));
-        body.with_ctx(|ctx| ctx.set_meta(meta));
-        self.home().in_hand().set::<M>();
-        let mut responder = Some(responder);
-        let waits = || Reply(responder.take());
-        let receive = |actor: &'static mut A, ctx| behaviour(actor, message, ctx);
-        match body.run(self.home(), tools, receive, waits) {
-            Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(reply)) => {
-                if let Some(responder) = responder {
-                    responder.send(reply);
-                }
-                Poll::Ready(())
-            }
-            None => Poll::Ready(()),
-        }
-    }
-}
-
-/// Answers when a behaviour that had to wait has ended.
-struct Reply<R>(Option<Responder<R>>);
-
-impl<R: Send + 'static> Then<R> for Reply<R> {
-    fn end(self, reply: R) {
-        if let Some(responder) = self.0 {
-            responder.send(reply);
-        }
-    }
+    #[cfg(not(feature = "test"))]
+    #[inline]
+    pub(super) fn strike<M>(&self) {}
 }

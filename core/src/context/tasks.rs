@@ -18,6 +18,7 @@ use crate::boundary::Verdict;
 use crate::error::{Failure, FailureKind};
 use crate::message::Message;
 use crate::panics::panic_text;
+use crate::stamp;
 use crate::streamed::{AnswerSink, AnswerStream, answer_stream};
 
 impl<A: Actor> Context<A> {
@@ -197,14 +198,16 @@ impl<A: Actor> Context<A> {
     }
 
     /// Runs a future beside the actor, on its thread, until it ends, is cancelled, or this incarnation
-    /// ends. A panic in it ends it alone, and is counted.
+    /// ends. A panic in it ends it alone, and is counted. It goes on in the span of the message in hand, if
+    /// somebody listens to those.
     ///
     /// What it asks isn't asked by this actor: it inherits no deadline, and can't be part of a cycle.
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> TaskHandle {
         let tasks = self.rare().tasks.clone();
         let (number, handle, registration) = tasks.add();
         let cell = Arc::clone(&self.cell);
-        let task = Abortable::new(AssertUnwindSafe(future).catch_unwind(), registration);
+        let future = AssertUnwindSafe(stamp::carry(future));
+        let task = Abortable::new(future.catch_unwind(), registration);
         let home = Arc::clone(self.cell.home());
         home.spawn_here(Box::pin(async move {
             if let Ok(Err(_)) = task.await {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::injector::Injector;
 use super::own::Own;
+use super::stillness::Stillness;
 use super::task::{MakeTask, Tasks};
 use crate::cell::AnyCell;
 use crate::clock::{Clock, Instant};
@@ -85,6 +86,7 @@ pub(crate) struct Arbiter {
     /// Whether asks may run on their askers' stacks here.
     hand_off: AtomicBool,
     in_hand: InHand,
+    pub(super) stillness: Stillness,
     /// Who keeps it, if not all share it.
     pub(super) own: Option<Own>,
     handled: AtomicU64,
@@ -170,6 +172,7 @@ impl Arbiter {
             local: Home::new(number, local),
             hand_off: AtomicBool::new(true),
             in_hand: InHand::default(),
+            stillness: Stillness::default(),
             own,
             handled: AtomicU64::new(0),
             turns: AtomicU64::new(0),
@@ -328,6 +331,7 @@ impl Arbiter {
             local.queue.borrow_mut().push_back(run);
         }
         if !local.awake.get() {
+            self.stillness.moves();
             drop(local);
             self.driver.wake();
         }
@@ -368,6 +372,37 @@ impl Arbiter {
                 false
             }
         }
+    }
+}
+
+#[cfg(feature = "test")]
+impl Arbiter {
+    /// Whether this thread is in one of its turns.
+    pub(crate) fn is_in_turn(&self) -> bool {
+        self.local.enter().is_some_and(|local| local.in_turn.get())
+    }
+
+    /// Turns given and messages handled. Late by a turn.
+    pub(crate) fn work_done(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed) + self.handled.load(Ordering::Relaxed)
+    }
+
+    /// What doesn't change while it rests, if it does: see [`Stillness`].
+    pub(crate) fn look(&self) -> Option<u64> {
+        if self.injector.has_ended() {
+            return Some(u64::MAX);
+        }
+        self.stillness.look()
+    }
+
+    /// Whether something was handed to it that it hasn't taken in.
+    pub(crate) fn has_parcels(&self) -> bool {
+        self.injector.notified.is_raised() && !self.injector.has_ended()
+    }
+
+    /// Calls `here` on its thread, in a turn of others. Drops it, if the arbiter has ended.
+    pub(crate) fn visit(&self, here: impl FnOnce() + Send + 'static) {
+        self.inject([Parcel::Call(Box::new(here))]);
     }
 }
 

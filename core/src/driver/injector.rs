@@ -50,7 +50,8 @@ impl Flag {
 /// Where other threads leave what is for an arbiter.
 pub(crate) struct Injector<T> {
     waiting: Mutex<Vec<T>>,
-    notified: Flag,
+    /// Raised while something waits that the driver hasn't looked at.
+    pub(super) notified: Flag,
     /// The driver is running, and will look once more before it rests: it needn't be woken.
     listening: AtomicBool,
     /// Set under the lock, so that nothing is put in after the end has taken what there was.

@@ -5,6 +5,9 @@
 //! instead of hanging. Outside the simulation, by name: OS processes, sockets, shared memory, adopted
 //! actix actors, and threads that the test starts itself.
 
+#[cfg(feature = "test")]
+mod settlers;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -22,6 +25,9 @@ use crate::clock::{Clock, Instant};
 use crate::driver::{Arbiter, Driver};
 use crate::entropy::Entropy;
 use crate::system::System;
+
+#[cfg(feature = "test")]
+pub(crate) use settlers::{Settler, Settlers};
 
 /// The id of the future given to [`Simulation::block_on`].
 const MAIN: u64 = 0;
@@ -62,6 +68,9 @@ struct Task {
 pub(crate) struct Shared {
     ready: Mutex<Vec<u64>>,
     changes: Mutex<Changes>,
+    /// Who waits until nothing can run before time passes.
+    #[cfg(feature = "test")]
+    pub(crate) settlers: Settlers,
 }
 
 /// Arbiters to be added and to be taken away, before the next choice: a function of the seed, like the code
@@ -117,6 +126,8 @@ impl Wake for TaskWake {
 pub(crate) struct SimulatedArbiters {
     arbiters: Arc<[Arc<Arbiter>]>,
     shared: Arc<Shared>,
+    #[cfg(feature = "test")]
+    seed: u64,
     /// Where the simulation was made, and stays: a driver can't be sent.
     thread: ThreadId,
 }
@@ -128,6 +139,11 @@ impl SimulatedArbiters {
 
     pub(crate) fn simulation(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    #[cfg(feature = "test")]
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     pub(crate) fn thread(&self) -> ThreadId {
@@ -171,6 +187,8 @@ impl Simulation {
         let executor = SimulatedArbiters {
             arbiters: Arc::clone(&arbiters),
             shared: Arc::clone(&shared),
+            #[cfg(feature = "test")]
+            seed,
             thread: std::thread::current().id(),
         };
         // The order of tasks and the draws of the program come from separate streams, so that a program
@@ -267,10 +285,13 @@ impl Simulation {
         loop {
             self.change_arbiters();
             let Some(id) = self.choose() else {
-                self.pass_time();
+                if !self.is_settled() {
+                    self.pass_time();
+                }
                 continue;
             };
             self.steps += 1;
+            self.note_work();
             if id == MAIN {
                 main_wake.queued.store(false, Ordering::Release);
                 let entered = self.enter(&self.arbiters[0]);
@@ -300,6 +321,30 @@ impl Simulation {
         let index = self.entropy.below(ready.len() as u64);
         Some(ready.swap_remove(usize::try_from(index).unwrap_or(0)))
     }
+
+    /// Nothing can run. Answers whether somebody waited for that.
+    #[cfg(feature = "test")]
+    fn is_settled(&self) -> bool {
+        self.shared.settlers.all_at_rest()
+    }
+
+    #[cfg(not(feature = "test"))]
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    /// Sees to it that nobody waits for ever for a simulation that never comes to rest.
+    #[cfg(feature = "test")]
+    fn note_work(&self) {
+        if !self.shared.settlers.is_empty() {
+            let arbiters = self.drivers.values().map(|task| task.driver.arbiter());
+            let done: u64 = arbiters.map(|arbiter| arbiter.work_done()).sum();
+            self.shared.settlers.note_work(self.steps + done);
+        }
+    }
+
+    #[cfg(not(feature = "test"))]
+    fn note_work(&self) {}
 
     fn pass_time(&self) {
         match self.clock.next_timer() {

@@ -13,7 +13,7 @@ use loom::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::Mutex;
 
 use super::records::{Kind, Record};
-use super::{Mailbox, Rejected};
+use super::{Inner, Mailbox, Rejected};
 
 /// Tells all in line that there will be no room.
 pub(super) fn refuse(line: VecDeque<Arc<Waiter>>) {
@@ -50,12 +50,12 @@ impl Wakes {
 
 const WAITING: u8 = 0;
 pub(super) const GRANTED: u8 = 1;
-const REFUSED: u8 = 2;
+pub(super) const REFUSED: u8 = 2;
 
 /// A sender in line for room. Its state changes only under the mailbox's lock, or after it was taken out
 /// of the line.
 pub(super) struct Waiter {
-    state: AtomicU8,
+    pub(super) state: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -63,6 +63,35 @@ impl Waiter {
     pub(super) fn settle(&self, state: u8) -> Option<Waker> {
         self.state.store(state, Ordering::Release);
         self.waker.lock().take()
+    }
+
+    /// Whom to wake from now on. Under the mailbox's lock; the one before is dropped outside it.
+    pub(super) fn replace_waker(&self, waker: &Waker) -> Option<Waker> {
+        self.waker.lock().replace(waker.clone())
+    }
+}
+
+impl<K: Kind> Mailbox<K> {
+    /// Puts a sender at the end of the line. Under the lock.
+    pub(super) fn line_up(&self, inner: &mut Inner<K>, waker: &Waker) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter {
+            state: AtomicU8::new(WAITING),
+            waker: Mutex::new(Some(waker.clone())),
+        });
+        let line = inner.line.get_or_insert_default();
+        line.push_back(Arc::clone(&waiter));
+        self.note_line(inner);
+        inner.free = 0;
+        waiter
+    }
+
+    /// Takes a sender that waits still out of the line. Under the lock.
+    pub(super) fn leave_line(&self, inner: &mut Inner<K>, waiter: &Arc<Waiter>) {
+        if let Some(line) = &mut inner.line {
+            line.retain(|other| !Arc::ptr_eq(other, waiter));
+        }
+        self.note_line(inner);
+        self.recount(inner);
     }
 }
 
@@ -99,13 +128,7 @@ impl<'a, K: Kind, R: Record<K>> PushWaiting<'a, K, R> {
                 inner.granted -= 1;
                 wake = self.mailbox.grant(&mut inner, false);
             }
-            _ => {
-                if let Some(line) = &mut inner.line {
-                    line.retain(|other| !Arc::ptr_eq(other, &waiter));
-                }
-                self.mailbox.note_line(&inner);
-                self.mailbox.recount(&mut inner);
-            }
+            _ => self.mailbox.leave_line(&mut inner, &waiter),
         }
         drop(inner);
         wake.wake();
@@ -130,7 +153,7 @@ impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
                 }
                 REFUSED => this.waiter = None,
                 _ => {
-                    let before = waiter.waker.lock().replace(cx.waker().clone());
+                    let before = waiter.replace_waker(cx.waker());
                     // Dropping a waker can drop the task behind it, and what that holds.
                     drop(inner);
                     drop(before);
@@ -138,15 +161,7 @@ impl<K: Kind, R: Record<K>> Future for PushWaiting<'_, K, R> {
                 }
             }
         } else if !mailbox.is_shut() && (mailbox.room(&inner) == 0 || inner.anybody_waits()) {
-            let waiter = Arc::new(Waiter {
-                state: AtomicU8::new(WAITING),
-                waker: Mutex::new(Some(cx.waker().clone())),
-            });
-            let line = inner.line.get_or_insert_default();
-            line.push_back(Arc::clone(&waiter));
-            mailbox.note_line(&inner);
-            inner.free = 0;
-            this.waiter = Some(waiter);
+            this.waiter = Some(mailbox.line_up(&mut inner, cx.waker()));
             return Poll::Pending;
         }
         let Some(record) = this.record.take() else {

@@ -156,6 +156,12 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
         Failure::new(FailureKind::Cycle, Verdict::NotExecuted).with_detail(system.path_of(&path))
     }
 
+    /// Whether it was handed over: what waits now waits for the answer.
+    #[cfg(feature = "actix")]
+    pub(crate) fn is_sent(&self) -> bool {
+        self.message.is_none() && self.room.is_none()
+    }
+
     /// Waits for room, if it has to. Answers with the error, if there is none for it.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
         let Some(room) = &mut self.room else {

@@ -55,7 +55,13 @@ impl<T> Buffer<T> {
         }
     }
 
-    pub(super) fn push(&self, subject: &Arc<str>, sequence: u64, value: T) -> Pushed {
+    /// Puts a message in, or drops one. Answers whom to wake for it.
+    pub(super) fn push(
+        &self,
+        subject: &Arc<str>,
+        sequence: u64,
+        value: T,
+    ) -> (Pushed, Option<Waker>) {
         let message = TopicEvent::Message {
             subject: Arc::clone(subject),
             sequence,
@@ -63,7 +69,7 @@ impl<T> Buffer<T> {
         };
         let mut inner = self.inner.lock();
         if inner.abandoned || inner.ended {
-            return Pushed::Gone;
+            return (Pushed::Gone, None);
         }
         let mut lost = None;
         let pushed = if inner.messages < self.capacity {
@@ -93,8 +99,7 @@ impl<T> Buffer<T> {
         drop(inner);
         // A user's `Drop` runs outside the lock.
         drop(lost);
-        wake.into_iter().for_each(Waker::wake);
-        pushed
+        (pushed, wake)
     }
 
     /// No more will come; what is buffered is still delivered.

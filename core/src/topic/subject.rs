@@ -51,6 +51,27 @@ fn check_levels(text: &str) -> Result<(), SubjectError> {
     Ok(())
 }
 
+/// A text for people as one level of a subject: `_` stands for what a level can't have (dots, wildcards,
+/// white space), and what is longer than `longest` bytes is cut.
+pub(crate) fn as_level(text: &str, longest: usize) -> String {
+    let mut level = String::with_capacity(text.len().min(longest));
+    for c in text.chars() {
+        let c = match c {
+            '.' | '*' | '>' => '_',
+            c if c.is_whitespace() || c.is_control() => '_',
+            c => c,
+        };
+        if level.len() + c.len_utf8() > longest {
+            break;
+        }
+        level.push(c);
+    }
+    if level.is_empty() {
+        level.push('_');
+    }
+    level
+}
+
 /// Whether a checked pattern matches a checked subject.
 pub(crate) fn matches(pattern: &str, subject: &str) -> bool {
     let mut levels = subject.split('.');
@@ -89,6 +110,22 @@ mod tests {
         check("lesson.>", "lesson.viewed.twice", true);
         check("lesson.>", "lesson", false);
         check(">", "anything.at.all", true);
+    }
+
+    #[test]
+    fn any_text_becomes_a_level() {
+        assert_eq!(as_level("cart", 10), "cart");
+        assert_eq!(as_level("topic a.b*>\n", 20), "topic_a_b___");
+        assert_eq!(as_level("", 10), "_");
+        assert_eq!(as_level("abcdef", 3), "abc");
+        let cut = as_level("\u{e9}\u{e9}", 3);
+        assert_eq!(cut, "\u{e9}", "cut between characters");
+        for text in ["", ".", "a b", "*", "\u{e9}.\u{e9}"] {
+            assert_eq!(
+                check_subject(&format!("dead.{}", as_level(text, 64))),
+                Ok(())
+            );
+        }
     }
 
     #[test]

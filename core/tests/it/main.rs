@@ -3,6 +3,7 @@
 
 extern crate callboard_core as callboard;
 
+mod actix;
 mod admissions;
 mod answers;
 mod blocking;
@@ -10,23 +11,35 @@ mod blocks;
 mod bounds;
 mod common;
 mod cycles;
+mod dead_letters;
 mod deadlines;
 mod ends;
 mod everywhere;
 mod fairness;
 mod faults;
+mod groups;
 mod handlers;
+mod kit;
+mod kit_faults;
+mod kit_runner;
+mod kit_settle;
 mod lifecycle;
 mod links;
 mod mailboxes;
+mod names;
 mod nested;
+mod observing;
 mod order;
 mod own_threads;
 mod places;
+mod pool_traffic;
+mod pools;
 mod repeat;
 mod safety;
 mod stashes;
 mod streamed;
 mod tasks;
+#[cfg(not(callboard_plain_alloc))]
+mod ui;
 mod watches;
 mod weak;

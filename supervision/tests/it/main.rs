@@ -3,6 +3,7 @@
 
 extern crate callboard_core as callboard;
 
+mod adopted;
 mod chaos;
 mod common;
 mod dedups;

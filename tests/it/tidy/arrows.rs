@@ -72,7 +72,8 @@ fn crates_depend_on_each_other_only_along_the_arrows() {
         // Dependencies of tests and build scripts count as well.
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let target = name_of(dependency);
-            if ours.contains(&target) && !allowed.contains(&target.as_str()) {
+            // A package may be its own dependency in tests, with features that are off by default.
+            if target != name && ours.contains(&target) && !allowed.contains(&target.as_str()) {
                 problems.push(format!("{name} -> {target}"));
             }
         }

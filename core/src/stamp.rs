@@ -1,0 +1,135 @@
+//! What is noted of a message when it is sent, for those who look on: the span it was sent in, and the time
+//! where that is measured.
+//!
+//! # Spans
+//!
+//! Where somebody listens to `tracing` spans of the target `callboard::handle` at level `DEBUG`, each message's
+//! handler runs in a span called `handle`: a child of the span that was current where the message was sent,
+//! or a root if there was none. That holds for tells and asks, whether the handler runs on its asker's stack,
+//! later on the same thread, or on another one. The span has the fields `actor` (the label), `message` (the
+//! Rust type) and `incarnation`; it begins with the handler, is entered at each of its polls and at its drop,
+//! and ends with it. What the handler sends is in turn below it. A task that it starts with
+//! [`Context::spawn`](crate::Context::spawn), and with it a deferred answer, goes on in the same span, which
+//! lasts as long as that. Notices of ends have no sender, and so no span.
+//!
+//! The span is made for the subscriber of whoever sent the message, if that had a span; so a subscriber of
+//! one thread (`tracing::subscriber::with_default`) sees the handlers of its messages, but what these send
+//! from another thread is lost to it. A program sets one for all threads.
+//!
+//! While nobody listens, a send costs one load and one comparison more than it would without all this.
+//! Context that crosses processes isn't carried yet.
+
+use std::fmt;
+
+use tracing::instrument::{Instrument, Instrumented};
+use tracing::{Level, Span};
+
+use crate::actor::Actor;
+use crate::cell::Cell;
+use crate::envelope::Envelope;
+use crate::id::Incarnation;
+use crate::message::Message;
+#[cfg(feature = "metrics")]
+use crate::metrics::{self, Sent};
+
+/// What was noted of a message.
+#[derive(Clone)]
+pub(crate) struct Stamp {
+    /// The span it was sent in; of none, if there was none.
+    sent_in: Span,
+    #[cfg(feature = "metrics")]
+    pub(crate) sent: Option<Sent>,
+}
+
+/// Whether anything is to be noted of messages: somebody may look on.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    #[cfg(feature = "metrics")]
+    let measuring = metrics::is_on();
+    #[cfg(not(feature = "metrics"))]
+    let measuring = false;
+    measuring || traces()
+}
+
+/// Whether somebody listens to the spans of handlers.
+#[inline]
+fn traces() -> bool {
+    tracing::level_enabled!(Level::DEBUG) && has_listener()
+}
+
+/// Somebody listens to that level; perhaps to something else.
+#[cold]
+#[inline(never)]
+fn has_listener() -> bool {
+    tracing::span_enabled!(target: "callboard::handle", Level::DEBUG)
+}
+
+/// Has the task of a handler go on in its span.
+pub(crate) fn carry<F>(task: F) -> Instrumented<F> {
+    let span = if traces() {
+        Span::current()
+    } else {
+        Span::none()
+    };
+    task.instrument(span)
+}
+
+impl<A: Actor> Cell<A> {
+    /// Notes what there is to note of a message that is sent now, unless that was done: who passes a message
+    /// on didn't send it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stamp<M: Message>(&self, envelope: &mut Envelope<M>) {
+        if envelope.meta.has_stamp() {
+            return;
+        }
+        let traces = traces();
+        #[cfg(feature = "metrics")]
+        let sent = Sent::now::<A, M>(self, &mut envelope.responder);
+        #[cfg(feature = "metrics")]
+        let is_measured = sent.is_some();
+        #[cfg(not(feature = "metrics"))]
+        let is_measured = false;
+        if traces || is_measured {
+            envelope.meta.set_stamp(Stamp {
+                sent_in: if traces {
+                    Span::current()
+                } else {
+                    Span::none()
+                },
+                #[cfg(feature = "metrics")]
+                sent,
+            });
+        }
+    }
+}
+
+impl Stamp {
+    /// The span of its handler, which begins here and now.
+    pub(crate) fn span(&self, actor: &str, message: &str, incarnation: Incarnation) -> Span {
+        let make = || {
+            tracing::debug_span!(
+                target: "callboard::handle",
+                // Of none: a root, whatever is current on the thread of the handler.
+                parent: self.sent_in.id(),
+                "handle",
+                actor,
+                message,
+                incarnation = incarnation.0
+            )
+        };
+        // An id means something to the subscriber that gave it, and to no other: some panic.
+        let below = self
+            .sent_in
+            .with_subscriber(|(_, theirs)| tracing::dispatcher::with_default(theirs, make));
+        below.unwrap_or_else(make)
+    }
+}
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamp")
+            .field("sent_in", &self.sent_in.id())
+            .finish_non_exhaustive()
+    }
+}
