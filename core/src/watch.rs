@@ -29,6 +29,9 @@ impl ExitReason {
     }
 }
 
+/// For who waits for somebody's end and passes it on by `?`.
+impl std::error::Error for ExitReason {}
+
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
