@@ -427,7 +427,12 @@ impl<A: Actor> Cell<A> {
     }
 
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
-        while records.consume_first(Use::Discard(self, reason)).is_some() {}
+        while !records.is_empty() {
+            // Telling an asker can run code of others.
+            self.fenced(|| {
+                records.consume_first(Use::Discard(self, reason));
+            });
+        }
     }
 }
 

@@ -7,7 +7,6 @@
 //! nothing else touches them while one is; and a cell never moves.
 #![allow(unsafe_code)]
 
-use std::any::Any;
 use std::cell::{Cell as StdCell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::sync::Arc;
@@ -99,8 +98,6 @@ struct Rare {
     overdue: Option<Duration>,
     /// Why it ends, if not because it was stopped.
     ending: Option<ExitReason>,
-    /// What an incarnation left behind for the next.
-    left: Option<Box<dyn Any + Send>>,
 }
 
 /// Puts down what `starting` came to.
@@ -159,18 +156,17 @@ impl<A: Actor> Body<A> {
         self.stage.set(Stage::New);
     }
 
-    /// Begins `starting`, or `restarting`.
+    /// Begins `starting`; or `restarting`, with what was left behind.
     pub(super) fn begin_starting(
         &self,
         home: &Arbiter,
         tools: &mut Tools,
-        again: bool,
+        left: Option<LeftBehind>,
     ) -> Poll<Result<(), StartFailure>> {
         self.stage.set(Stage::Starting);
         home.in_hand().put(What::STARTING);
         let note = || NoteStart(std::ptr::from_ref(self));
-        let polled = if again {
-            let left = LeftBehind::new(self.if_rare(|rare| rare.left.take()));
+        let polled = if let Some(left) = left {
             let restarting = |actor: &'static mut A, ctx| actor.restarting(left, ctx);
             self.run(home, tools, restarting, note)
         } else {
@@ -228,13 +224,6 @@ impl<A: Actor> Body<A> {
 
     pub(super) fn take_overdue(&self) -> Option<Duration> {
         self.if_rare(|rare| rare.overdue.take())
-    }
-
-    /// Keeps for the next incarnation what this one left behind.
-    pub(super) fn keep_left(&self, left: Option<Box<dyn Any + Send>>) {
-        if left.is_some() {
-            self.with_rare(|rare| rare.left = left);
-        }
     }
 
     /// Begins a handler and polls it once. One that has to wait moves in here. `None` if there is no actor.
@@ -340,9 +329,9 @@ impl<A: Actor> Body<A> {
         }
     }
 
-    pub(super) fn report_started(&self) {
+    pub(super) fn report_started(&self, report: impl FnOnce(&dyn Owner)) {
         if let Some(owner) = self.take_owner() {
-            owner.started();
+            report(&*owner);
             self.with_rare(|rare| rare.owner = Some(owner));
         }
     }

@@ -1,5 +1,6 @@
 //! The life of an actor over its incarnations, and who is told of it: watchers, links, names (G12, G13).
 
+use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -36,6 +37,9 @@ struct Ties {
     last_end: Option<ExitReason>,
     /// Why somebody else wants the incarnation that runs to fail.
     failure: Option<String>,
+    /// What an incarnation left behind for the next. Here, so that it goes with the end, also if somebody
+    /// still has a reference: it may hold one itself.
+    left: Option<Box<dyn Any + Send>>,
 }
 
 enum Watcher {
@@ -135,7 +139,8 @@ impl<A: Actor> Cell<A> {
             reason,
         };
         for on_event in watchers {
-            on_event(event.clone());
+            let event = event.clone();
+            self.fenced(move || on_event(event));
         }
     }
 
@@ -153,6 +158,24 @@ impl<A: Actor> Cell<A> {
         for on_end in linked {
             on_end(&reason);
         }
+    }
+
+    /// Keeps for the next incarnation what this one left behind, if there can be one.
+    pub(super) fn keep_left(&self, left: Box<dyn Any + Send>, another_may_follow: bool) {
+        let mut left = Some(left);
+        if another_may_follow {
+            let mut life = self.life.lock();
+            if life.exit.is_none() {
+                let ties = life.ties.get_or_insert_default();
+                std::mem::swap(&mut ties.left, &mut left);
+            }
+        }
+        self.fenced(|| drop(left));
+    }
+
+    /// What the incarnation before left behind.
+    pub(super) fn take_left(&self) -> Option<Box<dyn Any + Send>> {
+        self.life.lock().ties.as_mut()?.left.take()
     }
 
     /// Calls `forget` once when the actor ends, before its watchers are told (G12). Gives it back if it has
@@ -258,13 +281,16 @@ impl<A: Actor> Cell<A> {
         let Some((ties, reason)) = ties.zip(reason) else {
             return;
         };
+        let Ties { watchers, left, .. } = *ties;
+        self.fenced(|| drop(left));
         let notice = self.terminated(reason.clone());
-        for watcher in ties.watchers.list.into_iter().filter_map(|entry| entry.1) {
-            match watcher {
+        for watcher in watchers.list.into_iter().filter_map(|entry| entry.1) {
+            // One that panics keeps nobody from being told, and harms nobody of this thread (G10).
+            self.fenced(|| match watcher {
                 Watcher::End(on_end) => on_end(notice.clone()),
                 Watcher::Life(on_event) => on_event(LifeEvent::Terminated(notice.clone())),
                 Watcher::Incarnation(on_end) => on_end(&reason),
-            }
+            });
         }
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::body::{Body, Ended, Stage};
 use super::letter::Use;
 use super::{AnyCell, Cell, Owner};
-use crate::actor::{Actor, StartFailure};
+use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::{Context, Rest};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
@@ -107,7 +107,7 @@ impl<A: Actor> Cell<A> {
     fn report(&self, owner: Option<Box<dyn Owner>>, ended: Ended) {
         self.incarnation_ended(&ended, owner.is_some());
         match owner {
-            Some(owner) => owner.ended(ended),
+            Some(owner) => self.fenced(|| owner.ended(ended)),
             None => self.end(ended.into_reason()),
         }
     }
@@ -144,7 +144,8 @@ impl<A: Actor> Cell<A> {
             return Step::End(Ended::Ran(ExitReason::Killed));
         }
         let again = self.incarnation() > Incarnation::FIRST;
-        match body.begin_starting(&self.home, tools, again) {
+        let left = again.then(|| LeftBehind::new(self.take_left()));
+        match body.begin_starting(&self.home, tools, left) {
             Poll::Ready(result) => self.started(body, tools, handled, result),
             Poll::Pending => {
                 self.limit_start(body);
@@ -204,7 +205,7 @@ impl<A: Actor> Cell<A> {
             }
             Ok(()) => {
                 self.incarnation_started();
-                body.report_started();
+                body.report_started(|owner| self.fenced(|| owner.started()));
                 if body.begin_up(&self.home, tools).is_pending()
                     && let Some(step) = self.come_to_rest().or_else(|| self.go_on(body))
                 {
@@ -393,9 +394,11 @@ impl<A: Actor> Cell<A> {
         let mut rest = Rest::default();
         if let Some(mut ctx) = ctx {
             rest = ctx.end_incarnation();
+            for watching in rest.watches {
+                self.fenced(|| watching.cancel());
+            }
             self.fenced(|| drop(ctx));
         }
-        body.keep_left(rest.left);
         self.fenced(|| drop(actor));
         let mut batch = body.batch.take();
         if let Some(mut stashed) = rest.stashed {
@@ -407,6 +410,9 @@ impl<A: Actor> Cell<A> {
         self.mailbox.vacate();
         let owner = body.take_owner();
         drop(body);
+        if let Some(left) = rest.left {
+            self.keep_left(left, owner.is_some());
+        }
         if rest.children.is_empty() {
             self.report(owner, ended);
         } else {
@@ -446,7 +452,7 @@ impl<A: Actor> Cell<A> {
     pub(super) fn fenced(&self, code: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(code)).is_err() {
             self.system.counters().count_panic();
-            tracing::warn!(target: "callboard::actor", actor = %self.label(), "a drop panicked");
+            tracing::warn!(target: "callboard::actor", actor = %self.label(), "code of others panicked");
         }
     }
 }

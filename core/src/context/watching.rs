@@ -194,7 +194,7 @@ impl Watches {
         self.list.push(watching);
     }
 
-    pub(super) fn cancel_all(&mut self) {
-        self.list.drain(..).for_each(|watching| watching.cancel());
+    pub(super) fn take(&mut self) -> Vec<Watching> {
+        std::mem::take(&mut self.list)
     }
 }

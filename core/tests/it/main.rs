@@ -23,6 +23,8 @@ mod order;
 mod own_threads;
 mod places;
 mod repeat;
+mod review_g10_fences;
+mod review_g13_left_behind;
 mod safety;
 mod stashes;
 mod streamed;
