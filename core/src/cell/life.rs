@@ -16,6 +16,8 @@ use crate::watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Wa
 #[derive(Default)]
 pub(super) struct Life {
     incarnation: Incarnation,
+    /// The incarnation has ended, and another may follow.
+    is_down: bool,
     exit: Option<ExitReason>,
     /// In a box because few have any.
     ties: Option<Box<Ties>>,
@@ -100,6 +102,7 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
         let mut life = self.life.lock();
         life.incarnation = life.incarnation.next();
+        life.is_down = false;
         if let Some(ties) = &mut life.ties {
             ties.failure = None;
         }
@@ -148,6 +151,7 @@ impl<A: Actor> Cell<A> {
     pub(super) fn incarnation_ended(&self, ended: &Ended, another_may_follow: bool) {
         let mut life = self.life.lock();
         if another_may_follow {
+            life.is_down = true;
             life.ties.get_or_insert_default();
         }
         let Some(ties) = &mut life.ties else { return };
@@ -190,13 +194,20 @@ impl<A: Actor> Cell<A> {
         Ok(())
     }
 
-    /// Makes the incarnation that runs fail for that reason, as if the actor had said so.
-    pub(crate) fn fail_from_outside(self: &Arc<Self>, why: String) {
+    /// Makes that incarnation fail for that reason, as if the actor had said so; if it still runs.
+    pub(crate) fn fail_from_outside(self: &Arc<Self>, incarnation: Incarnation, why: String) {
         let mut life = self.life.lock();
+        if life.incarnation != incarnation || life.is_down || life.exit.is_some() {
+            return;
+        }
         let ties = life.ties.get_or_insert_default();
         ties.failure.get_or_insert(why);
+        // Under the lock, so that it can't hit the incarnation after: signals are cleared when that begins.
+        let schedule = self.mailbox.control(Control::Fail);
         drop(life);
-        self.signal(Control::Fail);
+        if schedule {
+            self.schedule();
+        }
     }
 
     /// Why somebody else made the incarnation fail.
@@ -226,7 +237,8 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Calls `on_end` when the incarnation that runs ends, or the actor; at once, if it has.
+    /// Calls `on_end` when the incarnation that runs ends, or the actor; at once, if it has. Before the first
+    /// one, that is the one.
     pub(crate) fn watch_incarnation(self: &Arc<Self>, on_end: OnIncarnationEnd) -> WatchHandle {
         match self.tie(Watcher::Incarnation(on_end)) {
             Ok(handle) => handle,
@@ -238,10 +250,15 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Gives the watcher back, with the reason, if the actor has ended.
+    /// Gives the watcher back, with the reason, if the actor has ended; or the incarnation, if that is watched.
     fn tie(self: &Arc<Self>, watcher: Watcher) -> Result<WatchHandle, (Watcher, ExitReason)> {
         let mut life = self.life.lock();
-        if let Some(reason) = life.exit.clone() {
+        let mut over = life.exit.clone();
+        if life.is_down && matches!(watcher, Watcher::Incarnation(_)) {
+            let last_end = life.ties.as_ref().and_then(|ties| ties.last_end.clone());
+            over = over.or(last_end);
+        }
+        if let Some(reason) = over {
             return Err((watcher, reason));
         }
         let number = life.ties.get_or_insert_default().watchers.add(watcher);
@@ -305,5 +322,49 @@ impl<A: Actor> Unwatch for Cell<A> {
         // What the watcher holds may look at this actor when it is dropped.
         drop(life);
         drop(watcher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{Actor, ActorRef, Context, Handler, Message, Simulation};
+
+    struct Plain;
+    impl Actor for Plain {}
+
+    struct LinkTo(ActorRef<Plain>);
+    impl Message for LinkTo {
+        type Reply = ();
+    }
+    impl Handler<LinkTo> for Plain {
+        async fn handle(&mut self, LinkTo(other): LinkTo, ctx: &mut Context<Self>) {
+            ctx.link(&other);
+        }
+    }
+
+    /// An actor that lives long and is linked to many that stop holds nothing of them.
+    #[test]
+    fn a_link_to_one_that_has_stopped_is_forgotten() {
+        let mut simulation = Simulation::new(1);
+        let system = simulation.system().clone();
+        simulation.block_on(async move {
+            let hub = system.start(Plain);
+            for _ in 0..100 {
+                let other = system.start(Plain);
+                assert!(hub.ask(LinkTo(other.clone())).await.is_ok());
+                other.stop();
+                other.wait().await;
+            }
+            let life = hub.cell().life.lock();
+            let watchers = life
+                .ties
+                .as_ref()
+                .map_or(0, |ties| ties.watchers.list.len());
+            assert!(watchers <= 1, "{watchers} are left");
+            drop(life);
+            assert_eq!(Arc::weak_count(hub.cell()), 0);
+        });
     }
 }

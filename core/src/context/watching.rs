@@ -10,6 +10,7 @@ use super::Context;
 use crate::actor::{Actor, Handler};
 use crate::actor_ref::ActorRef;
 use crate::cell::{Cell, OnIncarnationEnd};
+use crate::id::Incarnation;
 use crate::watch::{ExitReason, LifeEvent, Terminated, Watch, WatchHandle};
 
 /// From how many watches on the list is looked through for those that are over.
@@ -62,13 +63,16 @@ impl<A: Actor> Context<A> {
         let state = Arc::new(WatchState::default());
         let over = Arc::clone(&state);
         let fail_me = failure_of(other.cell(), &self.cell);
-        let theirs = other.cell().watch_incarnation(Box::new(move |reason| {
-            over.end();
-            fail_me(reason);
-        }));
         let mine = self
             .cell
             .watch_incarnation(failure_of(&self.cell, other.cell()));
+        let my_side = mine.clone();
+        let theirs = other.cell().watch_incarnation(Box::new(move |reason| {
+            over.end();
+            // Else each link to one that has ended would stay for this actor's life.
+            my_side.cancel();
+            fail_me(reason);
+        }));
         self.rare().watches.add(Watching {
             state: Arc::clone(&state),
             handle: theirs.clone(),
@@ -91,15 +95,14 @@ fn failure_of<A: Actor, B: Actor>(
     partner: &Arc<Cell<B>>,
 ) -> OnIncarnationEnd {
     let subject = format!("{}{}", subject.label(), subject.id);
-    let incarnation = partner.incarnation();
+    // Before the first one, that is the one.
+    let incarnation = partner.incarnation().max(Incarnation::FIRST);
     let partner = Arc::downgrade(partner);
     Box::new(move |reason| {
         let failed = matches!(reason, ExitReason::Failed(_) | ExitReason::Killed);
-        if failed
-            && let Some(partner) = partner.upgrade()
-            && partner.incarnation() == incarnation
-        {
-            partner.fail_from_outside(format!("linked to {subject}, which {reason}"));
+        if failed && let Some(partner) = partner.upgrade() {
+            let why = format!("linked to {subject}, which {reason}");
+            partner.fail_from_outside(incarnation, why);
         }
     })
 }

@@ -24,6 +24,7 @@ mod own_threads;
 mod places;
 mod repeat;
 mod review_g10_fences;
+mod review_g12_links;
 mod review_g13_left_behind;
 mod safety;
 mod stashes;
