@@ -15,7 +15,7 @@ use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::{Context, Rest};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
-use crate::driver::{Run, Tools};
+use crate::driver::{Parcel, Run, Tools};
 use crate::id::Incarnation;
 use crate::mailbox::{Control, Took};
 use crate::panics::panic_text;
@@ -457,7 +457,7 @@ impl<A: Actor> Cell<A> {
     }
 }
 
-/// The report of an end that waits for children: whoever drops it last makes it.
+/// The report of an end that waits for children: whoever drops it last sends it home.
 struct LateReport<A: Actor> {
     cell: Arc<Cell<A>>,
     report: Mutex<Option<Report>>,
@@ -468,7 +468,28 @@ type Report = (Option<Box<dyn Owner>>, Ended);
 
 impl<A: Actor> Drop for LateReport<A> {
     fn drop(&mut self) {
-        if let Some((owner, ended)) = self.report.get_mut().take() {
+        if let Some(report) = self.report.get_mut().take() {
+            // From its own turn, and not from the end of the child: else a long line of children would end on
+            // one stack.
+            let made = MadeReport {
+                cell: Arc::clone(&self.cell),
+                report: Some(report),
+            };
+            let call = move || drop(made);
+            self.cell.home.send(Parcel::Call(Box::new(call)));
+        }
+    }
+}
+
+/// The same, on its way home; should the arbiter have ended, being dropped is all that happens.
+struct MadeReport<A: Actor> {
+    cell: Arc<Cell<A>>,
+    report: Option<Report>,
+}
+
+impl<A: Actor> Drop for MadeReport<A> {
+    fn drop(&mut self) {
+        if let Some((owner, ended)) = self.report.take() {
             self.cell.report(owner, ended);
         }
     }

@@ -25,6 +25,7 @@ mod places;
 mod repeat;
 mod review_g10_fences;
 mod review_g12_links;
+mod review_g13_children;
 mod review_g13_left_behind;
 mod safety;
 mod stashes;
