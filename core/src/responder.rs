@@ -107,6 +107,11 @@ impl<R: Send + 'static> Responder<R> {
         !matches!(self.way, Way::Nowhere)
     }
 
+    /// How far the request has come.
+    pub(crate) fn reached(&self) -> Verdict {
+        self.reached
+    }
+
     /// Marks how far the request has come; see [`ReplySink::progress`]. Always `true` for a tell.
     #[inline]
     pub fn progress(&mut self, verdict: Verdict) -> bool {

@@ -23,6 +23,7 @@ use crate::current::{self, Inherited};
 use crate::driver::{Arbiter, Tools};
 use crate::future_buffer::{FutureBuffer, Then};
 use crate::mailbox::records::Records;
+use crate::message::Message;
 use crate::sync::What;
 use crate::watch::ExitReason;
 
@@ -280,6 +281,12 @@ impl<A: Actor> Body<A> {
         debug_assert!(!self.is_handling());
         // SAFETY: no handler is in a buffer (one message at a time), so nobody has a reference to it.
         unsafe { (*self.ctx.get()).as_ref() }.is_some_and(Context::is_special)
+    }
+
+    /// Whether messages of that type are put off.
+    #[inline]
+    pub(super) fn holds<M: Message>(&self) -> bool {
+        self.is_special() && self.with_ctx(|ctx| ctx.is_held::<M>()) == Some(true)
     }
 
     /// Whether a handler waits for something.

@@ -9,7 +9,7 @@ use futures::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
 
 use super::body::{Body, Ended, Stage};
-use super::letter::Use;
+use super::letter::{ActorKind, Use};
 use super::{AnyCell, Cell, Owner};
 use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::{Context, Rest};
@@ -17,6 +17,7 @@ use crate::counters::DropReason;
 use crate::current::{self, Inherited};
 use crate::driver::{Parcel, Run, Tools};
 use crate::id::Incarnation;
+use crate::mailbox::records::Records;
 use crate::mailbox::{Control, Took};
 use crate::panics::panic_text;
 use crate::sync::HomeGuard;
@@ -295,7 +296,7 @@ impl<A: Actor> Cell<A> {
                 }
                 Next::Rest => return Step::Rest,
                 // What was stashed is queued as well.
-                Next::Drained if self.unstash(body) => {}
+                Next::Drained if self.unstash(body, Context::stash_to_drain) => {}
                 Next::Drained => return self.begin_stopping(body, tools, ExitReason::Stopped),
                 Next::Signal => {}
             }
@@ -314,7 +315,7 @@ impl<A: Actor> Cell<A> {
             Control::Stop => Some(self.begin_stopping(body, tools, ExitReason::Stopped)),
             Control::Unstash => {
                 self.mailbox.clear_unstash();
-                self.unstash(body);
+                self.unstash(body, Context::take_stash);
                 None
             }
         }
@@ -329,8 +330,8 @@ impl<A: Actor> Cell<A> {
 
     /// Puts what was stashed in front of what is left of the batch. Answers whether there was anything.
     #[cold]
-    fn unstash(&self, body: &Body<A>) -> bool {
-        let stashed = body.with_ctx(Context::take_stash).flatten();
+    fn unstash(&self, body: &Body<A>, take: TakeStash<A>) -> bool {
+        let stashed = body.with_ctx(take).flatten();
         let Some(mut stashed) = stashed.filter(|stashed| !stashed.is_empty()) else {
             return false;
         };
@@ -494,6 +495,9 @@ impl<A: Actor> Drop for MadeReport<A> {
         }
     }
 }
+
+/// Which of what was stashed is to be handled now.
+type TakeStash<A> = fn(&mut Context<A>) -> Option<Records<ActorKind<A>>>;
 
 /// What came of looking for the next message.
 enum Next {

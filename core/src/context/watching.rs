@@ -125,7 +125,7 @@ impl Watching {
     /// Whether it is over: cancelled, or its end was noticed.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.over.load(Ordering::Acquire)
+        self.state.is_over()
     }
 }
 
@@ -173,10 +173,15 @@ impl WatchState {
         !self.over.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether it was cancelled, or its last notice handled.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     /// Takes the newest event, unless the watch is over.
     pub(crate) fn take_newest(&self) -> Option<LifeEvent> {
         let newest = self.newest.lock().take();
-        newest.filter(|_| !self.over.load(Ordering::Acquire))
+        newest.filter(|_| !self.is_over())
     }
 }
 

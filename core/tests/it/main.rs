@@ -28,6 +28,7 @@ mod review_g10_fences;
 mod review_g12_links;
 mod review_g13_children;
 mod review_g13_left_behind;
+mod review_g13_stashes;
 mod safety;
 mod stashes;
 mod streamed;
