@@ -1,5 +1,6 @@
 //! The way back of an ask: a responder for who answers, a slot for who waits (G7, G8).
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -230,6 +231,8 @@ struct Rare {
     on_withdraw: Option<Box<dyn FnOnce() + Send>>,
     /// Where a reply that comes after the withdrawal is counted.
     late: Option<Arc<Counters>>,
+    /// Dropped as soon as one of the two has ended the ask.
+    until_end: Option<Box<dyn Any + Send>>,
 }
 
 impl Rare {
@@ -360,12 +363,15 @@ impl<R> Drop for Answerer<R> {
 #[inline(always)]
 fn finish<R>(shared: Half<State<R>>, outcome: impl FnOnce() -> Outcome<R>) {
     let mut outcome = Some(outcome);
-    let (asker, rare) = shared.leave(|state, gone| {
+    let (asker, mut rare) = shared.leave(|state, gone| {
         if !gone && let Some(outcome) = outcome.take() {
             state.outcome = Some(outcome());
         }
         (state.asker.take(), state.rare.take())
     });
+    if let Some(rare) = &mut rare {
+        drop(rare.until_end.take());
+    }
     if let Some(asker) = asker {
         asker.wake();
     }
@@ -394,6 +400,21 @@ impl<R> ReplySlot<R> {
         outcome.flatten()
     }
 
+    /// Keeps something until the ask has ended, on either side; drops what was kept so before.
+    pub(crate) fn keep_until_end(&self, kept: Option<Box<dyn Any + Send>>) {
+        let Some(shared) = &self.shared else { return };
+        let mut kept = kept;
+        shared.with(|state, gone| {
+            // Who has gone has taken it along.
+            if !gone && (kept.is_some() || state.rare.is_some()) {
+                let rare = state.rare.get_or_insert_default();
+                std::mem::swap(&mut rare.until_end, &mut kept);
+            }
+        });
+        // Outside the lock.
+        drop(kept);
+    }
+
     /// Whether the outcome was taken, or the ask withdrawn.
     pub(crate) fn is_over(&self) -> bool {
         self.shared.is_none()
@@ -413,8 +434,8 @@ impl<R> ReplySlot<R> {
         // Made outside the lock, and only where it may be needed.
         let noted = late.map(|late| {
             Box::new(Rare {
-                on_withdraw: None,
                 late: Some(late),
+                ..Rare::default()
             })
         });
         let (end, asker, rare) = shared.leave(|state, _| match state.outcome.take() {

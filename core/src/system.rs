@@ -65,7 +65,7 @@ struct Inner {
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
-    waits: Waits,
+    waits: Arc<Waits>,
     closed: AtomicBool,
 }
 
@@ -121,7 +121,7 @@ impl System {
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
-                waits: Waits::default(),
+                waits: Arc::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -346,7 +346,7 @@ impl System {
 
     /// Whose handlers wait for whom.
     #[inline]
-    pub(crate) fn waits(&self) -> &Waits {
+    pub(crate) fn waits(&self) -> &Arc<Waits> {
         &self.inner.waits
     }
 

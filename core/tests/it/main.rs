@@ -23,6 +23,7 @@ mod order;
 mod own_threads;
 mod places;
 mod repeat;
+mod review_g07_cycles;
 mod review_g07_streamed;
 mod review_g10_fences;
 mod review_g12_links;
