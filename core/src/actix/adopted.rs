@@ -95,7 +95,7 @@ impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
             ctx.stop();
             return Ok(());
         }
-        let me = ctx.me();
+        let (me, incarnation) = (ctx.me(), ctx.incarnation());
         ctx.spawn(async move {
             match Rc::clone(&life).run().await {
                 Ok(()) => me.stop(),
@@ -105,7 +105,7 @@ impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
                         target: "callboard::actor", actor = %me.label(), %panic,
                         "an adopted actor panicked between messages"
                     );
-                    me.cell().fail_from_outside(panic);
+                    me.cell().fail_from_outside(incarnation, panic);
                     life.terminate();
                 }
             }
