@@ -6,6 +6,7 @@
 //! none.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
@@ -60,16 +61,14 @@ impl Waits {
             waiter,
             callee,
         };
-        let (waiter, callee) = (waiter.as_u64(), callee.as_u64());
-        let mut shard = self.shard(waiter).lock();
-        match shard.get_mut(&waiter) {
-            Some(callees) => callees.more.push(callee),
-            None => {
-                let callees = Callees {
+        let callee = callee.as_u64();
+        match self.shard(waiter.as_u64()).lock().entry(waiter.as_u64()) {
+            Entry::Occupied(mut callees) => callees.get_mut().more.push(callee),
+            Entry::Vacant(place) => {
+                place.insert(Callees {
                     first: callee,
                     more: Vec::new(),
-                };
-                shard.insert(waiter, callees);
+                });
             }
         }
         wait
@@ -79,13 +78,14 @@ impl Waits {
     fn remove(&self, waiter: ActorId, callee: ActorId) {
         let (waiter, callee) = (waiter.as_u64(), callee.as_u64());
         let mut shard = self.shard(waiter).lock();
-        let Some(callees) = shard.get_mut(&waiter) else {
+        let Entry::Occupied(mut entry) = shard.entry(waiter) else {
             return;
         };
+        let callees = entry.get_mut();
         if callees.first == callee {
             match callees.more.pop() {
                 Some(other) => callees.first = other,
-                None => drop(shard.remove(&waiter)),
+                None => drop(entry.remove()),
             }
         } else if let Some(place) = callees.more.iter().position(|other| *other == callee) {
             callees.more.swap_remove(place);
