@@ -13,8 +13,9 @@
 //! answer, crosses the bridge in both directions. For types of other crates there is [`FromActix`].
 //!
 //! ```
-//! use callboard_core::actix::{adopt, to_actix};
-//! use callboard_core::{Message, System};
+//! # extern crate callboard_core as callboard;
+//! use callboard::actix::{adopt, to_actix};
+//! use callboard::{Message, System};
 //!
 //! #[derive(Message, actix::Message)] // `Message` is new
 //! #[message(reply = u64)] // and so is this line
@@ -37,7 +38,7 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! callboard_core::run(|system: System| async move {
+//! callboard::run(|system: System| async move {
 //!     let counter = system.actor(adopt(|| Counter(0))).start();
 //!     counter.tell(Add(1)).await?;
 //!     assert_eq!(counter.ask(Add(2)).await?, 3);
@@ -121,6 +122,7 @@ impl<M: Message + ::actix::Message<Result = <M as Message>::Reply>> ActixMessage
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromActix<M>(pub M);
 
+#[diagnostic::do_not_recommend]
 impl<M: ::actix::Message<Result: Send> + Send + 'static> Message for FromActix<M> {
     type Reply = M::Result;
 }

@@ -138,18 +138,22 @@ impl<A: Actor> ActorRef<A> {
         self.cell.put_reserved::<M, How>(message);
     }
 
-    /// Sends a message; if it can't be delivered, there is nobody to give it back to.
-    pub(crate) async fn tell_or_bury<M, How>(&self, message: M)
+    /// Sends a message; if it can't be delivered, there is nobody to give it back to. Answers whether it is
+    /// worth sending another: no more messages are taken once it ends.
+    pub(crate) async fn tell_or_bury<M, How>(&self, message: M) -> bool
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
     {
-        if let Err(error) = self.tell(message).await
-            && let Some(message) = error.into_message()
-        {
+        let Err(error) = self.tell(message).await else {
+            return true;
+        };
+        let stopped = error.kind() == FailureKind::Stopped;
+        if let Some(message) = error.into_message() {
             self.cell.bury(Envelope::tell(message), DropReason::Stopped);
         }
+        !stopped
     }
 
     /// Sends a message and waits for the answer. See [`Ask`].

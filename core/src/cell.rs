@@ -469,7 +469,13 @@ impl<A: Actor> Cell<A> {
             _ => FailureKind::Stopped,
         };
         let label = self.label().to_string();
-        responder.fail(Failure::new(kind, Verdict::NotExecuted).with_detail(label.clone()));
+        // It may have been put off by its handler. One that nobody waited for any more didn't begin.
+        let verdict = match (reason, responder.reached()) {
+            (DropReason::Withdrawn, _) => Verdict::NotExecuted,
+            (_, Verdict::Executed) => Verdict::Executed,
+            _ => Verdict::NotExecuted,
+        };
+        responder.fail(Failure::new(kind, verdict).with_detail(label.clone()));
         self.system.dead_letters().push(DeadLetter {
             at: self.system.clock().now(),
             target: label,
@@ -481,7 +487,12 @@ impl<A: Actor> Cell<A> {
     }
 
     fn discard_all(&self, records: &mut Records<ActorKind<A>>, reason: DropReason) {
-        while records.consume_first(Use::Discard(self, reason)).is_some() {}
+        while !records.is_empty() {
+            // Telling an asker can run code of others.
+            self.fenced(|| {
+                records.consume_first(Use::Discard(self, reason));
+            });
+        }
     }
 }
 

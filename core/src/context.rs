@@ -73,6 +73,8 @@ impl<A: Actor> Default for Rare<A> {
 
 /// What remains of an incarnation.
 pub(crate) struct Rest<A: Actor> {
+    /// To be cancelled.
+    pub(crate) watches: Vec<Watching>,
     pub(crate) left: Option<Box<dyn Any + Send>>,
     pub(crate) stashed: Option<Records<ActorKind<A>>>,
     pub(crate) children: Vec<Arc<dyn AnyCell>>,
@@ -81,6 +83,7 @@ pub(crate) struct Rest<A: Actor> {
 impl<A: Actor> Default for Rest<A> {
     fn default() -> Self {
         Rest {
+            watches: Vec::new(),
             left: None,
             stashed: None,
             children: Vec::new(),
@@ -201,14 +204,16 @@ impl<A: Actor> Context<A> {
         self.rare.as_ref().is_some_and(|rare| rare.special)
     }
 
-    /// Ends what belongs to this incarnation alone: tasks, watches, links. Children live on.
+    /// Ends what belongs to this incarnation alone: its tasks; watches and links are handed over for that.
+    /// Children live on.
     pub(crate) fn end_incarnation(&mut self) -> Rest<A> {
-        let Some(mut rare) = self.rare.take() else {
+        // What belongs to others stays in it: its drop may panic, and nothing of this may be lost then.
+        let Some(rare) = &mut self.rare else {
             return Rest::default();
         };
         rare.tasks.cancel_all();
-        rare.watches.cancel_all();
         Rest {
+            watches: rare.watches.take(),
             left: rare.left.take(),
             stashed: rare.stash.take(),
             children: rare

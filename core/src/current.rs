@@ -97,6 +97,7 @@ thread_local! {
             ids: [const { Cell::new(0) }; DEPTH],
         }
     };
+    static ASKING: Cell<bool> = const { Cell::new(false) };
     static IN_A_ROW: Cell<u32> = const { Cell::new(0) };
     /// How many tells in a row the running code may send before others have a turn.
     static TELLS: Cell<u32> = const { Cell::new(BURST) };
@@ -155,8 +156,12 @@ pub(crate) fn is_killing() -> bool {
     KILLING.with(Cell::get)
 }
 
-/// The actors whose handlers are on this thread's stack, the outermost first: each but the last has asked the
-/// next one, by a hand-off.
+/// Beside the id of an actor on the stack: who is below needn't wait for its handler to end, because that has
+/// a responder, or because the message was only handed on. (There are never so many ids.)
+const UNAWAITED: u64 = 1 << 63;
+
+/// The actors whose handlers are on this thread's stack, the outermost first: each but the last has sent the
+/// next one a message that is to be answered, by a hand-off.
 struct Stack {
     depth: Cell<usize>,
     ids: [Cell<u64>; DEPTH],
@@ -167,11 +172,20 @@ impl Stack {
         &self.ids[..self.depth.get().min(DEPTH)]
     }
 
+    /// Those of them that wait for the running one, and that one itself: from the last on that was asked by
+    /// somebody who needn't wait for its handler.
+    fn waiting(&self) -> &[Cell<u64>] {
+        let running = self.running();
+        let from = running.iter().rposition(|id| id.get() & UNAWAITED != 0);
+        &running[from.unwrap_or(0)..]
+    }
+
     #[inline]
-    fn push(&self, actor: ActorId) {
+    fn push(&self, actor: ActorId, awaited: bool) {
         let depth = self.depth.get();
         if let Some(place) = self.ids.get(depth) {
-            place.set(actor.as_u64());
+            let mark = if awaited { 0 } else { UNAWAITED };
+            place.set(actor.as_u64() | mark);
         }
         self.depth.set(depth + 1);
     }
@@ -187,7 +201,7 @@ impl Stack {
 pub(crate) fn begin_turn(actor: ActorId) {
     STACK_OF_ACTORS.with(|stack| {
         stack.depth.set(0);
-        stack.push(actor);
+        stack.push(actor, true);
     });
 }
 
@@ -202,21 +216,37 @@ pub(crate) fn end_turn() {
 pub(crate) fn actor() -> Option<ActorId> {
     STACK_OF_ACTORS.with(|stack| {
         let id = stack.running().last()?;
-        ActorId::from_u64(id.get())
+        ActorId::from_u64(id.get() & !UNAWAITED)
     })
 }
 
-/// Whether the handler of that actor is on this thread's stack.
-pub(crate) fn is_running(actor: ActorId) -> bool {
+/// Whether the handler of that actor is running, or waits further down this thread's stack for the running one.
+pub(crate) fn waits_here(actor: ActorId) -> bool {
     STACK_OF_ACTORS.with(|stack| {
-        let mut running = stack.running().iter();
-        running.any(|id| id.get() == actor.as_u64())
+        let mut waiting = stack.waiting().iter();
+        waiting.any(|id| id.get() & !UNAWAITED == actor.as_u64())
     })
 }
 
-/// All actors whose handlers are on this thread's stack, the outermost first.
-pub(crate) fn actors() -> Vec<u64> {
-    STACK_OF_ACTORS.with(|stack| stack.running().iter().map(Cell::get).collect())
+/// All actors of which that is so, the outermost first.
+pub(crate) fn waiting_here() -> Vec<u64> {
+    STACK_OF_ACTORS.with(|stack| {
+        let ids = stack.waiting().iter();
+        ids.map(|id| id.get() & !UNAWAITED).collect()
+    })
+}
+
+/// Sends what somebody here asks and waits for.
+pub(crate) fn asking<T>(send: impl FnOnce() -> T) -> T {
+    ASKING.with(|asking| asking.set(true));
+    let sent = send();
+    ASKING.with(|asking| asking.set(false));
+    sent
+}
+
+/// Whether what is being sent is what somebody here asks and waits for; once.
+pub(crate) fn take_asking() -> bool {
+    ASKING.with(|asking| asking.replace(false))
 }
 
 /// Counting tells and hand-offs in a row starts again: others have had their turn.
@@ -232,9 +262,10 @@ pub(crate) struct HandOff {
 }
 
 impl HandOff {
-    /// Goes a level deeper, to the handler of that actor, if stack and streak allow.
+    /// Goes a level deeper, to the handler of that actor, if stack and streak allow. Told is whether who is on
+    /// top of the stack waits for that handler.
     #[inline]
-    pub(crate) fn enter(actor: ActorId) -> Option<Self> {
+    pub(crate) fn enter(actor: ActorId, awaited: bool) -> Option<Self> {
         let in_a_row = IN_A_ROW.with(Cell::get);
         if in_a_row >= STREAK {
             IN_A_ROW.with(|streak| streak.set(0));
@@ -250,7 +281,7 @@ impl HandOff {
         if base == 0 {
             BASE.with(|base| base.set(here));
         }
-        STACK_OF_ACTORS.with(|stack| stack.push(actor));
+        STACK_OF_ACTORS.with(|stack| stack.push(actor, awaited));
         Some(HandOff {
             outermost: base == 0,
         })

@@ -92,7 +92,8 @@ pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
 pub use message::{Message, WireMessage};
 pub use names::{
-    BadName, MAX_NAME, NameSnapshot, NameTaken, NamedStartError, Names, RegisterError, WrongType,
+    BadName, HolderOf, MAX_NAME, NameSnapshot, NameTaken, NamedStartError, Names, RegisterError,
+    WrongType,
 };
 pub use observe::{
     ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,

@@ -14,10 +14,10 @@ use serde::Serialize;
 use crate::actor::Actor;
 use crate::actor_ref::{ActorRef, Recipient};
 use crate::cell::Cell;
-use crate::id::ActorId;
+use crate::id::{ActorId, Incarnation};
 use crate::message::Message;
 use crate::spawn::{self, Spawn};
-use crate::watch::Watch;
+use crate::watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Watch, WatchHandle};
 use crate::weak::{WeakRecipient, WeakRef};
 
 mod error;
@@ -84,6 +84,7 @@ pub struct Names {
 
 /// One name as a list of all names shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct NameSnapshot {
     /// The name.
     pub name: String,
@@ -93,6 +94,50 @@ pub struct NameSnapshot {
     pub label: String,
     /// What it is looked up as: the Rust type of the actor, or of the recipient.
     pub type_name: &'static str,
+}
+
+/// Whoever has a name, to be watched. Made by [`Names::holder_of`].
+#[derive(Debug, Clone)]
+pub struct HolderOf {
+    names: Names,
+    name: Arc<str>,
+}
+
+impl HolderOf {
+    fn terminated(&self) -> Terminated {
+        Terminated {
+            id: ActorId::fresh(),
+            label: self.name.to_string(),
+            reason: ExitReason::NeverExisted,
+            incarnation: Incarnation::default(),
+        }
+    }
+
+    fn to_watch(&self) -> Option<Box<dyn Watch>> {
+        self.names.find(&self.name)?.target.to_watch()
+    }
+}
+
+impl Watch for HolderOf {
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        match self.to_watch() {
+            Some(holder) => holder.watch(on_end),
+            None => {
+                on_end(self.terminated());
+                WatchHandle::over()
+            }
+        }
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        match self.to_watch() {
+            Some(holder) => holder.watch_life(on_event),
+            None => {
+                on_event(LifeEvent::Terminated(self.terminated()));
+                WatchHandle::over()
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -128,6 +173,9 @@ trait Target: Any + Send + Sync {
 
     /// Whether it has ended. From the moment on at which its watchers can be told (G12).
     fn is_gone(&self) -> bool;
+
+    /// It, to be watched; `None` if it has ended.
+    fn to_watch(&self) -> Option<Box<dyn Watch>>;
 
     /// Has `forget` called when it ends; `false` if it has ended already.
     fn on_end(&self, forget: Box<dyn FnOnce() + Send>) -> bool;
@@ -270,6 +318,18 @@ impl Names {
     pub fn unregister(&self, name: &str) -> bool {
         self.find(name)
             .is_some_and(|entry| self.remove(name, &entry))
+    }
+
+    /// Whoever has the name at the moment of a watch: `ctx.watch(&names.holder_of("ledger"))`. Where nobody has
+    /// it, that watch brings its one notice at once, with the reason
+    /// [`NeverExisted`](ExitReason::NeverExisted) (G12; Erlang's `noproc`). It stays with the holder it
+    /// found, whoever gets the name later.
+    #[must_use]
+    pub fn holder_of(&self, name: impl Into<Arc<str>>) -> HolderOf {
+        HolderOf {
+            names: self.clone(),
+            name: name.into(),
+        }
     }
 
     /// All names, sorted.
@@ -481,6 +541,10 @@ impl<A: Actor> Target for WeakRef<A> {
         self.upgrade().is_none()
     }
 
+    fn to_watch(&self) -> Option<Box<dyn Watch>> {
+        Some(Box::new(self.upgrade()?))
+    }
+
     fn on_end(&self, forget: Box<dyn FnOnce() + Send>) -> bool {
         self.upgrade()
             .is_some_and(|actor| actor.cell().on_free(forget).is_ok())
@@ -504,6 +568,11 @@ impl<M: Message> Target for Named<M> {
 
     fn is_gone(&self) -> bool {
         self.weak.upgrade().is_none()
+    }
+
+    fn to_watch(&self) -> Option<Box<dyn Watch>> {
+        self.weak.upgrade()?;
+        Some(Box::new(self.recipient.clone()))
     }
 
     fn on_end(&self, forget: Box<dyn FnOnce() + Send>) -> bool {

@@ -84,6 +84,7 @@ pub trait Observable: Actor {
 /// The message behind [`ActorRef::observe`].
 pub struct Observe<A>(PhantomData<fn() -> A>);
 
+#[diagnostic::do_not_recommend]
 impl<A: Observable> Message for Observe<A> {
     type Reply = A::State;
 }

@@ -68,6 +68,7 @@ pub enum PoolError {
 
 /// What a pool is doing, as a console shows it. Each number is of its own moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
 pub struct PoolState {
     /// Workers that get messages, those that are being made anew included.
     pub workers: usize,

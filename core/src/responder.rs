@@ -10,7 +10,8 @@ use crate::boundary::Verdict;
 use crate::counters::{Counters, DropReason};
 use crate::driver::{self, Arbiter, Parcel};
 use crate::error::{Failure, FailureKind};
-use crate::sync::Half;
+use crate::sync::{Half, Pooled};
+use crate::waits::Wait;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -105,6 +106,11 @@ impl<R: Send + 'static> Responder<R> {
     #[inline]
     pub fn expects_answer(&self) -> bool {
         !matches!(self.way, Way::Nowhere)
+    }
+
+    /// How far the request has come.
+    pub(crate) fn reached(&self) -> Verdict {
+        self.reached
     }
 
     /// Marks how far the request has come; see [`ReplySink::progress`]. Always `true` for a tell.
@@ -216,7 +222,7 @@ struct State<R> {
     reached: Verdict,
     outcome: Option<Outcome<R>>,
     asker: Option<Asker>,
-    rare: Option<Box<Rare>>,
+    rare: Option<Pooled<Rare>>,
 }
 
 /// What few asks have.
@@ -225,13 +231,20 @@ struct Rare {
     on_withdraw: Option<Box<dyn FnOnce() + Send>>,
     /// Where a reply that comes after the withdrawal is counted.
     late: Option<Arc<Counters>>,
+    /// Dropped as soon as one of the two has ended the ask.
+    wait: Option<Wait>,
 }
 
 impl Rare {
+    #[cold]
+    fn pooled() -> Pooled<Self> {
+        Pooled::new(Rare::default)
+    }
+
     /// The answerer has come to its end; with an outcome that nobody took, if the asker had gone before.
     #[cold]
-    fn end<R>(self, unwanted: Option<Outcome<R>>) {
-        if let (Some(late), Some(Ok(_))) = (self.late, unwanted) {
+    fn end<R>(&mut self, unwanted: Option<Outcome<R>>) {
+        if let (Some(late), Some(Ok(_))) = (self.late.take(), unwanted) {
             // G8: it reaches nobody and is counted; an unanswered withdrawal is no reply.
             late.count_drop(DropReason::LateReply);
         }
@@ -305,7 +318,7 @@ impl<R> Answerer<R> {
         let mut hook = Some(withdraw);
         let gone = shared.with(|state, gone| {
             if !gone {
-                let rare = state.rare.get_or_insert_default();
+                let rare = state.rare.get_or_insert_with(Rare::pooled);
                 std::mem::swap(&mut rare.on_withdraw, &mut hook);
             }
             gone
@@ -355,16 +368,19 @@ impl<R> Drop for Answerer<R> {
 #[inline(always)]
 fn finish<R>(shared: Half<State<R>>, outcome: impl FnOnce() -> Outcome<R>) {
     let mut outcome = Some(outcome);
-    let (asker, rare) = shared.leave(|state, gone| {
+    let (asker, mut rare) = shared.leave(|state, gone| {
         if !gone && let Some(outcome) = outcome.take() {
             state.outcome = Some(outcome());
         }
         (state.asker.take(), state.rare.take())
     });
+    if let Some(rare) = &mut rare {
+        drop(rare.wait.take());
+    }
     if let Some(asker) = asker {
         asker.wake();
     }
-    if let Some(rare) = rare {
+    if let Some(mut rare) = rare {
         rare.end(outcome.map(|outcome| outcome()));
     }
 }
@@ -389,6 +405,21 @@ impl<R> ReplySlot<R> {
         outcome.flatten()
     }
 
+    /// Notes that a handler waits here, until the ask has ended on either side; or that it doesn't any more.
+    pub(crate) fn note_wait(&self, kept: Option<Wait>) {
+        let Some(shared) = &self.shared else { return };
+        let mut kept = kept;
+        shared.with(|state, gone| {
+            // Who has gone has taken it along.
+            if !gone && (kept.is_some() || state.rare.is_some()) {
+                let rare = state.rare.get_or_insert_with(Rare::pooled);
+                std::mem::swap(&mut rare.wait, &mut kept);
+            }
+        });
+        // Outside the lock.
+        drop(kept);
+    }
+
     /// Whether the outcome was taken, or the ask withdrawn.
     pub(crate) fn is_over(&self) -> bool {
         self.shared.is_none()
@@ -407,10 +438,9 @@ impl<R> ReplySlot<R> {
         };
         // Made outside the lock, and only where it may be needed.
         let noted = late.map(|late| {
-            Box::new(Rare {
-                on_withdraw: None,
-                late: Some(late),
-            })
+            let mut rare = Rare::pooled();
+            rare.late = Some(late);
+            rare
         });
         let (end, asker, rare) = shared.leave(|state, _| match state.outcome.take() {
             Some(outcome) => (Ok(outcome), None, None),
@@ -420,7 +450,7 @@ impl<R> ReplySlot<R> {
             }
         });
         drop(asker);
-        if let Some(hook) = rare.and_then(|rare| rare.on_withdraw) {
+        if let Some(hook) = rare.and_then(|mut rare| rare.on_withdraw.take()) {
             hook();
         }
         end

@@ -310,7 +310,8 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
     /// future, say), or until its deadline.
     ///
     /// A cycle is found among actors of one system whose handlers wait for each other. One that goes through a
-    /// deferred answer, another process or a wait for room isn't, and ends by its deadline.
+    /// deferred answer, another process or a wait for room isn't, and ends by its deadline. A handler that polls
+    /// an ask, keeps its future and ends counts as waiting until the ask has ended.
     pub fn allow_cycle(mut self) -> Self {
         self.may_close_cycle = true;
         self

@@ -42,13 +42,25 @@ pub(crate) struct Stamp {
 }
 
 /// Whether anything is to be noted of messages: somebody may look on.
-#[inline]
+#[inline(always)]
 pub(crate) fn is_on() -> bool {
     #[cfg(feature = "metrics")]
     let measuring = metrics::is_on();
     #[cfg(not(feature = "metrics"))]
     let measuring = false;
-    measuring || traces()
+    // One way out of the hot path, for both.
+    (measuring || tracing::level_enabled!(Level::DEBUG)) && is_really_on()
+}
+
+/// Somebody measures, or listens to that level.
+#[cold]
+#[inline(never)]
+fn is_really_on() -> bool {
+    #[cfg(feature = "metrics")]
+    if metrics::is_on() {
+        return true;
+    }
+    has_listener()
 }
 
 /// Whether somebody listens to the spans of handlers.

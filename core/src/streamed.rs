@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::boundary::Verdict;
 use crate::context::TaskHandle;
@@ -92,7 +92,7 @@ impl<T> AnswerSink<T> {
                 return Poll::Ready(false);
             }
             if state.items.len() >= self.shared.capacity {
-                state.producer = Some(cx.waker().clone());
+                wait(state, cx);
                 return Poll::Pending;
             }
             state.items.extend(item.take());
@@ -143,11 +143,11 @@ impl<T> AnswerSink<T> {
     /// Dropping it changes nothing.
     pub async fn unwanted(&mut self) {
         poll_fn(|cx| {
-            let mut state = self.shared.state.lock();
+            let state = self.shared.state.lock();
             if state.unwanted {
                 return Poll::Ready(());
             }
-            state.producer = Some(cx.waker().clone());
+            wait(state, cx);
             Poll::Pending
         })
         .await;
@@ -201,6 +201,14 @@ impl<T> fmt::Debug for AnswerSink<T> {
             .field("capacity", &self.shared.capacity)
             .finish_non_exhaustive()
     }
+}
+
+/// The producer waits.
+fn wait<T>(mut state: MutexGuard<'_, State<T>>, cx: &Context<'_>) {
+    let before = state.producer.replace(cx.waker().clone());
+    // Dropping a waker can drop the task behind it, and what that holds; not under the lock.
+    drop(state);
+    drop(before);
 }
 
 #[cold]

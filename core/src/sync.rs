@@ -12,6 +12,6 @@ mod two;
 
 pub(crate) use home::{Home, HomeGuard, current_arbiter, set_current_arbiter};
 pub(crate) use in_hand::{InHand, What};
-pub(crate) use pool::{BLOCK, PoolBox, give_block, take_block};
+pub(crate) use pool::{BLOCK, PoolBox, Pooled, give_block, take_block};
 pub(crate) use spin::{SpinGuard, SpinLock};
 pub(crate) use two::Half;

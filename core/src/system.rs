@@ -79,7 +79,7 @@ struct Inner {
     observed: Observed,
     #[cfg(feature = "metrics")]
     meter: Meter,
-    waits: Waits,
+    waits: Arc<Waits>,
     closed: AtomicBool,
 }
 
@@ -139,7 +139,7 @@ impl System {
                 observed: Observed::default(),
                 #[cfg(feature = "metrics")]
                 meter: Meter::default(),
-                waits: Waits::default(),
+                waits: Arc::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -379,7 +379,7 @@ impl System {
 
     /// Whose handlers wait for whom.
     #[inline]
-    pub(crate) fn waits(&self) -> &Waits {
+    pub(crate) fn waits(&self) -> &Arc<Waits> {
         &self.inner.waits
     }
 

@@ -7,7 +7,7 @@
 //! callboard = { version = "0.1", features = ["test"] }
 //! ```
 //!
-//! **A test** is an `async fn` with `#[callboard::test]`. It gets a [`System`](crate::System) of its own, so
+//! **A test** is an `async fn` with `#[callboard::test]`. It gets a [`System`] of its own, so
 //! that tests run beside each other and see nothing of each other. Without options it runs in a simulation,
 //! in virtual time and under [several seeds](SEEDS), so under several schedules; a failure prints the seed,
 //! and `CALLBOARD_SEED=<seed>` repeats that run. `CALLBOARD_SEEDS=<count>` runs more of them.

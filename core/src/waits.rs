@@ -6,7 +6,9 @@
 //! none.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -24,6 +26,20 @@ pub(crate) struct Waits {
     shards: [Mutex<Shard>; SHARDS],
 }
 
+/// That one waits for another. It lies where the answer will be, and goes with whoever ends the ask: an asker
+/// that has its answer, but not yet another turn, doesn't wait any more.
+pub(crate) struct Wait {
+    waits: Arc<Waits>,
+    waiter: ActorId,
+    callee: ActorId,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.waits.remove(self.waiter, self.callee);
+    }
+}
+
 /// Whom each waits for.
 type Shard = HashMap<u64, Callees, BuildHasherDefault<ById>>;
 
@@ -38,33 +54,38 @@ impl Waits {
         &self.shards[actor as usize % SHARDS]
     }
 
-    /// The handler of one waits for another from now on.
-    pub(crate) fn add(&self, waiter: ActorId, callee: ActorId) {
-        let (waiter, callee) = (waiter.as_u64(), callee.as_u64());
-        let mut shard = self.shard(waiter).lock();
-        match shard.get_mut(&waiter) {
-            Some(callees) => callees.more.push(callee),
-            None => {
-                let callees = Callees {
+    /// The handler of one waits for another from now on, until what this answers is dropped.
+    pub(crate) fn add(self: &Arc<Self>, waiter: ActorId, callee: ActorId) -> Wait {
+        let wait = Wait {
+            waits: Arc::clone(self),
+            waiter,
+            callee,
+        };
+        let callee = callee.as_u64();
+        match self.shard(waiter.as_u64()).lock().entry(waiter.as_u64()) {
+            Entry::Occupied(mut callees) => callees.get_mut().more.push(callee),
+            Entry::Vacant(place) => {
+                place.insert(Callees {
                     first: callee,
                     more: Vec::new(),
-                };
-                shard.insert(waiter, callees);
+                });
             }
         }
+        wait
     }
 
     /// It doesn't wait for that one any more.
-    pub(crate) fn remove(&self, waiter: ActorId, callee: ActorId) {
+    fn remove(&self, waiter: ActorId, callee: ActorId) {
         let (waiter, callee) = (waiter.as_u64(), callee.as_u64());
         let mut shard = self.shard(waiter).lock();
-        let Some(callees) = shard.get_mut(&waiter) else {
+        let Entry::Occupied(mut entry) = shard.entry(waiter) else {
             return;
         };
+        let callees = entry.get_mut();
         if callees.first == callee {
             match callees.more.pop() {
                 Some(other) => callees.first = other,
-                None => drop(shard.remove(&waiter)),
+                None => drop(entry.remove()),
             }
         } else if let Some(place) = callees.more.iter().position(|other| *other == callee) {
             callees.more.swap_remove(place);
@@ -88,14 +109,14 @@ impl Waits {
             let actor = callee.as_u64();
             self.shard(actor).lock().contains_key(&actor)
         };
-        current::is_running(callee) || (waits() && self.cycle(callee).is_some())
+        current::waits_here(callee) || (waits() && self.cycle(callee).is_some())
     }
 
     /// The cycle that the running handler would close by waiting for that actor: from the callee, over whom that
     /// one waits for, to an actor whose handler is on this thread's stack, and up the stack to the running one.
     #[cold]
     pub(crate) fn cycle(&self, callee: ActorId) -> Option<Vec<ActorId>> {
-        let stack = current::actors();
+        let stack = current::waiting_here();
         // Each with the place of the one that led there.
         let mut seen: Vec<(u64, usize)> = Vec::new();
         let mut next = vec![(callee.as_u64(), usize::MAX)];

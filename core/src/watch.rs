@@ -29,6 +29,9 @@ impl ExitReason {
     }
 }
 
+/// For who waits for somebody's end and passes it on by `?`.
+impl std::error::Error for ExitReason {}
+
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,6 +57,7 @@ pub struct Terminated {
     pub incarnation: Incarnation,
 }
 
+#[diagnostic::do_not_recommend]
 impl Message for Terminated {
     type Reply = ();
 }
@@ -93,6 +97,7 @@ pub enum LifeEvent {
     Terminated(Terminated),
 }
 
+#[diagnostic::do_not_recommend]
 impl Message for LifeEvent {
     type Reply = ();
 }

@@ -31,10 +31,10 @@ mod stand_ins;
 mod models;
 
 use pool::PoolBox;
-use stand_ins::{current, driver, error};
+use stand_ins::{current, driver, error, waits};
 
 mod sync {
-    pub(crate) use crate::pool::{BLOCK, give_block, take_block};
+    pub(crate) use crate::pool::{BLOCK, Pooled, give_block, take_block};
     pub(crate) use crate::spin::{SpinGuard, SpinLock};
     pub(crate) use crate::stand_ins::home::{current_arbiter, set_current_arbiter};
     pub(crate) use crate::stand_ins::lock::Mutex;

@@ -6,6 +6,11 @@ pub(crate) mod current {
     }
 }
 
+pub(crate) mod waits {
+    /// That a handler waits. No model has handlers.
+    pub(crate) struct Wait;
+}
+
 pub(crate) mod driver {
     use std::sync::Arc;
     use std::task::Waker;

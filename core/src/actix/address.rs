@@ -73,16 +73,18 @@ pub struct AdoptedAddr<A: ::actix::Actor> {
     window: Arc<Semaphore>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<A: ::actix::Actor> Actor for AdoptedAddr<A> {
     async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
         check_executor(ctx.system())?;
         let clock = ctx.system().clock().clone();
         let (addr, me) = (self.addr.clone(), ctx.me());
+        let incarnation = ctx.incarnation();
         ctx.spawn(async move {
             while addr.connected() {
                 clock.sleep(LOOK).await;
             }
-            me.cell().fail_from_outside(CLOSED.to_owned());
+            me.cell().fail_from_outside(incarnation, CLOSED.to_owned());
         });
         Ok(())
     }
@@ -127,13 +129,14 @@ where
             return passed.end(end);
         }
         let (addr, me) = (self.addr.clone(), ctx.me());
+        let incarnation = ctx.incarnation();
         // Not with the incarnation: actix passes over a message whose asker is gone, and a tell has none.
         ctx.me().home().spawn_here(Box::pin(async move {
             let end = request.await;
             let lost = end.is_err() && !addr.connected();
             passed.end(end);
             if lost {
-                me.cell().fail_from_outside(CLOSED.to_owned());
+                me.cell().fail_from_outside(incarnation, CLOSED.to_owned());
             }
         }));
     }

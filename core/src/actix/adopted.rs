@@ -60,7 +60,7 @@ where
 /// An actix actor that lives in a Callboard actor. Made by [`adopt`].
 ///
 /// It takes every message that the actor takes, if it is a message in both worlds with the same answer
-/// ([`FromActix`] wraps those that can't be):
+/// ([`FromActix`](super::FromActix) wraps those that can't be):
 ///
 /// - It has a Callboard mailbox with a bound that holds (G3); actix's own is used by native senders only.
 /// - One message at a time (G1). Where actix hands out several futures at a time, so does this: after a handler
@@ -83,6 +83,7 @@ pub struct Adopted<A: ::actix::Actor<Context = Native<A>>> {
     owed: Rc<Owed>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
     async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
         check_executor(ctx.system())?;
@@ -94,7 +95,7 @@ impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
             ctx.stop();
             return Ok(());
         }
-        let me = ctx.me();
+        let (me, incarnation) = (ctx.me(), ctx.incarnation());
         ctx.spawn(async move {
             match Rc::clone(&life).run().await {
                 Ok(()) => me.stop(),
@@ -104,7 +105,7 @@ impl<A: ::actix::Actor<Context = Native<A>>> Actor for Adopted<A> {
                         target: "callboard::actor", actor = %me.label(), %panic,
                         "an adopted actor panicked between messages"
                     );
-                    me.cell().fail_from_outside(panic);
+                    me.cell().fail_from_outside(incarnation, panic);
                     life.terminate();
                 }
             }
@@ -183,6 +184,7 @@ impl<A> Default for NativeAddr<A> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<A: ::actix::Actor> Message for NativeAddr<A> {
     type Reply = Addr<A>;
 }

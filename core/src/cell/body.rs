@@ -7,7 +7,6 @@
 //! nothing else touches them while one is; and a cell never moves.
 #![allow(unsafe_code)]
 
-use std::any::Any;
 use std::cell::{Cell as StdCell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use crate::current::{self, Inherited};
 use crate::driver::{Arbiter, Tools};
 use crate::future_buffer::{FutureBuffer, Then};
 use crate::mailbox::records::Records;
+use crate::message::Message;
 use crate::sync::What;
 use crate::watch::ExitReason;
 
@@ -99,8 +99,6 @@ struct Rare {
     overdue: Option<Duration>,
     /// Why it ends, if not because it was stopped.
     ending: Option<ExitReason>,
-    /// What an incarnation left behind for the next.
-    left: Option<Box<dyn Any + Send>>,
 }
 
 /// Puts down what `starting` came to.
@@ -159,18 +157,17 @@ impl<A: Actor> Body<A> {
         self.stage.set(Stage::New);
     }
 
-    /// Begins `starting`, or `restarting`.
+    /// Begins `starting`; or `restarting`, with what was left behind.
     pub(super) fn begin_starting(
         &self,
         home: &Arbiter,
         tools: &mut Tools,
-        again: bool,
+        left: Option<LeftBehind>,
     ) -> Poll<Result<(), StartFailure>> {
         self.stage.set(Stage::Starting);
         home.in_hand().put(What::STARTING);
         let note = || NoteStart(std::ptr::from_ref(self));
-        let polled = if again {
-            let left = LeftBehind::new(self.if_rare(|rare| rare.left.take()));
+        let polled = if let Some(left) = left {
             let restarting = |actor: &'static mut A, ctx| actor.restarting(left, ctx);
             self.run(home, tools, restarting, note)
         } else {
@@ -230,13 +227,6 @@ impl<A: Actor> Body<A> {
         self.if_rare(|rare| rare.overdue.take())
     }
 
-    /// Keeps for the next incarnation what this one left behind.
-    pub(super) fn keep_left(&self, left: Option<Box<dyn Any + Send>>) {
-        if left.is_some() {
-            self.with_rare(|rare| rare.left = left);
-        }
-    }
-
     /// Begins a handler and polls it once. One that has to wait moves in here. `None` if there is no actor.
     #[inline]
     pub(super) fn run<F: Future, W: Then<F::Output>>(
@@ -293,6 +283,12 @@ impl<A: Actor> Body<A> {
         unsafe { (*self.ctx.get()).as_ref() }.is_some_and(Context::is_special)
     }
 
+    /// Whether messages of that type are put off.
+    #[inline]
+    pub(super) fn holds<M: Message>(&self) -> bool {
+        self.is_special() && self.with_ctx(|ctx| ctx.is_held::<M>()) == Some(true)
+    }
+
     /// Whether a handler waits for something.
     #[inline]
     pub(super) fn is_handling(&self) -> bool {
@@ -340,9 +336,9 @@ impl<A: Actor> Body<A> {
         }
     }
 
-    pub(super) fn report_started(&self) {
+    pub(super) fn report_started(&self, report: impl FnOnce(&dyn Owner)) {
         if let Some(owner) = self.take_owner() {
-            owner.started();
+            report(&*owner);
             self.with_rare(|rare| rare.owner = Some(owner));
         }
     }

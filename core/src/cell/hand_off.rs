@@ -36,7 +36,7 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        let Some((body, level)) = self.idle_here() else {
+        let Some((body, level)) = self.idle_here(!A::NEEDS_RESPONDER) else {
             return Asked::NotYet(message);
         };
         let clock = self.system.clock();
@@ -81,7 +81,9 @@ impl<A: Actor> Cell<A> {
         M: Message,
         How: 'static,
     {
-        let Some((body, level)) = self.idle_here() else {
+        // Who hands on what it was asked doesn't wait.
+        let awaited = current::take_asking() && !A::NEEDS_RESPONDER;
+        let Some((body, level)) = self.idle_here(awaited) else {
             return Err(envelope);
         };
         let request = Inherited::of(&envelope.meta);
@@ -92,9 +94,9 @@ impl<A: Actor> Cell<A> {
         Ok(())
     }
 
-    /// Whether a message of this thread may run on its stack.
+    /// Whether a message of this thread may run on its stack. Told is whether its sender waits for the handler.
     #[inline]
-    fn idle_here(&self) -> Option<(HomeGuard<'_, Body<A>>, HandOff)> {
+    fn idle_here(&self, awaited: bool) -> Option<(HomeGuard<'_, Body<A>>, HandOff)> {
         if !self.mailbox.is_quiet() || !self.home.hands_off() {
             return None;
         }
@@ -107,7 +109,7 @@ impl<A: Actor> Cell<A> {
         if !idle {
             return None;
         }
-        Some((body, HandOff::enter(self.id)?))
+        Some((body, HandOff::enter(self.id, awaited)?))
     }
 
     /// Runs a handler here and now, and sees to what it leaves. Answers with what it inherited, or with what

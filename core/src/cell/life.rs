@@ -1,5 +1,6 @@
 //! The life of an actor over its incarnations, and who is told of it: watchers, links, names (G12, G13).
 
+use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -15,6 +16,8 @@ use crate::watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Wa
 #[derive(Default)]
 pub(super) struct Life {
     incarnation: Incarnation,
+    /// The incarnation has ended, and another may follow.
+    is_down: bool,
     exit: Option<ExitReason>,
     /// In a box because few have any.
     ties: Option<Box<Ties>>,
@@ -36,6 +39,9 @@ struct Ties {
     last_end: Option<ExitReason>,
     /// Why somebody else wants the incarnation that runs to fail.
     failure: Option<String>,
+    /// What an incarnation left behind for the next. Here, so that it goes with the end, also if somebody
+    /// still has a reference: it may hold one itself.
+    left: Option<Box<dyn Any + Send>>,
 }
 
 enum Watcher {
@@ -96,6 +102,7 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
         let mut life = self.life.lock();
         life.incarnation = life.incarnation.next();
+        life.is_down = false;
         if let Some(ties) = &mut life.ties {
             ties.failure = None;
         }
@@ -135,7 +142,8 @@ impl<A: Actor> Cell<A> {
             reason,
         };
         for on_event in watchers {
-            on_event(event.clone());
+            let event = event.clone();
+            self.fenced(move || on_event(event));
         }
     }
 
@@ -143,6 +151,7 @@ impl<A: Actor> Cell<A> {
     pub(super) fn incarnation_ended(&self, ended: &Ended, another_may_follow: bool) {
         let mut life = self.life.lock();
         if another_may_follow {
+            life.is_down = true;
             life.ties.get_or_insert_default();
         }
         let Some(ties) = &mut life.ties else { return };
@@ -153,6 +162,24 @@ impl<A: Actor> Cell<A> {
         for on_end in linked {
             on_end(&reason);
         }
+    }
+
+    /// Keeps for the next incarnation what this one left behind, if there can be one.
+    pub(super) fn keep_left(&self, left: Box<dyn Any + Send>, another_may_follow: bool) {
+        let mut left = Some(left);
+        if another_may_follow {
+            let mut life = self.life.lock();
+            if life.exit.is_none() {
+                let ties = life.ties.get_or_insert_default();
+                std::mem::swap(&mut ties.left, &mut left);
+            }
+        }
+        self.fenced(|| drop(left));
+    }
+
+    /// What the incarnation before left behind.
+    pub(super) fn take_left(&self) -> Option<Box<dyn Any + Send>> {
+        self.life.lock().ties.as_mut()?.left.take()
     }
 
     /// Calls `forget` once when the actor ends, before its watchers are told (G12). Gives it back if it has
@@ -167,13 +194,20 @@ impl<A: Actor> Cell<A> {
         Ok(())
     }
 
-    /// Makes the incarnation that runs fail for that reason, as if the actor had said so.
-    pub(crate) fn fail_from_outside(self: &Arc<Self>, why: String) {
+    /// Makes that incarnation fail for that reason, as if the actor had said so; if it still runs.
+    pub(crate) fn fail_from_outside(self: &Arc<Self>, incarnation: Incarnation, why: String) {
         let mut life = self.life.lock();
+        if life.incarnation != incarnation || life.is_down || life.exit.is_some() {
+            return;
+        }
         let ties = life.ties.get_or_insert_default();
         ties.failure.get_or_insert(why);
+        // Under the lock, so that it can't hit the incarnation after: signals are cleared when that begins.
+        let schedule = self.mailbox.control(Control::Fail);
         drop(life);
-        self.signal(Control::Fail);
+        if schedule {
+            self.schedule();
+        }
     }
 
     /// Why somebody else made the incarnation fail.
@@ -203,7 +237,8 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Calls `on_end` when the incarnation that runs ends, or the actor; at once, if it has.
+    /// Calls `on_end` when the incarnation that runs ends, or the actor; at once, if it has. Before the first
+    /// one, that is the one.
     pub(crate) fn watch_incarnation(self: &Arc<Self>, on_end: OnIncarnationEnd) -> WatchHandle {
         match self.tie(Watcher::Incarnation(on_end)) {
             Ok(handle) => handle,
@@ -215,10 +250,15 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Gives the watcher back, with the reason, if the actor has ended.
+    /// Gives the watcher back, with the reason, if the actor has ended; or the incarnation, if that is watched.
     fn tie(self: &Arc<Self>, watcher: Watcher) -> Result<WatchHandle, (Watcher, ExitReason)> {
         let mut life = self.life.lock();
-        if let Some(reason) = life.exit.clone() {
+        let mut over = life.exit.clone();
+        if life.is_down && matches!(watcher, Watcher::Incarnation(_)) {
+            let last_end = life.ties.as_ref().and_then(|ties| ties.last_end.clone());
+            over = over.or(last_end);
+        }
+        if let Some(reason) = over {
             return Err((watcher, reason));
         }
         let number = life.ties.get_or_insert_default().watchers.add(watcher);
@@ -258,13 +298,16 @@ impl<A: Actor> Cell<A> {
         let Some((ties, reason)) = ties.zip(reason) else {
             return;
         };
+        let Ties { watchers, left, .. } = *ties;
+        self.fenced(|| drop(left));
         let notice = self.terminated(reason.clone());
-        for watcher in ties.watchers.list.into_iter().filter_map(|entry| entry.1) {
-            match watcher {
+        for watcher in watchers.list.into_iter().filter_map(|entry| entry.1) {
+            // One that panics keeps nobody from being told, and harms nobody of this thread (G10).
+            self.fenced(|| match watcher {
                 Watcher::End(on_end) => on_end(notice.clone()),
                 Watcher::Life(on_event) => on_event(LifeEvent::Terminated(notice.clone())),
                 Watcher::Incarnation(on_end) => on_end(&reason),
-            }
+            });
         }
     }
 }
@@ -279,5 +322,49 @@ impl<A: Actor> Unwatch for Cell<A> {
         // What the watcher holds may look at this actor when it is dropped.
         drop(life);
         drop(watcher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{Actor, ActorRef, Context, Handler, Message, Simulation};
+
+    struct Plain;
+    impl Actor for Plain {}
+
+    struct LinkTo(ActorRef<Plain>);
+    impl Message for LinkTo {
+        type Reply = ();
+    }
+    impl Handler<LinkTo> for Plain {
+        async fn handle(&mut self, LinkTo(other): LinkTo, ctx: &mut Context<Self>) {
+            ctx.link(&other);
+        }
+    }
+
+    /// An actor that lives long and is linked to many that stop holds nothing of them.
+    #[test]
+    fn a_link_to_one_that_has_stopped_is_forgotten() {
+        let mut simulation = Simulation::new(1);
+        let system = simulation.system().clone();
+        simulation.block_on(async move {
+            let hub = system.start(Plain);
+            for _ in 0..100 {
+                let other = system.start(Plain);
+                assert!(hub.ask(LinkTo(other.clone())).await.is_ok());
+                other.stop();
+                other.wait().await;
+            }
+            let life = hub.cell().life.lock();
+            let watchers = life
+                .ties
+                .as_ref()
+                .map_or(0, |ties| ties.watchers.list.len());
+            assert!(watchers <= 1, "{watchers} are left");
+            drop(life);
+            assert_eq!(Arc::weak_count(hub.cell()), 0);
+        });
     }
 }

@@ -53,6 +53,19 @@ impl<A: Actor> Cell<A> {
     }
 }
 
+/// Stashes a notice, unless it is for nobody.
+#[cold]
+fn put_off<A: Actor, R: Record<ActorKind<A>>>(
+    body: &Body<A>,
+    watch: &WatchState,
+    notice: R,
+) -> Poll<()> {
+    if !watch.is_over() {
+        body.with_ctx(|ctx| ctx.put_off_notice(notice));
+    }
+    Poll::Ready(())
+}
+
 /// The notice that ends a watch.
 struct Last<M> {
     watch: Arc<WatchState>,
@@ -61,6 +74,12 @@ struct Last<M> {
 
 impl<A: Handler<M>, M: Message> Record<ActorKind<A>> for Last<M> {
     fn consume(self, with: Use<'_, A>) -> Poll<()> {
+        if let Use::Begin(_, body, _) = &with
+            && body.holds::<M>()
+        {
+            // As it is: the watch can still be ended, with it or with its incarnation.
+            return put_off(body, &self.watch.clone(), self);
+        }
         if !self.watch.end() {
             return Poll::Ready(());
         }
@@ -81,6 +100,11 @@ struct Newest {
 
 impl<A: Handler<LifeEvent>> Record<ActorKind<A>> for Newest {
     fn consume(self, with: Use<'_, A>) -> Poll<()> {
+        if let Use::Begin(_, body, _) = &with
+            && body.holds::<LifeEvent>()
+        {
+            return put_off(body, &self.watch.clone(), self);
+        }
         match (self.watch.take_newest(), with) {
             (Some(event), Use::Begin(cell, body, tools)) => cell.begin_notice(body, tools, event),
             _ => Poll::Ready(()),

@@ -9,14 +9,15 @@ use futures::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
 
 use super::body::{Body, Ended, Stage};
-use super::letter::Use;
+use super::letter::{ActorKind, Use};
 use super::{AnyCell, Cell, Owner};
-use crate::actor::{Actor, StartFailure};
+use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::{Context, Rest};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
-use crate::driver::{Run, Tools};
+use crate::driver::{Parcel, Run, Tools};
 use crate::id::Incarnation;
+use crate::mailbox::records::Records;
 use crate::mailbox::{Control, Took};
 use crate::panics::panic_text;
 use crate::sync::HomeGuard;
@@ -107,7 +108,7 @@ impl<A: Actor> Cell<A> {
     fn report(&self, owner: Option<Box<dyn Owner>>, ended: Ended) {
         self.incarnation_ended(&ended, owner.is_some());
         match owner {
-            Some(owner) => owner.ended(ended),
+            Some(owner) => self.fenced(|| owner.ended(ended)),
             None => self.end(ended.into_reason()),
         }
     }
@@ -144,7 +145,8 @@ impl<A: Actor> Cell<A> {
             return Step::End(Ended::Ran(ExitReason::Killed));
         }
         let again = self.incarnation() > Incarnation::FIRST;
-        match body.begin_starting(&self.home, tools, again) {
+        let left = again.then(|| LeftBehind::new(self.take_left()));
+        match body.begin_starting(&self.home, tools, left) {
             Poll::Ready(result) => self.started(body, tools, handled, result),
             Poll::Pending => {
                 self.limit_start(body);
@@ -204,7 +206,7 @@ impl<A: Actor> Cell<A> {
             }
             Ok(()) => {
                 self.incarnation_started();
-                body.report_started();
+                body.report_started(|owner| self.fenced(|| owner.started()));
                 if body.begin_up(&self.home, tools).is_pending()
                     && let Some(step) = self.come_to_rest().or_else(|| self.go_on(body))
                 {
@@ -294,7 +296,7 @@ impl<A: Actor> Cell<A> {
                 }
                 Next::Rest => return Step::Rest,
                 // What was stashed is queued as well.
-                Next::Drained if self.unstash(body) => {}
+                Next::Drained if self.unstash(body, Context::stash_to_drain) => {}
                 Next::Drained => return self.begin_stopping(body, tools, ExitReason::Stopped),
                 Next::Signal => {}
             }
@@ -313,7 +315,7 @@ impl<A: Actor> Cell<A> {
             Control::Stop => Some(self.begin_stopping(body, tools, ExitReason::Stopped)),
             Control::Unstash => {
                 self.mailbox.clear_unstash();
-                self.unstash(body);
+                self.unstash(body, Context::take_stash);
                 None
             }
         }
@@ -328,8 +330,8 @@ impl<A: Actor> Cell<A> {
 
     /// Puts what was stashed in front of what is left of the batch. Answers whether there was anything.
     #[cold]
-    fn unstash(&self, body: &Body<A>) -> bool {
-        let stashed = body.with_ctx(Context::take_stash).flatten();
+    fn unstash(&self, body: &Body<A>, take: TakeStash<A>) -> bool {
+        let stashed = body.with_ctx(take).flatten();
         let Some(mut stashed) = stashed.filter(|stashed| !stashed.is_empty()) else {
             return false;
         };
@@ -393,9 +395,11 @@ impl<A: Actor> Cell<A> {
         let mut rest = Rest::default();
         if let Some(mut ctx) = ctx {
             rest = ctx.end_incarnation();
+            for watching in rest.watches {
+                self.fenced(|| watching.cancel());
+            }
             self.fenced(|| drop(ctx));
         }
-        body.keep_left(rest.left);
         self.fenced(|| drop(actor));
         let mut batch = body.batch.take();
         if let Some(mut stashed) = rest.stashed {
@@ -407,6 +411,9 @@ impl<A: Actor> Cell<A> {
         self.mailbox.vacate();
         let owner = body.take_owner();
         drop(body);
+        if let Some(left) = rest.left {
+            self.keep_left(left, owner.is_some());
+        }
         if rest.children.is_empty() {
             self.report(owner, ended);
         } else {
@@ -446,12 +453,12 @@ impl<A: Actor> Cell<A> {
     pub(super) fn fenced(&self, code: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(code)).is_err() {
             self.system.counters().count_panic();
-            tracing::warn!(target: "callboard::actor", actor = %self.label(), "a drop panicked");
+            tracing::warn!(target: "callboard::actor", actor = %self.label(), "code of others panicked");
         }
     }
 }
 
-/// The report of an end that waits for children: whoever drops it last makes it.
+/// The report of an end that waits for children: whoever drops it last sends it home.
 struct LateReport<A: Actor> {
     cell: Arc<Cell<A>>,
     report: Mutex<Option<Report>>,
@@ -462,11 +469,35 @@ type Report = (Option<Box<dyn Owner>>, Ended);
 
 impl<A: Actor> Drop for LateReport<A> {
     fn drop(&mut self) {
-        if let Some((owner, ended)) = self.report.get_mut().take() {
+        if let Some(report) = self.report.get_mut().take() {
+            // From its own turn, and not from the end of the child: else a long line of children would end on
+            // one stack.
+            let made = MadeReport {
+                cell: Arc::clone(&self.cell),
+                report: Some(report),
+            };
+            let call = move || drop(made);
+            self.cell.home.send(Parcel::Call(Box::new(call)));
+        }
+    }
+}
+
+/// The same, on its way home; should the arbiter have ended, being dropped is all that happens.
+struct MadeReport<A: Actor> {
+    cell: Arc<Cell<A>>,
+    report: Option<Report>,
+}
+
+impl<A: Actor> Drop for MadeReport<A> {
+    fn drop(&mut self) {
+        if let Some((owner, ended)) = self.report.take() {
             self.cell.report(owner, ended);
         }
     }
 }
+
+/// Which of what was stashed is to be handled now.
+type TakeStash<A> = fn(&mut Context<A>) -> Option<Records<ActorKind<A>>>;
 
 /// What came of looking for the next message.
 enum Next {

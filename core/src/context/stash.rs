@@ -8,7 +8,7 @@ use crate::actor::{Actor, Receives};
 use crate::cell::{ActorKind, Full};
 use crate::envelope::Envelope;
 use crate::mailbox::Control;
-use crate::mailbox::records::Records;
+use crate::mailbox::records::{Record, Records};
 use crate::message::Message;
 use crate::responder::Responder;
 
@@ -90,7 +90,8 @@ impl<A: Actor> Context<A> {
     /// Ends every [`hold`](Context::hold), and lets what was stashed be handled next, in the order it came,
     /// before all that is queued.
     ///
-    /// Also without this nothing is lost: draining unstashes by itself, a new incarnation finds what was
+    /// Also without this nothing is lost: draining unstashes by itself (what is put off again and again then
+    /// goes to dead letters), a new incarnation finds what was
     /// stashed at the front of its mailbox (G13), and when the actor ends it goes to dead letters (G11).
     pub fn unstash(&mut self) {
         let Some(rare) = &mut self.rare else { return };
@@ -121,7 +122,7 @@ impl<A: Actor> Context<A> {
     {
         let capacity = self.cell.stash_capacity();
         let stash = &mut self.rare().stash;
-        if stash.records.len() as usize >= capacity {
+        if (stash.records.len() - stash.notices) as usize >= capacity {
             return Err(envelope);
         }
         // It has room of its own, and takes none in the mailbox, not even when it comes back.
@@ -129,10 +130,28 @@ impl<A: Actor> Context<A> {
         Ok(())
     }
 
-    /// Takes what was stashed, and ends every hold.
+    /// Stashes a notice, which has room of its own here, too (G3).
+    pub(crate) fn put_off_notice(&mut self, notice: impl Record<ActorKind<A>>) {
+        let stash = &mut self.rare().stash;
+        stash.records.push(notice, false);
+        stash.notices += 1;
+    }
+
+    /// Takes what was stashed.
     pub(crate) fn take_stash(&mut self) -> Option<Records<ActorKind<A>>> {
+        self.rare.as_mut()?.stash.take()
+    }
+
+    /// Ends every hold and takes what was stashed, because nothing else is left to be handled. `None` if it was
+    /// put off again: nothing will come on which it could wait.
+    pub(crate) fn stash_to_drain(&mut self) -> Option<Records<ActorKind<A>>> {
         let rare = self.rare.as_mut()?;
         rare.end_holds();
+        let stashed = rare.stash.records.len();
+        if rare.stash.drained.is_some_and(|before| stashed >= before) {
+            return None;
+        }
+        rare.stash.drained = Some(stashed);
         rare.stash.take()
     }
 }
@@ -148,10 +167,15 @@ impl<A: Actor> super::Rare<A> {
 pub(super) struct Stash<A: Actor> {
     held: BTreeSet<TypeId>,
     records: Records<ActorKind<A>>,
+    /// How many of the records are notices.
+    notices: u32,
+    /// How many were stashed when draining had handled all else.
+    drained: Option<u32>,
 }
 
 impl<A: Actor> Stash<A> {
     pub(super) fn take(&mut self) -> Option<Records<ActorKind<A>>> {
+        self.notices = 0;
         (!self.records.is_empty()).then(|| std::mem::take(&mut self.records))
     }
 
@@ -165,6 +189,8 @@ impl<A: Actor> Default for Stash<A> {
         Stash {
             held: BTreeSet::new(),
             records: Records::new(),
+            notices: 0,
+            drained: None,
         }
     }
 }

@@ -60,7 +60,9 @@ impl<A: Actor> Context<A> {
             let mut due = clock.now() + period;
             loop {
                 clock.sleep_until(due).await;
-                me.tell_or_bury(make()).await;
+                if !me.tell_or_bury(make()).await {
+                    return;
+                }
                 due = (due + period).max(clock.now());
             }
         })
@@ -121,7 +123,7 @@ impl<A: Actor> Context<A> {
     /// Sends this actor each item of a stream as a message, in order. An item is taken only when the one before
     /// has found room in the mailbox (back-pressure). To learn of the stream's end, chain a last item to it.
     ///
-    /// It ends with the stream, with this incarnation, or when cancelled.
+    /// It ends with the stream, with this incarnation, when the actor takes no more messages, or when cancelled.
     pub fn attach<M, How>(&mut self, stream: impl Stream<Item = M> + 'static) -> TaskHandle
     where
         A: Receives<M, How>,
@@ -132,7 +134,9 @@ impl<A: Actor> Context<A> {
         self.spawn(async move {
             let mut stream = pin!(stream);
             while let Some(message) = stream.next().await {
-                me.tell_or_bury(message).await;
+                if !me.tell_or_bury(message).await {
+                    return;
+                }
             }
         })
     }

@@ -10,6 +10,7 @@ use super::Context;
 use crate::actor::{Actor, Handler};
 use crate::actor_ref::ActorRef;
 use crate::cell::{Cell, OnIncarnationEnd};
+use crate::id::Incarnation;
 use crate::watch::{ExitReason, LifeEvent, Terminated, Watch, WatchHandle};
 
 /// From how many watches on the list is looked through for those that are over.
@@ -62,13 +63,16 @@ impl<A: Actor> Context<A> {
         let state = Arc::new(WatchState::default());
         let over = Arc::clone(&state);
         let fail_me = failure_of(other.cell(), &self.cell);
-        let theirs = other.cell().watch_incarnation(Box::new(move |reason| {
-            over.end();
-            fail_me(reason);
-        }));
         let mine = self
             .cell
             .watch_incarnation(failure_of(&self.cell, other.cell()));
+        let my_side = mine.clone();
+        let theirs = other.cell().watch_incarnation(Box::new(move |reason| {
+            over.end();
+            // Else each link to one that has ended would stay for this actor's life.
+            my_side.cancel();
+            fail_me(reason);
+        }));
         self.rare().watches.add(Watching {
             state: Arc::clone(&state),
             handle: theirs.clone(),
@@ -91,15 +95,14 @@ fn failure_of<A: Actor, B: Actor>(
     partner: &Arc<Cell<B>>,
 ) -> OnIncarnationEnd {
     let subject = format!("{}{}", subject.label(), subject.id);
-    let incarnation = partner.incarnation();
+    // Before the first one, that is the one.
+    let incarnation = partner.incarnation().max(Incarnation::FIRST);
     let partner = Arc::downgrade(partner);
     Box::new(move |reason| {
         let failed = matches!(reason, ExitReason::Failed(_) | ExitReason::Killed);
-        if failed
-            && let Some(partner) = partner.upgrade()
-            && partner.incarnation() == incarnation
-        {
-            partner.fail_from_outside(format!("linked to {subject}, which {reason}"));
+        if failed && let Some(partner) = partner.upgrade() {
+            let why = format!("linked to {subject}, which {reason}");
+            partner.fail_from_outside(incarnation, why);
         }
     })
 }
@@ -122,7 +125,7 @@ impl Watching {
     /// Whether it is over: cancelled, or its end was noticed.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.over.load(Ordering::Acquire)
+        self.state.is_over()
     }
 }
 
@@ -170,10 +173,15 @@ impl WatchState {
         !self.over.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether it was cancelled, or its last notice handled.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     /// Takes the newest event, unless the watch is over.
     pub(crate) fn take_newest(&self) -> Option<LifeEvent> {
         let newest = self.newest.lock().take();
-        newest.filter(|_| !self.over.load(Ordering::Acquire))
+        newest.filter(|_| !self.is_over())
     }
 }
 
@@ -194,7 +202,7 @@ impl Watches {
         self.list.push(watching);
     }
 
-    pub(super) fn cancel_all(&mut self) {
-        self.list.drain(..).for_each(|watching| watching.cancel());
+    pub(super) fn take(&mut self) -> Vec<Watching> {
+        std::mem::take(&mut self.list)
     }
 }

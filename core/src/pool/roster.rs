@@ -33,7 +33,7 @@ pub(super) struct Roster<A: Actor> {
     /// Changed under the lock of `rest` only, and read by each send.
     table: RwLock<Table<A>>,
     rest: Mutex<Rest<A>>,
-    /// Nothing is taken any more. Set under the lock of `rest`.
+    /// It is ending, and the table is and stays empty. Set under the lock of `rest`.
     closed: AtomicBool,
     /// Where the next send begins to look.
     cursor: AtomicUsize,
@@ -92,7 +92,7 @@ impl<A: Actor> Roster<A> {
         &self.options
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 

@@ -217,25 +217,10 @@ where
         self.roster().system()
     }
 
-    fn send(&self, mut envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let roster = self.roster();
-        let mut table = roster.table();
-        loop {
-            if roster.is_closed() {
-                return Err(Refused::for_good(envelope, self.stopped()));
-            }
-            let refused = match self.offer(&table, envelope) {
-                Err(refused) if !refused.may_wait => refused,
-                sent => return sent,
-            };
-            // All of them said no for good: then others have taken their place, or the pool is ending.
-            let now = roster.table();
-            if Arc::ptr_eq(&table, &now) {
-                return Err(refused);
-            }
-            table = now;
-            envelope = refused.envelope;
-        }
+    fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
+        // The table may be an old one by the time it is used. The first workers of a pool are never retired
+        // before it ends, so that it is never one of which all say no for good.
+        self.offer(&self.roster().table(), envelope)
     }
 
     fn send_lean(&self, message: M) -> Result<(), M> {

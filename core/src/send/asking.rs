@@ -105,11 +105,12 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
             None => Due::at(Instant::FAR, Duration::ZERO),
         };
         let (responder, mut slot) = Responder::slot();
-        match route.send(Envelope {
+        let envelope = Envelope {
             message,
             meta,
             responder,
-        }) {
+        };
+        match current::asking(|| route.send(envelope)) {
             Ok(()) => {
                 if let Some(outcome) = slot.take() {
                     return Poll::Ready(end(outcome, &mut self.kept));
@@ -130,7 +131,10 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
             return Poll::Pending;
         };
         let system = self.route.system();
-        system.waits().add(waiter, callee);
+        let wait = system.waits().add(waiter, callee);
+        if let Some((slot, _)) = &self.reply {
+            slot.note_wait(Some(wait));
+        }
         self.waiter = Some(waiter);
         // While it waits for room the message isn't over there, and couldn't be given back.
         if self.may_close_cycle || self.room.is_some() || !system.waits().would_close_cycle(callee)
@@ -205,7 +209,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Asking<'r, M, R> {
         }
         let polled = this.go_on(cx);
         // Also if the handler that began to wait has handed it to somebody else.
-        if this.waiter.is_some() && (polled.is_ready() || this.waiter != current::actor()) {
+        if this.waiter.is_some() && polled.is_pending() && this.waiter != current::actor() {
             this.forget_wait();
         }
         polled
@@ -245,7 +249,6 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
 impl<M: Message, R: Route<M>> Drop for Asking<'_, M, R> {
     #[inline]
     fn drop(&mut self) {
-        self.forget_wait();
         // An ask that is given up: a reply that comes all the same is counted (G8).
         if let Some((slot, _)) = &mut self.reply
             && !slot.is_over()
@@ -259,10 +262,9 @@ impl<M: Message, R: Route<M>> Asking<'_, M, R> {
     /// The handler waits no longer.
     #[inline]
     fn forget_wait(&mut self) {
-        if let Some(waiter) = self.waiter.take()
-            && let Some(callee) = self.route.waits_for()
-        {
-            self.route.system().waits().remove(waiter, callee);
+        self.waiter = None;
+        if let Some((slot, _)) = &self.reply {
+            slot.note_wait(None);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// The size of a pooled block in bytes; a cache line or two.
@@ -153,6 +153,40 @@ impl<T> Deref for PoolBox<T> {
     fn deref(&self) -> &T {
         // SAFETY: the value lives until `free`, after which nobody may look.
         unsafe { self.memory.as_ref() }
+    }
+}
+
+/// A value of one owner in a pooled block if it fits: a `Box` without a trip to the allocator.
+pub(crate) struct Pooled<T>(PoolBox<T>);
+
+impl<T> Pooled<T> {
+    pub(crate) fn new(make: impl FnOnce() -> T) -> Self {
+        Pooled(PoolBox::new(make))
+    }
+}
+
+// SAFETY: it owns its value as a `Box` does.
+unsafe impl<T: Send> Send for Pooled<T> {}
+
+impl<T> Deref for Pooled<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Pooled<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the value lives until the drop, and there is no other pointer to it.
+        unsafe { self.0.memory.as_mut() }
+    }
+}
+
+impl<T> Drop for Pooled<T> {
+    fn drop(&mut self) {
+        // SAFETY: there is no copy of the pointer, and nobody can use this one any more.
+        unsafe { self.0.free() };
     }
 }
 

@@ -201,24 +201,30 @@ async fn settle_arbiters(system: &System, limit: u64, patience: Duration) -> Res
     }
 }
 
-/// Whether there was a moment, during the call, at which no arbiter had anything to do. Why these looks in this
-/// order show it is said at `Stillness`.
+/// Whether there was a moment, during the call, at which no arbiter had anything to do.
 fn is_still(system: &System) -> bool {
-    let look = |arbiters: &[Arc<Arbiter>]| -> Option<Vec<(u32, u64)>> {
+    let looks = || {
+        // Looked up anew each time: one that has come meanwhile was made by one that moves.
+        let arbiters = system.every_arbiter();
         let looks = arbiters.iter();
         looks
             .map(|arbiter| Some((arbiter.number(), arbiter.look()?)))
             .collect()
     };
-    let arbiters = system.every_arbiter();
-    let Some(first) = look(&arbiters) else {
-        return false;
+    let has_parcels = || {
+        let arbiters = system.every_arbiter();
+        arbiters.iter().any(|arbiter| arbiter.has_parcels())
     };
-    if arbiters.iter().any(|arbiter| arbiter.has_parcels()) {
-        return false;
-    }
-    // Looked up anew: one that has come meanwhile was made by one that moves.
-    look(&system.every_arbiter()).as_ref() == Some(&first)
+    stood_still(looks, has_parcels)
+}
+
+/// What all arbiters say of themselves: numbers that change when they do something. `None` if one does just now.
+type Looks = Option<Vec<(u32, u64)>>;
+
+/// Why these looks in this order show it is said at `Stillness`.
+fn stood_still(looks: impl Fn() -> Looks, has_parcels: impl Fn() -> bool) -> bool {
+    let first = looks();
+    first.is_some() && !has_parcels() && looks() == first
 }
 
 /// Waits until each arbiter has come to something new.
@@ -281,4 +287,42 @@ pub enum UnsettledKind {
     InTurn,
     /// Time was to be moved on arbiters.
     RealTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    #[test]
+    fn only_what_two_looks_agree_upon_with_nothing_on_its_way_between_them_is_still() {
+        let check = |first: Looks, parcels: bool, second: Looks, expected: bool| {
+            let calls = RefCell::new(Vec::new());
+            let answers = RefCell::new(VecDeque::from([first, second]));
+            let looks = || {
+                calls.borrow_mut().push("look");
+                answers.borrow_mut().pop_front().unwrap()
+            };
+            let has_parcels = || {
+                calls.borrow_mut().push("parcels");
+                parcels
+            };
+            assert_eq!(stood_still(looks, has_parcels), expected);
+            let calls = calls.into_inner();
+            assert!(["look", "parcels", "look"].starts_with(&calls), "{calls:?}");
+        };
+        let still = || Some(vec![(1, 4), (2, 8)]);
+        check(still(), false, still(), true);
+        // One moves at the first look, or at the second.
+        check(None, false, still(), false);
+        check(still(), false, None, false);
+        // One has moved in between, and rests again: what it did may be with the one that was looked at before.
+        check(still(), false, Some(vec![(1, 6), (2, 8)]), false);
+        // One has come in between.
+        check(still(), false, Some(vec![(1, 4), (2, 8), (3, 0)]), false);
+        // Something is on its way.
+        check(still(), true, still(), false);
+    }
 }

@@ -368,3 +368,30 @@ proptest! {
         simulation.block_on(check(system, steps));
     }
 }
+
+#[callboard::test(both)]
+async fn g12_a_watch_by_name_finds_the_holder_or_says_that_there_is_none(system: System) {
+    let (watcher, log) = player(&system, "watcher");
+    let watch = Do::this(|_, ctx| {
+        let holder = ctx.system().names().holder_of("star");
+        ctx.watch(&holder);
+        ctx.watch_life(&holder);
+    });
+    watcher.ask(watch).await.unwrap();
+    watcher.ask(Note(1)).await.unwrap();
+    assert_eq!(
+        log.lines()[2..],
+        ["star never existed", "star never existed", "note 1"]
+    );
+    let (star, _) = player(&system, "the star");
+    system.names().register("star", &star).unwrap();
+    let watch = Do::this(|_, ctx| {
+        let holder = ctx.system().names().holder_of("star");
+        ctx.watch(&holder);
+    });
+    watcher.ask(watch).await.unwrap();
+    star.kill();
+    star.wait().await;
+    watcher.ask(Note(2)).await.unwrap();
+    assert_eq!(log.lines()[5..], ["the star killed", "note 2"]);
+}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+use std::time::Duration;
 
 use callboard::{
     Actor, ActorRef, BadName, ChildEvent, Context, ExitReason, Handler, Incarnation, MAX_NAME,
@@ -323,6 +325,39 @@ async fn a_failed_start_frees_the_name_and_tells_all_who_wait(system: System) {
     );
     let works = names.lookup_or_start("gated", || system.actor(|| Gated { gate: None }));
     assert!(works.await.unwrap().is_alive());
+}
+
+/// Notes, when it is woken, who has a name at that very moment.
+struct Look(Names, Log);
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        let found = self.0.lookup::<Gated>("gated");
+        self.1.push(format!("free: {}", found == Ok(None)));
+    }
+}
+
+#[callboard::test(both)]
+async fn a_name_is_free_when_those_who_waited_for_its_start_are_woken(system: System) {
+    let names = system.names().clone();
+    let (gate_tx, gate_rx) = oneshot::channel();
+    let log = Log::default();
+    let waker = Arc::new(Look(names.clone(), log.clone())).into();
+    let mut fails = Box::pin(names.lookup_or_start("gated", || {
+        system.actor(move || Gated {
+            gate: Some(gate_rx),
+        })
+    }));
+    let polled = fails
+        .as_mut()
+        .poll(&mut std::task::Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    gate_tx.send(Err(StartFailure::new("no"))).unwrap();
+    while log.lines().is_empty() {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(log.lines()[0], "free: true");
+    fails.await.unwrap_err();
 }
 
 #[callboard::test(both)]

@@ -1,6 +1,8 @@
 //! What the compiler says about programs that don't compile.
 //!
-//! The expected texts are those of one compiler; `TRYBUILD=overwrite` writes them anew for the next one.
+//! The expected texts are those of one compiler; `TRYBUILD=overwrite` writes them anew for the next one. Where a
+//! text lists "other types" that implement a trait, and a type of this crate is new among them: that list helps
+//! nobody, and `#[diagnostic::do_not_recommend]` on the implementation keeps it off.
 
 use std::process::Command;
 

@@ -1,11 +1,7 @@
-//! A message with a wire name that can't be serialised.
+//! A message without a wire name, on its way to another process.
 extern crate callboard_core as callboard;
 
 use callboard::Message;
-
-#[derive(Message)]
-#[message(reply = u64, name = "counter.add")]
-struct Add(u64);
 
 /// Sends to another process.
 fn send<M: callboard::WireMessage>(_: M) {}

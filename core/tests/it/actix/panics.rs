@@ -1,9 +1,13 @@
 //! G10 in an actix actor, where a panic ends the actor for good, `Supervisor` or not.
 
-use callboard::{ExitReason, FailureKind, System, Terminated, Verdict, Watch};
+use callboard::actix::{Adopted, NativeAddr};
+use callboard::{
+    Actor, ActorRef, Context, ExitReason, FailureKind, Handler, Message, System, Terminated,
+    Verdict, Watch,
+};
 use futures::channel::oneshot;
 
-use super::{Alone, Apart, Beside, Boom, BoomSoon, Gate, Note, asking, clerk, ended};
+use super::{Alone, Apart, Beside, Boom, BoomSoon, Clerk, Gate, Note, asking, clerk, ended};
 
 #[callboard::test(arbiters)]
 async fn g10_the_asker_of_a_panic_is_told_and_so_is_the_watcher(system: System) {
@@ -81,11 +85,37 @@ async fn g10_a_panic_between_messages_ends_it_as_failed(system: System) {
 #[callboard::test(arbiters)]
 async fn g10_a_panic_of_a_native_message_ends_it_as_failed(system: System) {
     let (clerk, _) = clerk(&system);
-    let native = clerk
-        .ask(callboard::actix::NativeAddr::new())
-        .await
-        .unwrap();
+    let native = clerk.ask(NativeAddr::new()).await.unwrap();
     assert_eq!(native.send(Boom).await, Err(actix::MailboxError::Closed));
     assert_eq!(clerk.wait().await, ExitReason::Failed("boom".into()));
     assert!(!native.connected());
+}
+
+/// Makes a clerk of its own thread panic, with native messages before and behind.
+struct Provoker(ActorRef<Adopted<Clerk>>, actix::Addr<Clerk>);
+
+#[derive(Message)]
+struct Provoke;
+
+impl Actor for Provoker {}
+
+impl Handler<Provoke> for Provoker {
+    async fn handle(&mut self, _: Provoke, _: &mut Context<Self>) {
+        // Between messages the clerk is polled by a task, which has something to do from here on.
+        self.1.do_send(Note(1));
+        self.0.ask(Boom).await.unwrap_err();
+        self.1.do_send(Note(2));
+    }
+}
+
+#[callboard::test(arbiters)]
+async fn g10_after_its_panic_an_actor_does_nothing_more(system: System) {
+    let (clerk, log) = clerk(&system);
+    let native = clerk.ask(NativeAddr::new()).await.unwrap();
+    let inner = clerk.clone();
+    let make = move || Provoker(inner, native);
+    let provoker = system.actor(make).near(&clerk).start();
+    provoker.ask(Provoke).await.unwrap();
+    assert_eq!(clerk.wait().await, ExitReason::Failed("boom".into()));
+    assert_eq!(log.lines(), ["started", "note 1", "boom", "dropped"]);
 }
