@@ -6,6 +6,11 @@
 // The whole file is tests.
 #![allow(clippy::unwrap_used)]
 
+#[path = "lesson_platform/live.rs"]
+mod live;
+#[path = "lesson_platform/system.rs"]
+mod system;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -72,9 +77,14 @@ impl Drop for Temporary {
 
 impl Platform {
     fn serve(lessons: &Path) -> Platform {
+        Platform::serve_with(&[], lessons)
+    }
+
+    fn serve_with(options: &[&str], lessons: &Path) -> Platform {
         let temporary = Temporary::new();
         let mut command = program();
-        command.args(["--serve", "--port", "0"]).arg(lessons);
+        command.args(["--serve", "--port", "0"]).args(options);
+        command.arg(lessons);
         command.env("TMPDIR", &temporary.0);
         let mut child = command
             .stdout(Stdio::piped())
@@ -138,6 +148,27 @@ impl Platform {
 
     fn signal(&self, signal: Signal) {
         kill_process(pid(self.child.id()), signal).unwrap();
+    }
+
+    /// The running system in figures.
+    fn figures(&self) -> serde_json::Value {
+        let answer = self.get("/system.json");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Waits until the figures are such.
+    fn until(&self, what: &str, are: impl Fn(&serde_json::Value) -> bool) {
+        let clock = Clock::machine();
+        let from = clock.now();
+        loop {
+            let figures = self.figures();
+            if are(&figures) {
+                return;
+            }
+            assert!(clock.now().since(from) < PATIENCE, "{what}: {figures:#}");
+            futures::executor::block_on(clock.sleep(Duration::from_millis(10)));
+        }
     }
 
     /// Waits until the platform's children are gone.

@@ -41,6 +41,7 @@
 mod last;
 mod render;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -226,8 +227,14 @@ impl<A: Observable> AnyObserved for Last<A> {
 }
 
 impl Observed {
-    /// Puts an actor on the list until it ends.
-    pub(crate) fn add<A: Observable>(cell: &Arc<Cell<A>>) {
+    /// Puts an actor on the list until it ends. What is no cell of an `A` isn't put there.
+    pub(crate) fn add_any<A: Observable>(cell: Arc<dyn Any + Send + Sync>) {
+        if let Ok(cell) = cell.downcast::<Cell<A>>() {
+            Observed::add(&cell);
+        }
+    }
+
+    fn add<A: Observable>(cell: &Arc<Cell<A>>) {
         let actor = ActorRef::new(Arc::clone(cell));
         let (id, system) = (actor.id(), cell.system().clone());
         let last: Arc<dyn AnyObserved> = Arc::new(Last::of(&actor));

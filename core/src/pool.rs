@@ -12,9 +12,10 @@ use crate::error::SendError;
 use crate::id::ActorId;
 use crate::mailbox::DEFAULT_MAILBOX_CAPACITY;
 use crate::message::Message;
+use crate::observe::{Observable, Observed};
 use crate::route::Route;
 use crate::send::{Ask, Tell};
-use crate::spawn::Placement;
+use crate::spawn::{Placement, ShowFn};
 use crate::system::System;
 use crate::watch::{ExitReason, OnEnd, Watch, WatchHandle};
 
@@ -208,6 +209,7 @@ impl<A: Actor> Pool<A> {
                     cap: Duration::from_secs(1),
                     stable: Duration::from_secs(10),
                 },
+                show: None,
             },
             size: system.arbiter_count(),
         }
@@ -344,6 +346,8 @@ struct Options {
     placement: Placement,
     routing: Routing,
     backoff: Backoff,
+    /// Puts a worker on the list of those that can be observed.
+    show: Option<ShowFn>,
 }
 
 /// A pool in preparation. Made by [`Pool::builder`].
@@ -400,6 +404,16 @@ impl<F> PoolBuilder<F> {
             cap,
             ..self.options.backoff
         };
+        self
+    }
+
+    /// Puts each worker on the list of [`System::observe`], with what it shows of itself, until it ends: those
+    /// that a [`resize`](Pool::resize) adds, too. One that is made anew stays there.
+    pub fn observable<A: Observable>(mut self) -> Self
+    where
+        F: Fn() -> A,
+    {
+        self.options.show = Some(Observed::add_any::<A>);
         self
     }
 

@@ -77,8 +77,11 @@ pub struct Spawn<F> {
     /// Whose child it is.
     family: Option<Arc<Family>>,
     /// Puts its cell on the list of those that can be observed.
-    observe: Option<fn(Arc<dyn Any + Send + Sync>)>,
+    observe: Option<ShowFn>,
 }
+
+/// Puts the cell that it gets on the list of those that can be observed.
+pub(crate) type ShowFn = fn(Arc<dyn Any + Send + Sync>);
 
 impl<F> Spawn<F> {
     pub(crate) fn new(system: &System, factory: F) -> Self {
@@ -198,11 +201,13 @@ impl<F> Spawn<F> {
     where
         F: FnOnce() -> A,
     {
-        self.observe = Some(|cell| {
-            if let Ok(cell) = cell.downcast::<Cell<A>>() {
-                Observed::add(&cell);
-            }
-        });
+        self.observe = Some(Observed::add_any::<A>);
+        self
+    }
+
+    /// The same, where the type of the actor was known earlier.
+    pub(crate) fn shown_by(mut self, show: Option<ShowFn>) -> Self {
+        self.observe = show;
         self
     }
 

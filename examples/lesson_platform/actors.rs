@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::queue::Queue;
-use callboard::{ExitReason, StartFailure};
+use callboard::{ExitReason, Observable, StartFailure};
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::index::{Entry, Index};
 use crate::ledger::{Charge, Ledger, LedgerError};
@@ -23,9 +24,19 @@ const PAYMENT_TAKES: Duration = Duration::from_millis(150);
 const LOOK_UP: Duration = Duration::from_millis(250);
 
 // ANCHOR: renderer
-/// Turns Markdown into HTML.
+/// Turns Markdown into HTML. One of a pool.
 pub(crate) struct Renderer {
-    pub(crate) library: Arc<Library>,
+    library: Arc<Library>,
+    state: RendererState,
+}
+
+impl Renderer {
+    pub(crate) fn new(library: &Arc<Library>) -> Self {
+        Renderer {
+            library: Arc::clone(library),
+            state: RendererState::default(),
+        }
+    }
 }
 
 impl Actor for Renderer {}
@@ -35,6 +46,8 @@ impl Handler<Render> for Renderer {
         let Some(lesson) = self.library.lesson(&slug) else {
             return String::new();
         };
+        self.state.rendered += 1;
+        self.state.last = slug;
         markdown::to_html(&lesson.markdown, |image| {
             let known = lesson.images.iter().any(|name| name == image);
             known.then(|| format!("/images/{image}"))
@@ -43,13 +56,51 @@ impl Handler<Render> for Renderer {
 }
 // ANCHOR_END: renderer
 
+// ANCHOR: observable
+/// What a renderer shows of itself on the system page: counts rather than contents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct RendererState {
+    rendered: u64,
+    last: String,
+}
+
+impl Observable for Renderer {
+    type State = RendererState;
+
+    fn observe(&self) -> RendererState {
+        self.state.clone()
+    }
+}
+// ANCHOR_END: observable
+
 /// Answers searches, and takes in what the workers prepare.
 #[derive(Default)]
 pub(crate) struct IndexActor {
     index: Index,
+    searches: u64,
 }
 
 impl Actor for IndexActor {}
+
+/// What the index shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct IndexState {
+    lessons: usize,
+    keywords: usize,
+    searches: u64,
+}
+
+impl Observable for IndexActor {
+    type State = IndexState;
+
+    fn observe(&self) -> IndexState {
+        IndexState {
+            lessons: self.index.len(),
+            keywords: self.index.keywords(),
+            searches: self.searches,
+        }
+    }
+}
 
 impl Handler<PutEntry> for IndexActor {
     async fn handle(&mut self, PutEntry(entry): PutEntry, _ctx: &mut Context<Self>) {
@@ -59,6 +110,7 @@ impl Handler<PutEntry> for IndexActor {
 
 impl Handler<Search> for IndexActor {
     async fn handle(&mut self, Search { query }: Search, _ctx: &mut Context<Self>) -> Found {
+        self.searches += 1;
         Found {
             hits: self.index.search(&query),
             known: self.index.len(),
@@ -70,9 +122,40 @@ impl Handler<Search> for IndexActor {
 /// Polls the queue of jobs, one after the other. Any number of workers can share one queue: each job goes
 /// to one of them.
 pub(crate) struct Worker {
-    pub(crate) jobs: Queue<IndexJob>,
-    pub(crate) library: Arc<Library>,
-    pub(crate) index: Recipient<PutEntry>,
+    jobs: Queue<IndexJob>,
+    library: Arc<Library>,
+    index: Recipient<PutEntry>,
+    state: WorkerState,
+}
+
+/// What a worker shows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct WorkerState {
+    jobs_done: u64,
+    last: String,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        jobs: &Queue<IndexJob>,
+        library: &Arc<Library>,
+        index: &Recipient<PutEntry>,
+    ) -> Self {
+        Worker {
+            jobs: jobs.clone(),
+            library: Arc::clone(library),
+            index: index.clone(),
+            state: WorkerState::default(),
+        }
+    }
+}
+
+impl Observable for Worker {
+    type State = WorkerState;
+
+    fn observe(&self) -> WorkerState {
+        self.state.clone()
+    }
 }
 
 /// To itself: look for the next job.
@@ -93,6 +176,8 @@ impl Handler<NextJob> for Worker {
                     // An index that is being restarted gets the lesson with its next view.
                     let _ = self.index.ask(PutEntry(Entry::of(lesson))).await;
                 }
+                self.state.jobs_done += 1;
+                self.state.last = job.slug;
             }
             Ok(None) => {}
             Err(_) => return ctx.stop(),
@@ -110,11 +195,35 @@ pub(crate) struct Enrolment {
     pub(crate) path: PathBuf,
     /// Shared with the threads that write, because writing blocks.
     ledger: Option<Arc<Mutex<Ledger>>>,
+    /// The number of the last charge of this incarnation.
+    last_receipt: Option<u64>,
 }
 
 impl Enrolment {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Enrolment { path, ledger: None }
+        Enrolment {
+            path,
+            ledger: None,
+            last_receipt: None,
+        }
+    }
+}
+
+/// What the desk shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct DeskState {
+    is_open: bool,
+    last_receipt: Option<u64>,
+}
+
+impl Observable for Enrolment {
+    type State = DeskState;
+
+    fn observe(&self) -> DeskState {
+        DeskState {
+            is_open: self.ledger.is_some(),
+            last_receipt: self.last_receipt,
+        }
     }
 }
 
@@ -153,6 +262,7 @@ impl Handler<Enrol> for Enrolment {
         let number = written
             .await
             .map_err(|error| EnrolError::Ledger(error.to_string()))?;
+        self.last_receipt = Some(number);
         Ok(Receipt {
             number,
             lesson,

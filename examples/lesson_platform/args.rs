@@ -15,6 +15,7 @@ Arguments:
 Options:
       --serve    Stay up and serve pages, instead of running the drill
       --port N   With --serve: the port to listen on [default: 8080; 0 takes a free one]
+      --no-spans Keep no spans of the last pages
   -h, --help     Print this help
 
 Without --serve a drill of about 20 seconds runs: 2,000 page requests while processes are
@@ -34,10 +35,12 @@ pub(crate) enum Command {
     Help,
     Drill {
         lessons: PathBuf,
+        spans: bool,
     },
     Serve {
         lessons: PathBuf,
         port: u16,
+        spans: bool,
     },
     /// A child process of the platform: it starts its own executable again.
     Role(Role),
@@ -77,11 +80,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let mut lessons: Option<PathBuf> = None;
     let mut serve = false;
     let mut port = None;
+    let mut spans = true;
     while let Some(arg) = args.next() {
         match arg.to_str() {
             Some("-h" | "--help") => return Ok(Command::Help),
             Some("--serve") => serve = true,
             Some("--port") => port = Some(parse_port(args.next())?),
+            Some("--no-spans") => spans = false,
             Some("--role") => return parse_role(args).map(Command::Role),
             Some(option) if option.starts_with('-') => {
                 return Err(format!("unknown option `{option}`"));
@@ -100,8 +105,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         (true, port) => Ok(Command::Serve {
             lessons,
             port: port.unwrap_or(DEFAULT_PORT),
+            spans,
         }),
-        (false, None) => Ok(Command::Drill { lessons }),
+        (false, None) => Ok(Command::Drill { lessons, spans }),
         (false, Some(_)) => Err("`--port` needs `--serve`: the drill takes free ports".to_owned()),
     }
 }
@@ -146,23 +152,28 @@ mod tests {
 
     #[test]
     fn the_drill_is_the_default() {
-        let lessons = PathBuf::from(OWN_LESSONS);
-        assert_eq!(read(""), Ok(Command::Drill { lessons }));
-        let lessons = PathBuf::from("mine");
-        assert_eq!(read("mine"), Ok(Command::Drill { lessons }));
+        let drill = |lessons: &str, spans| {
+            let lessons = lessons.into();
+            Ok(Command::Drill { lessons, spans })
+        };
+        assert_eq!(read(""), drill(OWN_LESSONS, true));
+        assert_eq!(read("mine"), drill("mine", true));
+        assert_eq!(read("--no-spans mine"), drill("mine", false));
     }
 
     #[test]
     fn serving_takes_a_port() {
         let lessons = PathBuf::from("mine");
-        let serve = |port| {
+        let serve = |port, spans| {
             Ok(Command::Serve {
                 lessons: lessons.clone(),
                 port,
+                spans,
             })
         };
-        assert_eq!(read("--serve mine"), serve(DEFAULT_PORT));
-        assert_eq!(read("mine --port 0 --serve"), serve(0));
+        assert_eq!(read("--serve mine"), serve(DEFAULT_PORT, true));
+        assert_eq!(read("mine --port 0 --serve"), serve(0, true));
+        assert_eq!(read("mine --no-spans --port 0 --serve"), serve(0, false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The keyword index. Workers prepare [`Entry`] after entry from the jobs that page views offer; the index
 //! takes them in and answers searches. Taking the same lesson in twice changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lessons::Lesson;
 use crate::markdown;
@@ -83,6 +83,12 @@ impl Index {
         self.entries.len()
     }
 
+    /// How many different keywords they hold.
+    pub(crate) fn keywords(&self) -> usize {
+        let all = self.entries.values().flat_map(|entry| entry.counts.keys());
+        all.collect::<BTreeSet<_>>().len()
+    }
+
     /// The lessons that hold every keyword of the query, the one with most of them first.
     pub(crate) fn search(&self, query: &str) -> Vec<Hit> {
         let terms = terms(query);
@@ -154,6 +160,8 @@ mod tests {
         assert!(found("the of").is_empty());
         assert!(found("").is_empty());
         assert_eq!(index.len(), 2);
+        // mailboxes, mailbox, leases, lease, small: each once, however often and wherever it occurs.
+        assert_eq!(index.keywords(), 5);
     }
 
     #[test]

@@ -7,10 +7,14 @@
 //!
 //! | part of a page | where it comes from | what is crossed |
 //! |---|---|---|
-//! | the text | an actor of this process | nothing: a pointer moves |
+//! | the text | a pool of actors of this process | nothing: a pointer moves |
 //! | the thumbnails | a supervised child process | its pipe |
 //! | the number of views | a process that subscribes to a topic | a Unix socket |
 //! | reading time, related lessons | a service | TCP |
+//!
+//! While somebody reads a lesson, its number of views changes on the page: server-sent events, fed by the topic
+//! ([`platform::live`]). `/system` shows the running system: who restarts whom, what actors say of themselves,
+//! and where the time of the last page went ([`spans`]).
 //!
 //! Start reading at [`web`] (what a page asks for), go on with [`platform`] (what a late answer costs) and
 //! [`platform::tree`] (who restarts whom).
@@ -30,6 +34,7 @@ mod pages;
 mod platform;
 mod report;
 mod services;
+mod spans;
 mod thumbnail;
 mod web;
 mod words;
@@ -46,6 +51,7 @@ use tokio::net::TcpListener;
 use crate::args::{Command, HELP};
 use crate::lessons::{Library, plain};
 use crate::platform::Platform;
+use crate::spans::Spans;
 
 /// It did what it was asked for.
 const DONE: u8 = 0;
@@ -64,8 +70,12 @@ async fn main(system: System) -> ExitCode {
             println!("{HELP}");
             Ok(DONE)
         }
-        Ok(Command::Drill { lessons }) => drill(&system, lessons).await,
-        Ok(Command::Serve { lessons, port }) => serve(&system, lessons, port).await,
+        Ok(Command::Drill { lessons, spans }) => drill(&system, lessons, spans).await,
+        Ok(Command::Serve {
+            lessons,
+            port,
+            spans,
+        }) => serve(&system, lessons, port, spans).await,
         Ok(Command::Role(role)) => services::run(&system, role).await.map(|()| DONE),
         Err(why) => Err(format!("{why}\ntry `--help`")),
     };
@@ -75,10 +85,10 @@ async fn main(system: System) -> ExitCode {
     }))
 }
 
-async fn drill(system: &System, lessons: PathBuf) -> Result<u8, String> {
+async fn drill(system: &System, lessons: PathBuf, spans: bool) -> Result<u8, String> {
     let listener = listen(0).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
-    let platform = start(system, lessons).await?;
+    let platform = start(system, lessons, spans).await?;
     let server = tokio::spawn(web::serve(
         Arc::clone(&platform),
         listener,
@@ -96,11 +106,11 @@ async fn drill(system: &System, lessons: PathBuf) -> Result<u8, String> {
     Ok(if passed { DONE } else { BROKEN })
 }
 
-async fn serve(system: &System, lessons: PathBuf, port: u16) -> Result<u8, String> {
+async fn serve(system: &System, lessons: PathBuf, port: u16, spans: bool) -> Result<u8, String> {
     // The port first: if it is taken, nothing needs to be started.
     let listener = listen(port).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
-    let platform = start(system, lessons).await?;
+    let platform = start(system, lessons, spans).await?;
     println!("serving at http://{address}/  (Ctrl-C ends it)");
     println!("{}", platform.tree());
     println!("kill one of its processes, and see what a page does without it");
@@ -127,12 +137,13 @@ async fn listen(port: u16) -> Result<TcpListener, String> {
     })
 }
 
-async fn start(system: &System, folder: PathBuf) -> Result<Arc<Platform>, String> {
+async fn start(system: &System, folder: PathBuf, spans: bool) -> Result<Arc<Platform>, String> {
     let library = Library::load(&folder).map_err(|error| error.to_string())?;
     for problem in library.problems() {
         eprintln!("not available: {problem}");
     }
-    let platform = Platform::start(system, folder, library).await;
+    let spans = spans.then(|| Spans::install(system.clock())).flatten();
+    let platform = Platform::start(system, folder, library, spans).await;
     platform.map_err(|error| error.to_string())
 }
 

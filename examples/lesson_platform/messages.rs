@@ -46,11 +46,20 @@ pub(crate) struct Size {
     pub(crate) height: u32,
 }
 
-/// To the view counter, through a Unix socket: how often these lessons were viewed.
+/// To the view counter, through a Unix socket: how often these lessons were viewed. (The answer of version 1
+/// were the counts alone; whoever asked for those is told so.)
 #[derive(Debug, Clone, Message, Serialize, Deserialize)]
-#[message(reply = BTreeMap<String, u64>, name = "lessons.views", version = 1)]
+#[message(reply = Counted, name = "lessons.views", version = 2)]
 pub(crate) struct GetViews {
     pub(crate) slugs: Vec<String>,
+}
+
+/// What the view counter has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// The number of the last message of the topic that is in these counts; 0 if none is.
+    pub(crate) through: u64,
 }
 
 /// To the metadata service, through TCP: what is known about these lessons.

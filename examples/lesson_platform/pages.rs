@@ -1,10 +1,14 @@
 //! The pages as HTML. Whatever comes from a file or a visitor goes through [`escape`].
 
+mod observed;
+mod spans;
 mod system;
 
 use std::fmt::{self, Write};
 
-pub(crate) use system::{Figure, Link, MailboxRow, SystemReport, system};
+pub(crate) use system::{
+    DropRow, Figure, Link, MOST_RENDERERS, MailboxRow, ObservedRow, SystemReport, system,
+};
 
 use crate::calls::Part;
 use crate::index::{Hit, terms};
@@ -14,6 +18,9 @@ use crate::words::words;
 
 /// The style sheet, in one file with the program.
 pub(crate) const STYLE: &str = include_str!("web/style.css");
+/// The only script: it keeps the number of views of a lesson up to date. Pages work without.
+pub(crate) const SCRIPT: &str = include_str!("web/live.js");
+const SCRIPT_TAG: &str = "<script src=\"/live.js\" defer></script>\n";
 
 /// Text as HTML shows it, between tags and inside double quotes.
 pub(crate) fn escape(text: &str) -> impl fmt::Display + '_ {
@@ -111,7 +118,7 @@ impl Card<'_> {
             out,
             format_args!(
                 "<p class=\"meta\">{}</p>\n</div>\n",
-                facts(self.metadata, self.views)
+                facts(self.metadata, self.views, None)
             ),
         );
     }
@@ -135,7 +142,7 @@ pub(crate) fn lesson(lesson: &Lesson, text: &str, extras: &Extras<'_>) -> String
         format_args!(
             "<article class=\"lesson\">\n<h1>{}</h1>\n<p class=\"meta\">{}</p>\n{text}</article>\n",
             escape(&lesson.title),
-            facts(extras.metadata, extras.views)
+            facts(extras.metadata, extras.views, Some(&lesson.slug))
         ),
     );
     if !extras.pictures.is_empty() {
@@ -185,6 +192,7 @@ pub(crate) fn lesson(lesson: &Lesson, text: &str, extras: &Extras<'_>) -> String
             escape(&lesson.slug)
         ),
     );
+    body.push_str(SCRIPT_TAG);
     page(&lesson.title, Tab::Lessons, &body)
 }
 
@@ -308,7 +316,8 @@ fn notices(missing: &[Missing]) -> String {
     out
 }
 
-fn facts(metadata: Option<&Metadata>, views: Option<u64>) -> String {
+/// The line of facts about a lesson; `live` is the lesson whose views are kept up to date.
+fn facts(metadata: Option<&Metadata>, views: Option<u64>, live: Option<&str>) -> String {
     let mut facts = Vec::new();
     if let Some(metadata) = metadata {
         facts.push(format!("{} min", metadata.minutes));
@@ -316,8 +325,11 @@ fn facts(metadata: Option<&Metadata>, views: Option<u64>) -> String {
     }
     if let Some(views) = views {
         let shown = if views == 1 { "view" } else { "views" };
+        let live = live.map_or(String::new(), |slug| {
+            format!(" data-views=\"/lessons/{}/views\"", escape(slug))
+        });
         facts.push(format!(
-            "<span title=\"since the view counter was started\">{views} {shown}</span>"
+            "<span title=\"since the view counter was started\"{live}>{views} {shown}</span>"
         ));
     }
     facts.join(" &middot; ")
@@ -418,7 +430,8 @@ mod tests {
             search(&lesson.title, &[hit], 1, 1),
             notice(&lesson.title, &lesson.title, true),
         ] {
-            assert!(!page.contains("<script"), "{page}");
+            let own = page.matches(SCRIPT_TAG).count();
+            assert_eq!(page.matches("<script").count(), own, "{page}");
             assert!(
                 page.contains("&lt;script&gt;") || page.contains("&lt;<mark>script"),
                 "{page}"

@@ -21,6 +21,7 @@ mod pages;
 mod platform;
 mod report;
 mod services;
+mod spans;
 mod thumbnail;
 mod web;
 mod words;

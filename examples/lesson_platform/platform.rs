@@ -1,6 +1,7 @@
 //! The platform: what it consists of, and how its parts are asked.
 
 mod announced;
+mod live;
 mod policies;
 mod report;
 mod tree;
@@ -11,23 +12,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::Failure;
 use callboard::clock::Instant;
 use callboard::prelude::*;
 use callboard::queue::Queue;
 use callboard::remote::Node;
 use callboard::supervision::{Answer, AskExt, Idempotent, TreeSnapshot};
 use callboard::topic::Topic;
+use callboard::{Failure, PoolError};
+use tracing::Instrument;
 
 use crate::calls::{Calls, Part};
 use crate::lessons::Library;
 use crate::messages::{
-    Enrol, EnrolError, Found, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob,
+    Counted, Enrol, EnrolError, Found, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob,
     LESSON_VIEWED, Receipt, Render, Search, Size, Viewed,
 };
 use crate::metadata::Metadata;
+use crate::spans::{self, PageTrace, Spans};
 use crate::thumbnail::{Thumbnail, ThumbnailError};
 
+use live::Live;
 use policies::Policies;
 use tree::Tree;
 use workdir::WorkDir;
@@ -55,6 +59,9 @@ pub(crate) struct Platform {
     viewed: Topic<Viewed>,
     policies: Policies,
     calls: Calls,
+    /// The spans of the last pages, if they are kept.
+    spans: Option<Spans>,
+    pub(crate) live: Live,
     /// Exposes the topic; ends with the platform.
     node: Node,
     workdir: WorkDir,
@@ -66,6 +73,7 @@ impl Platform {
         system: &System,
         folder: PathBuf,
         library: Library,
+        spans: Option<Spans>,
     ) -> callboard::Result<Arc<Self>> {
         let library = Arc::new(library);
         let workdir = WorkDir::create()?;
@@ -89,6 +97,8 @@ impl Platform {
             viewed,
             policies: Policies::default(),
             calls: Calls::default(),
+            spans,
+            live: Live::new(),
             node,
             workdir,
         });
@@ -101,10 +111,14 @@ impl Platform {
         }
     }
 
-    /// Stops everything in order: the tree from its last child to its first, then what it stood on.
+    /// Stops everything in order: the tree from its last child to its first, the pool beside it, then what both
+    /// stood on.
     pub(crate) async fn stop(&self) {
+        self.live.close();
         self.tree.supervisor.stop();
         self.tree.supervisor.wait().await;
+        self.tree.renderers.stop();
+        self.tree.renderers.wait().await;
         self.node.close();
     }
 
@@ -151,6 +165,11 @@ impl Platform {
     }
 
     pub(crate) async fn views(&self, slugs: Vec<String>) -> Answer<BTreeMap<String, u64>> {
+        self.counted(slugs).await.map(|counted| counted.counts)
+    }
+
+    /// The views, and up to which message of the topic they are counted.
+    async fn counted(&self, slugs: Vec<String>) -> Answer<Counted> {
         self.ask_or_without(Part::Views, &self.tree.views, GetViews { slugs })
             .await
     }
@@ -175,12 +194,15 @@ impl Platform {
     /// page up.
     pub(crate) async fn viewed(&self, slug: &str) {
         let slug = slug.to_owned();
-        // An error means that the platform is being stopped; the page is answered all the same.
-        let _ = self
-            .viewed
-            .publish(LESSON_VIEWED, Viewed { slug: slug.clone() })
-            .await;
-        let _ = self.jobs.offer(IndexJob { slug }).await;
+        let tell_them = async {
+            // An error means that the platform is being stopped; the page is answered all the same.
+            let _ = self
+                .viewed
+                .publish(LESSON_VIEWED, Viewed { slug: slug.clone() })
+                .await;
+            let _ = self.jobs.offer(IndexJob { slug }).await;
+        };
+        tell_them.instrument(spans::step("publish and offer")).await;
     }
     // ANCHOR_END: viewed
 
@@ -191,22 +213,19 @@ impl Platform {
         key: RequestKey,
         enrol: Enrol,
     ) -> Result<Result<Receipt, EnrolError>, Failure> {
-        let from = self.system.clock().now();
-        let enrolled = self
-            .tree
-            .enrolment
-            .ask(enrol)
-            .key(key)
-            .deadline(ENROL_DEADLINE)
-            .retry(self.policies.of(Part::Enrolment))
-            .await
-            .map_err(Failure::from);
-        self.record(
-            Part::Enrolment,
-            from,
-            enrolled.as_ref().err().map(Failure::verdict),
-        );
-        enrolled
+        let asked = async {
+            let enrolled = self
+                .tree
+                .enrolment
+                .ask(enrol)
+                .key(key)
+                .deadline(ENROL_DEADLINE)
+                .retry(self.policies.of(Part::Enrolment))
+                .await;
+            enrolled.map_err(Failure::from)
+        };
+        let verdict = |enrolled: &Result<_, Failure>| enrolled.as_ref().err().map(Failure::verdict);
+        self.recorded(Part::Enrolment, asked, verdict).await
     }
     // ANCHOR_END: enrol
 
@@ -218,15 +237,14 @@ impl Platform {
     where
         M: Message<Reply: Default> + Idempotent + Clone,
     {
-        let from = self.system.clock().now();
-        let answer = of
+        let asked = of
             .ask(message)
             .deadline(PART_DEADLINE)
             .retry_idempotent(self.policies.of(part))
             .or_degraded(part.for_people(), M::Reply::default())
-            .await;
-        self.record(part, from, answer.why().map(|why| why.verdict));
-        answer
+            .into_future();
+        let verdict = |answer: &Answer<_>| answer.why().map(|why| why.verdict);
+        self.recorded(part, asked, verdict).await
     }
     // ANCHOR_END: ask
 
@@ -235,20 +253,47 @@ impl Platform {
     where
         M: Message + Idempotent + Clone,
     {
-        let from = self.system.clock().now();
-        let answered = of
-            .ask(message)
-            .deadline(PAGE_DEADLINE)
-            .retry_idempotent(self.policies.of(part))
-            .await
-            .map_err(Failure::from);
-        self.record(part, from, answered.as_ref().err().map(Failure::verdict));
-        answered
+        let asked = async {
+            let answered = of
+                .ask(message)
+                .deadline(PAGE_DEADLINE)
+                .retry_idempotent(self.policies.of(part))
+                .await;
+            answered.map_err(Failure::from)
+        };
+        let verdict = |answered: &Result<_, Failure>| answered.as_ref().err().map(Failure::verdict);
+        self.recorded(part, asked, verdict).await
     }
 
-    fn record(&self, part: Part, from: Instant, failed: Option<Verdict>) {
-        let took = self.system.clock().now().since(from);
-        self.calls.record(part, took, failed);
+    /// Counts a call with the time it took, in a span below the page's.
+    async fn recorded<T>(
+        &self,
+        part: Part,
+        asked: impl Future<Output = T>,
+        verdict: impl FnOnce(&T) -> Option<Verdict>,
+    ) -> T {
+        let call = async {
+            let from = self.system.clock().now();
+            let answered = asked.await;
+            let failed = verdict(&answered);
+            if let Some(failed) = failed {
+                spans::failed(failed);
+            }
+            let took = self.system.clock().now().since(from);
+            self.calls.record(part, took, failed);
+            answered
+        };
+        call.instrument(spans::part(part)).await
+    }
+
+    /// The slowest page since the start, if spans are kept.
+    pub(crate) fn slowest_page(&self) -> Option<PageTrace> {
+        self.spans.as_ref()?.kept().slowest
+    }
+
+    /// Makes it that many renderers, while they work.
+    pub(crate) fn resize_renderers(&self, size: usize) -> Result<(), PoolError> {
+        self.tree.renderers.resize(size)
     }
 
     /// Whether a part behind a process boundary answers now. Not retried and not counted.

@@ -1,26 +1,32 @@
 //! The pages over HTTP. A handler asks the parts of its page at the same time, each with its own deadline,
 //! and shows what came.
 
+mod live;
+mod system;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use callboard::supervision::Answer;
 use callboard::{FailureKind, RequestKey, Verdict};
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tracing::Instrument;
 
 use crate::calls::Part;
 use crate::lessons::{self, Lesson};
 use crate::messages::{Enrol, Size};
 use crate::pages::{self, Card, Extras, Missing, Picture};
 use crate::platform::Platform;
+use crate::spans;
 
 /// Which parts a page did without, by name and separated by commas. The drill reads it.
 pub(crate) const MISSING: &str = "x-missing-parts";
@@ -39,25 +45,43 @@ pub(crate) async fn serve(
     listener: TcpListener,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let live = Arc::clone(&platform);
+    let end = async move {
+        end.await;
+        // Those who watch views would never be done.
+        live.live.close();
+    };
     axum::serve(listener, router(platform))
         .with_graceful_shutdown(end)
         .await
 }
 
 fn router(platform: Arc<Platform>) -> Router {
-    Router::new()
+    let pages = Router::new()
         .route("/", get(list))
         .route("/lessons/{slug}", get(lesson))
-        .route("/images/{name}", get(image))
-        .route("/thumbs/{name}", get(thumb))
         .route("/search", get(search))
         .route("/enrol", post(enrol))
-        .route("/system", get(system))
-        .route("/system.json", get(system_json))
+        .route_layer(from_fn(traced));
+    Router::new()
+        .merge(pages)
+        .route("/lessons/{slug}/views", get(live::views))
+        .route("/images/{name}", get(image))
+        .route("/thumbs/{name}", get(thumb))
+        .route("/system", get(system::page))
+        .route("/system.json", get(system::json))
+        .route("/system/renderers", post(system::resize))
         .route("/style.css", get(style))
+        .route("/live.js", get(live::script))
         .fallback(nowhere)
         .layer(DefaultBodyLimit::max(LARGEST_FORM))
         .with_state(platform)
+}
+
+/// Puts all that is done for a page into a span.
+async fn traced(request: Request, next: Next) -> Response {
+    let span = spans::page(request.method().as_str(), request.uri().path());
+    next.run(request).instrument(span).await
 }
 
 async fn list(State(platform): Shared) -> Response {
@@ -285,17 +309,6 @@ fn check(
     Ok((key, Enrol { lesson, learner }))
 }
 
-async fn system(State(platform): Shared) -> Response {
-    html(StatusCode::OK, pages::system(&platform.report().await), &[])
-}
-
-async fn system_json(State(platform): Shared) -> Response {
-    match serde_json::to_vec_pretty(&platform.report().await) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(error) => unavailable(&error.to_string()),
-    }
-}
-
 async fn style() -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, "text/css; charset=utf-8"),
@@ -345,7 +358,8 @@ fn html(status: StatusCode, page: String, missing: &[Missing]) -> Response {
         (header::CACHE_CONTROL, "no-store"),
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; img-src 'self' data:; style-src 'self'; form-action 'self'; base-uri 'none'",
+            "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'",
         ),
     ];
     let mut response = (status, headers, Body::from(page)).into_response();

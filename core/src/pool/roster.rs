@@ -195,7 +195,8 @@ impl<A: Actor> Roster<A> {
             .actor(move || factory())
             .label(format!("{}-{}", self.label, rest.made))
             .mailbox(self.options.capacity, Overflow::Wait)
-            .placement(self.options.placement);
+            .placement(self.options.placement)
+            .shown_by(self.options.show);
         let (actor, place) = spawn.place();
         Worker::new(actor, place)
     }

@@ -1,13 +1,14 @@
 //! Pools: routing, back-pressure, failing workers, resizing, ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard::{
     Actor, Context, DropReason, ExitReason, FailureKind, Handler, MAX_POOL_SIZE, Message,
-    Placement, Pool, PoolError, Recipient, Routing, StartFailure, System, Verdict, Watch,
+    Observable, Observation, Placement, Pool, PoolError, Recipient, Routing, StartFailure, System,
+    Verdict, Watch,
 };
 use futures::channel::oneshot;
 use futures::future::join_all;
@@ -584,4 +585,82 @@ async fn g07_every_ask_ends_once_while_workers_panic_under_load(system: System) 
     let seen = seen.lock();
     assert_eq!(seen.len() as u64, ASKERS * EACH);
     assert!(seen.values().all(|times| *times == 1));
+}
+
+impl Observable for Numbered {
+    type State = u64;
+
+    fn observe(&self) -> u64 {
+        self.number
+    }
+}
+
+/// What the workers of a pool show of themselves: the number of each, by label.
+async fn shown(system: &System) -> Vec<(String, String)> {
+    let all = system.observe(1_000 * MS).await;
+    let row = |one: Observation| {
+        (
+            one.actor.label,
+            one.state.map_or_else(String::new, |s| s.text.clone()),
+        )
+    };
+    all.into_iter().map(row).collect()
+}
+
+#[callboard::test(both)]
+async fn workers_that_are_observable_are_listed_as_long_as_they_work(system: System) {
+    let made = Arc::new(AtomicU64::new(0));
+    let make = {
+        let made = Arc::clone(&made);
+        move || Numbered {
+            number: made.fetch_add(1, Ordering::Relaxed) + 1,
+            seen: Seen::default(),
+        }
+    };
+    // Their arbiter is one, so that they are made in order.
+    let pool = Pool::builder(&system, make)
+        .size(2)
+        .label("desk")
+        .placement(Placement::Pinned(0))
+        .backoff(Duration::ZERO, Duration::ZERO)
+        .observable()
+        .start()
+        .unwrap();
+    let row = |label: &str, number: u64| (label.to_owned(), number.to_string());
+    assert_eq!(shown(&system).await, [row("desk-1", 1), row("desk-2", 2)]);
+
+    // One that is made anew is still listed, and shows its new self.
+    let boom = Slow {
+        id: 1,
+        takes: Duration::ZERO,
+        panics_at: 1,
+    };
+    assert!(pool.ask(boom).await.is_err());
+    let mut labels = Vec::new();
+    let mut numbers = BTreeSet::new();
+    while !numbers.contains("3") {
+        // Observing waits for the one that is down.
+        let now = shown(&system).await;
+        labels = now.iter().map(|(label, _)| label.clone()).collect();
+        numbers = now.into_iter().map(|(_, number)| number).collect();
+    }
+    assert_eq!(labels, ["desk-1", "desk-2"]);
+
+    pool.resize(3).unwrap();
+    let listed = shown(&system).await;
+    assert_eq!(listed.last(), Some(&row("desk-3", 4)));
+    pool.resize(1).unwrap();
+    while pool.state().retiring > 0 {
+        system.clock().sleep(MS).await;
+    }
+    let listed = shown(&system).await;
+    assert_eq!(
+        listed.len(),
+        1,
+        "who has retired is off the list: {listed:?}"
+    );
+    assert_eq!(listed[0].0, "desk-1");
+    pool.stop();
+    pool.wait().await;
+    assert!(shown(&system).await.is_empty());
 }

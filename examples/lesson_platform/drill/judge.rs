@@ -148,6 +148,9 @@ impl Drill {
             table.row([figure.name.to_owned(), thousands(figure.value)]);
         }
         println!("Supervision, retries, queues\n{table}");
+        if let Some(page) = self.platform.slowest_page() {
+            println!("The slowest page, span by span\n{page}");
+        }
     }
 
     async fn judge_enrolments(&self, broken: &mut Vec<String>) {

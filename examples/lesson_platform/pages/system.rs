@@ -2,12 +2,18 @@
 
 use std::fmt::Display;
 
+use callboard::PoolState;
 use callboard::supervision::{ChildState, RetryStats, TreeSnapshot};
 use serde::Serialize;
 
+use super::observed::write_observed;
+use super::spans::PagesReport;
 use super::{Tab, escape, page, put};
 use crate::calls::{CallsOfPart, Part, readable};
 use crate::report::thousands;
+
+/// More renderers than that would only wait for a processor.
+pub(crate) const MOST_RENDERERS: usize = 16;
 
 /// The running system in figures; `/system.json` is this, `/system` shows it as tables.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +23,13 @@ pub(crate) struct SystemReport {
     pub(crate) calls: Vec<CallsOfPart>,
     pub(crate) retries: Vec<RetryStats>,
     pub(crate) links: Vec<Link>,
+    /// The pool beside the tree.
+    pub(crate) renderers: PoolState,
+    /// What actors show of themselves.
+    pub(crate) observed: Vec<ObservedRow>,
+    /// The spans of the last pages, if they are kept.
+    pub(crate) pages: Option<PagesReport>,
+    pub(crate) drops: Vec<DropRow>,
     pub(crate) mailboxes: Vec<MailboxRow>,
     pub(crate) figures: Vec<Figure>,
     /// Lessons and pictures that can't be shown.
@@ -46,6 +59,26 @@ pub(crate) struct MailboxRow {
     pub(crate) capacity: usize,
 }
 
+/// What an actor showed of itself.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ObservedRow {
+    pub(crate) actor: String,
+    /// Over several lines; `None` if it never came to that.
+    pub(crate) state: Option<String>,
+    /// Whether it came to it while the page was made. If not, it was busy.
+    pub(crate) is_fresh: bool,
+    pub(crate) age_millis: Option<u64>,
+}
+
+/// Messages that were dropped for one reason.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DropRow {
+    pub(crate) reason: &'static str,
+    pub(crate) count: u64,
+    /// Whom most of them were meant for.
+    pub(crate) targets: Vec<String>,
+}
+
 /// Anything else that is counted.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
@@ -68,7 +101,13 @@ pub(crate) fn system(report: &SystemReport) -> String {
     }
     body.push_str("<h2>Supervision tree</h2>\n<pre class=\"tree\">");
     draw(&mut body, &report.tree, 0);
+    draw_pool(&mut body, &report.renderers);
     body.push_str("</pre>\n");
+    if let Some(pages) = &report.pages {
+        pages.write(&mut body);
+    }
+    write_observed(&mut body, &report.observed);
+    write_pool(&mut body, &report.renderers);
 
     let calls = Sheet::new(
         "Calls, by what is known about them",
@@ -156,6 +195,19 @@ pub(crate) fn system(report: &SystemReport) -> String {
         std::iter::once(row.actor.clone()).chain(counts).collect()
     });
 
+    let drops = Sheet::new(
+        "Dropped messages and late answers of this process, by reason",
+        &["Reason", "Most of them to"],
+        &["How often"],
+    );
+    drops.write(&mut body, &report.drops, |row| {
+        vec![
+            row.reason.replace('_', " "),
+            row.targets.join(", "),
+            thousands(row.count),
+        ]
+    });
+
     let figures = Sheet::new("Counted since the start", &["What"], &["How often"]);
     figures.write(&mut body, &report.figures, |row| {
         vec![row.name.to_owned(), thousands(row.value)]
@@ -207,15 +259,78 @@ fn draw(body: &mut String, node: &TreeSnapshot, depth: usize) {
     }
 }
 
+/// The pool, below the tree: it supervises its own.
+fn draw_pool(body: &mut String, pool: &PoolState) {
+    let class = match (pool.down, pool.restarts) {
+        (0, 0) => "ok",
+        (0, _) => "warn",
+        _ => "bad",
+    };
+    put(
+        body,
+        format_args!(
+            "<span class=\"{class}\">renderers</span> <span class=\"dim\">pool</span> {} of {} up",
+            pool.workers - pool.down,
+            pool.workers
+        ),
+    );
+    if pool.restarts > 0 {
+        put(
+            body,
+            format_args!(", <span class=\"warn\">made anew: {}</span>", pool.restarts),
+        );
+    }
+    body.push('\n');
+}
+
+fn write_pool(body: &mut String, pool: &PoolState) {
+    let sheet = Sheet::new(
+        "Renderers: a pool",
+        &[],
+        &[
+            "Workers",
+            "Down",
+            "Retiring",
+            "Queued",
+            "Senders in line",
+            "Taken so far",
+            "Made anew",
+        ],
+    );
+    sheet.write(body, &[*pool], |pool| {
+        let now = [
+            pool.workers,
+            pool.down,
+            pool.retiring,
+            pool.queued,
+            pool.waiting_senders,
+        ];
+        let now = now.map(|count| thousands(count as u64));
+        let since = [pool.accepted, pool.restarts].map(thousands);
+        now.into_iter().chain(since).collect()
+    });
+    put(
+        body,
+        format_args!(
+            "<form class=\"resize\" method=\"post\" action=\"/system/renderers\">
+<label for=\"workers\">Renderers</label>
+<input id=\"workers\" name=\"workers\" type=\"number\" min=\"1\" max=\"{MOST_RENDERERS}\" value=\"{}\" required>
+<button>Resize the pool</button>
+</form>\n",
+            pool.workers
+        ),
+    );
+}
+
 /// A table: first columns of text, then columns of figures.
-struct Sheet<'a> {
+pub(super) struct Sheet<'a> {
     caption: &'a str,
     text: &'a [&'a str],
     figures: &'a [&'a str],
 }
 
 impl<'a> Sheet<'a> {
-    fn new(caption: &'a str, text: &'a [&'a str], figures: &'a [&'a str]) -> Self {
+    pub(super) fn new(caption: &'a str, text: &'a [&'a str], figures: &'a [&'a str]) -> Self {
         Sheet {
             caption,
             text,
@@ -223,7 +338,12 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    fn write<T>(&self, body: &mut String, rows: &[T], cells: impl Fn(&T) -> Vec<String>) {
+    pub(super) fn write<T>(
+        &self,
+        body: &mut String,
+        rows: &[T],
+        cells: impl Fn(&T) -> Vec<String>,
+    ) {
         put(
             body,
             format_args!(

@@ -3,15 +3,21 @@
 //! ```text
 //! academy
 //! |-- desk          enrolment: its duplicates are suppressed before they reach it
-//! |-- pages         renderer, thumbnails (child process, pipe)
+//! |-- pages         thumbnails (child process, pipe)
 //! |-- facts         views (child process, Unix socket), metadata (child process, TCP)
 //! `-- search        index, two workers
+//!
+//! renderers         a pool: as many renderers as there are arbiters
 //! ```
+//!
+//! The pool stands beside the tree. It makes a renderer that fails anew by itself, and there is nothing to
+//! escalate: a renderer has no state that another one lacks.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::Pool;
 use callboard::prelude::*;
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::queue::Queue;
@@ -34,6 +40,8 @@ use crate::services::{METADATA, THUMBNAILS, VIEWS};
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// So many workers share the queue of index jobs.
 pub(crate) const WORKERS: usize = 2;
+/// Few messages wait at one renderer, and the others for whichever is free first.
+const RENDERER_MAILBOX: usize = 4;
 
 /// The supervision tree, and references to all in it that is asked. They stay valid over restarts.
 pub(crate) struct Tree {
@@ -41,6 +49,8 @@ pub(crate) struct Tree {
     pub(crate) enrolment: Recipient<Enrol>,
     /// What stands before it; kept for its figures.
     pub(crate) dedup: Dedup<Enrol>,
+    /// Beside the supervisor: its failed workers are its own business.
+    pub(crate) renderers: Pool<Renderer>,
     pub(crate) renderer: Recipient<Render>,
     pub(crate) index: Recipient<Search>,
     pub(crate) thumbnails: Recipient<GetThumbnail>,
@@ -59,20 +69,30 @@ impl Tree {
         jobs: &Queue<IndexJob>,
         workdir: &WorkDir,
     ) -> callboard::Result<Self> {
-        // ANCHOR: actors
+        // ANCHOR: pool
+        // Rendering takes time and no memory of what was before: any renderer will do, one for each arbiter.
+        // Whoever asks knows a recipient, as if there were one.
         let shared = Arc::clone(library);
-        let make = move || Renderer {
-            library: Arc::clone(&shared),
-        };
-        let (renderer, renderer_place) = system.actor(make).label("renderer").place();
+        let renderers = Pool::builder(system, move || Renderer::new(&shared))
+            .label("renderers")
+            .mailbox(RENDERER_MAILBOX)
+            .observable()
+            .start()?;
+        // ANCHOR_END: pool
 
-        let (index, index_place) = system.actor(IndexActor::default).label("index").place();
+        // ANCHOR: actors
+        let (index, index_place) = system
+            .actor(IndexActor::default)
+            .label("index")
+            .observable()
+            .place();
         let mut search = Supervisor::builder("search").child(index_place);
         for number in 1..=WORKERS {
             let worker = worker(jobs, library, &index.recipient());
             let (_, place) = system
                 .actor(worker)
                 .label(format!("worker {number}"))
+                .observable()
                 .place();
             search = search.child(place);
         }
@@ -87,6 +107,7 @@ impl Tree {
             .actor(move || Enrolment::new(ledger.clone()))
             .label("enrolment")
             .admission(dedup.clone())
+            .observable()
             .place();
         // ANCHOR_END: dedup
 
@@ -132,7 +153,6 @@ impl Tree {
             .child(enrolment_place)
             .place(system);
         let (_, pages) = Supervisor::builder("pages")
-            .child(renderer_place)
             .child(thumbnails_place)
             .place(system);
         let (_, facts) = Supervisor::builder("facts")
@@ -153,7 +173,8 @@ impl Tree {
             supervisor,
             enrolment: enrolment.recipient(),
             dedup,
-            renderer: renderer.recipient(),
+            renderer: renderers.recipient(),
+            renderers,
             index: index.recipient(),
             thumbnails: sidecar.recipient(THUMBNAILS)?,
             sizes: sidecar.recipient(THUMBNAILS)?,
@@ -174,11 +195,7 @@ fn worker(
     index: &Recipient<PutEntry>,
 ) -> impl Fn() -> Worker + Send + Sync + 'static {
     let (jobs, library, index) = (jobs.clone(), Arc::clone(library), index.clone());
-    move || Worker {
-        jobs: jobs.clone(),
-        library: Arc::clone(&library),
-        index: index.clone(),
-    }
+    move || Worker::new(&jobs, &library, &index)
 }
 
 /// This same executable, in another role.

@@ -7,7 +7,7 @@ use callboard::prelude::*;
 use callboard::remote::{Node, Peer, RemoteEvent, stdin_closed};
 use futures::StreamExt;
 
-use crate::messages::{GetViews, LESSON_VIEWED, Viewed};
+use crate::messages::{Counted, GetViews, LESSON_VIEWED, Viewed};
 use crate::services::VIEWS;
 
 // ANCHOR: run
@@ -22,8 +22,11 @@ pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> cal
     system.spawn(Placement::Spread, move || async move {
         while let Some(event) = viewed.next().await {
             match event {
-                RemoteEvent::Message { value, .. } => {
-                    if counter.tell(value).await.is_err() {
+                RemoteEvent::Message {
+                    sequence, value, ..
+                } => {
+                    let slug = value.slug;
+                    if counter.tell(Count { sequence, slug }).await.is_err() {
                         return;
                     }
                 }
@@ -46,27 +49,36 @@ pub(crate) async fn run(system: &System, socket: PathBuf, topic: PathBuf) -> cal
 #[derive(Default)]
 pub(crate) struct Views {
     counts: BTreeMap<String, u64>,
+    /// The number of the last message that is in them.
+    through: u64,
+}
+
+/// A view that was published, with its number in the topic.
+#[derive(Message)]
+struct Count {
+    sequence: u64,
+    slug: String,
 }
 
 impl Actor for Views {}
 
-impl Handler<Viewed> for Views {
-    async fn handle(&mut self, Viewed { slug }: Viewed, _ctx: &mut Context<Self>) {
+impl Handler<Count> for Views {
+    async fn handle(&mut self, Count { sequence, slug }: Count, _ctx: &mut Context<Self>) {
         *self.counts.entry(slug).or_insert(0) += 1;
+        self.through = sequence;
     }
 }
 
 impl Handler<GetViews> for Views {
-    async fn handle(
-        &mut self,
-        GetViews { slugs }: GetViews,
-        _ctx: &mut Context<Self>,
-    ) -> BTreeMap<String, u64> {
+    async fn handle(&mut self, GetViews { slugs }: GetViews, _ctx: &mut Context<Self>) -> Counted {
         let count = |slug: String| {
             let count = self.counts.get(&slug).copied().unwrap_or(0);
             (slug, count)
         };
-        slugs.into_iter().map(count).collect()
+        Counted {
+            counts: slugs.into_iter().map(count).collect(),
+            through: self.through,
+        }
     }
 }
 // ANCHOR_END: views
