@@ -3,7 +3,7 @@
 //! A message goes back to its sender or comes here, never both. What came can be looked at in three ways:
 //!
 //! - A bounded ring keeps the newest [`DEAD_LETTER_CAPACITY`] with the message itself; what falls out is only
-//!   counted. [`take`](DeadLetters::take) empties it.
+//!   counted. [`take`](DeadLetters::take) empties it, and so does the end of the system.
 //! - [`subscribe`](DeadLetters::subscribe) tells of each letter when it comes, as a topic does, with gap
 //!   notices for who is slow (G27, G28). A notice says everything but the message.
 //! - [`counts`](DeadLetters::counts) says how many came for which reason, and for whom.
@@ -172,6 +172,8 @@ pub struct DeadLetters {
 
 #[derive(Default)]
 struct Kept {
+    /// The system has been shut down: nothing is kept any more.
+    over: bool,
     ring: VecDeque<DeadLetter>,
     targets: BTreeMap<String, BTreeMap<DropReason, u64>>,
     elsewhere: BTreeMap<DropReason, u64>,
@@ -210,6 +212,10 @@ impl DeadLetters {
         self.publish(&letter);
         let mut kept = self.kept.lock();
         kept.count(&letter);
+        if kept.over {
+            drop(kept);
+            return self.let_go(letter);
+        }
         let oldest = if kept.ring.len() >= DEAD_LETTER_CAPACITY {
             kept.ring.pop_front()
         } else {
@@ -219,12 +225,16 @@ impl DeadLetters {
         drop(kept);
         if let Some(oldest) = oldest {
             self.counters.count_drop(DropReason::DeadLetterOverflow);
-            // A user's `Drop` runs outside the lock, and behind a fence: whoever is here has nothing to do
-            // with that message (G10).
-            if catch_unwind(AssertUnwindSafe(|| drop(oldest))).is_err() {
-                self.counters.count_panic();
-                tracing::warn!(target: "callboard::dead_letter", "the drop of a message panicked");
-            }
+            self.let_go(oldest);
+        }
+    }
+
+    /// Drops a message: a user's `Drop` runs outside the lock, and behind a fence, since whoever is here has
+    /// nothing to do with that message (G10).
+    fn let_go(&self, letter: DeadLetter) {
+        if catch_unwind(AssertUnwindSafe(|| drop(letter))).is_err() {
+            self.counters.count_panic();
+            tracing::warn!(target: "callboard::dead_letter", "the drop of a message panicked");
         }
     }
 
@@ -266,10 +276,16 @@ impl DeadLetters {
         })
     }
 
-    /// No more is told to subscribers.
-    pub(crate) fn end_subscriptions(&self) {
+    /// The system is over: no more is told to subscribers, and no message is kept any more. One that holds a
+    /// reference would keep its actor, and with it the system, for ever.
+    pub(crate) fn end(&self) {
         let hub = self.hub.lock().take();
         drop(hub);
+        let mut kept = self.kept.lock();
+        kept.over = true;
+        let ring = std::mem::take(&mut kept.ring);
+        drop(kept);
+        ring.into_iter().for_each(|letter| self.let_go(letter));
     }
 
     /// How many are kept now.

@@ -324,7 +324,7 @@ impl System {
         if let Some(watchdog) = &self.inner.watchdog {
             watchdog.stop();
         }
-        self.dead_letters().end_subscriptions();
+        self.dead_letters().end();
         #[cfg(feature = "metrics")]
         self.end_metrics();
         labels

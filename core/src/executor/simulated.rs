@@ -380,6 +380,7 @@ impl Drop for Simulation {
         while let Some((_, task)) = self.drivers.pop_first() {
             self.end(task);
         }
+        self.system.dead_letters().end();
     }
 }
 

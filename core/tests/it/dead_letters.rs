@@ -1,16 +1,17 @@
 //! Dead letters as a topic: G3 their bounds and counts, G27 and G28 their notices.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use callboard::topic::{SlowSubscriber, SubscriberOptions, Subscription, TopicEvent};
 use callboard::{
-    Actor, Context, DEAD_LETTER_TARGETS, DeadLetter, DeadLetterNotice, DropReason, Handler,
-    Message, Overflow, RequestKey, System,
+    Actor, ActorRef, Context, DEAD_LETTER_TARGETS, DeadLetter, DeadLetterNotice, DropReason,
+    Handler, Message, Overflow, RequestKey, System,
 };
 use futures::{FutureExt, StreamExt};
 use proptest::prelude::*;
 
-use crate::common::{Note, held_worker, held_worker_with, worker};
+use crate::common::{Hold, Note, Player, held_worker, held_worker_with, player, worker};
 
 type Event = TopicEvent<DeadLetterNotice>;
 
@@ -316,4 +317,32 @@ proptest! {
         let counted = counts.by_reason.get(&DropReason::Expired).copied();
         prop_assert_eq!(counted.unwrap_or(0), expired);
     }
+}
+
+/// A message that holds a reference to its own receiver.
+#[derive(Message)]
+struct Ring(ActorRef<Player>, Arc<()>);
+
+impl Handler<Ring> for Player {
+    async fn handle(&mut self, _: Ring, _: &mut Context<Self>) {}
+}
+
+#[callboard::test(both)]
+async fn g03_the_end_of_the_system_lets_go_of_the_messages_and_keeps_the_counts(system: System) {
+    let held = Arc::new(());
+    let (player, _) = player(&system, "player");
+    let (hold, began, _gate) = Hold::new();
+    player.tell(hold).await.unwrap();
+    began.await.unwrap();
+    player
+        .tell(Ring(player.clone(), Arc::clone(&held)))
+        .await
+        .unwrap();
+    player.kill();
+    player.wait().await;
+    assert_eq!(system.dead_letters().len(), 1);
+    assert_eq!(Arc::strong_count(&held), 2);
+    system.shutdown().await;
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(system.dead_letters().counts().total(), 1);
 }
