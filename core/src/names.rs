@@ -285,6 +285,12 @@ impl Names {
             return Ok(actor);
         }
         let mut spawn = prepare();
+        if spawn.system().is_closed() {
+            return Err(NamedStartError::Failed {
+                name: (&*name).into(),
+                why: "the system was shut down".to_owned(),
+            });
+        }
         loop {
             let (tx, rx) = oneshot::channel();
             let made = self.put(&name, spawn, |spawn| {

@@ -101,6 +101,10 @@ impl<F> Spawn<F> {
         }
     }
 
+    pub(crate) fn system(&self) -> &System {
+        &self.system
+    }
+
     /// A start of a child, on the arbiter of its parent unless told otherwise.
     pub(crate) fn child(
         system: &System,
