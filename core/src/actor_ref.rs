@@ -149,9 +149,13 @@ impl<A: Actor> ActorRef<A> {
         let Err(error) = self.tell(message).await else {
             return true;
         };
+        let reason = match error.kind() {
+            FailureKind::Full => DropReason::DropNewest,
+            _ => DropReason::Stopped,
+        };
         let stopped = error.kind() == FailureKind::Stopped;
         if let Some(message) = error.into_message() {
-            self.cell.bury(Envelope::tell(message), DropReason::Stopped);
+            self.cell.bury(Envelope::tell(message), reason);
         }
         !stopped
     }

@@ -593,7 +593,7 @@ pub(crate) fn short_type_name<T>() -> String {
     for (place, byte) in full.bytes().enumerate() {
         match byte {
             b':' => part = place + 1,
-            b'<' | b'>' | b',' | b' ' | b'(' | b')' => {
+            b'<' | b'>' | b',' | b' ' | b'(' | b')' | b'[' | b']' | b'&' | b'*' | b';' => {
                 short.push_str(&full[part..=place]);
                 part = place + 1;
             }
@@ -612,5 +612,7 @@ mod tests {
     fn type_names_are_shortened_inside_generics_too() {
         let short = short_type_name::<Vec<std::collections::BTreeMap<String, u8>>>();
         assert_eq!(short, "Vec<BTreeMap<String, u8>>");
+        let short = short_type_name::<[Option<&'static std::path::Path>; 3]>();
+        assert_eq!(short, "[Option<&Path>; 3]");
     }
 }

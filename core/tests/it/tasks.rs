@@ -238,3 +238,27 @@ async fn g05_a_stream_is_served_under_a_mailbox_that_never_runs_dry(system: Syst
     let expected: Vec<_> = (1..=ITEMS).map(|n| format!("note {n}")).collect();
     assert_eq!(log.lines(), expected);
 }
+
+#[callboard::test]
+async fn g03_a_tick_that_finds_no_room_is_counted_for_what_it_is(system: System) {
+    let log = Log::default();
+    let inner = log.clone();
+    let player = system
+        .actor(move || Player { log: inner })
+        .mailbox(1, Overflow::Fail)
+        .start();
+    let tick = Do::this(|_, ctx| {
+        ctx.tell_every(Duration::from_secs(1), || Note(1));
+    });
+    player.ask(tick).await.unwrap();
+    let (hold, began, gate) = crate::common::Hold::new();
+    player.tell(hold).await.unwrap();
+    began.await.unwrap();
+    let ticks = Duration::from_millis(3_500);
+    system.clock().sleep(ticks).await;
+    gate.send(()).unwrap();
+    player.ask(Do::this(|_, _| ())).await.unwrap_or_default();
+    let drops = system.counters().drops(callboard::DropReason::DropNewest);
+    assert_eq!(drops, 2, "one of three had room");
+    assert_eq!(system.counters().drops(callboard::DropReason::Stopped), 0);
+}
