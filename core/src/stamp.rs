@@ -12,6 +12,11 @@
 //! [`Context::spawn`](crate::Context::spawn), and with it a deferred answer, goes on in the same span, which
 //! lasts as long as that. Notices of ends have no sender, and so no span.
 //!
+//! Work that goes on by messages for ever (an actor that tells itself to go on, two that tell each other) would
+//! make a chain of spans without an end, and a subscriber keeps a span for as long as there is one below it. So
+//! after [`HOPS`] handlers, one below the other, the next one's span is a root again, which
+//! [follows from](tracing::Span::follows_from) the one its message was sent in.
+//!
 //! The span is made for the subscriber of whoever sent the message, if that had a span; so a subscriber of
 //! one thread (`tracing::subscriber::with_default`) sees the handlers of its messages, but what these send
 //! from another thread is lost to it. A program sets one for all threads.
@@ -19,9 +24,12 @@
 //! While nobody listens, a send costs one load and one comparison more than it would without all this.
 //! Context that crosses processes isn't carried yet.
 
+use std::cell::Cell as Slot;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
-use tracing::instrument::{Instrument, Instrumented};
+use tracing::instrument::Instrument;
 use tracing::{Level, Span};
 
 use crate::actor::Actor;
@@ -32,11 +40,21 @@ use crate::message::Message;
 #[cfg(feature = "metrics")]
 use crate::metrics::{self, Sent};
 
+/// How many handlers' spans may be one below the other.
+pub(crate) const HOPS: u32 = 256;
+
+thread_local! {
+    /// How many handlers' spans the current one is below, its own included.
+    static DEPTH: Slot<u32> = const { Slot::new(0) };
+}
+
 /// What was noted of a message.
 #[derive(Clone)]
 pub(crate) struct Stamp {
     /// The span it was sent in; of none, if there was none.
     sent_in: Span,
+    /// How many handlers' spans that was below.
+    depth: u32,
     #[cfg(feature = "metrics")]
     pub(crate) sent: Option<Sent>,
 }
@@ -77,13 +95,33 @@ fn has_listener() -> bool {
 }
 
 /// Has the task of a handler go on in its span.
-pub(crate) fn carry<F>(task: F) -> Instrumented<F> {
-    let span = if traces() {
-        Span::current()
+pub(crate) fn carry<F: Future>(task: F) -> impl Future<Output = F::Output> {
+    let (span, depth) = if traces() {
+        (Span::current(), DEPTH.get())
     } else {
-        Span::none()
+        (Span::none(), 0)
     };
-    task.instrument(span)
+    at_depth(depth, task.instrument(span))
+}
+
+/// Has a future send from that depth.
+async fn at_depth<F: Future>(depth: u32, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let before = DEPTH.replace(depth);
+        let _back = Back(before);
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Puts the depth back, also after a panic.
+struct Back(u32);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        DEPTH.set(self.0);
+    }
 }
 
 impl<A: Actor> Cell<A> {
@@ -109,6 +147,7 @@ impl<A: Actor> Cell<A> {
                 } else {
                     Span::none()
                 },
+                depth: DEPTH.get(),
                 #[cfg(feature = "metrics")]
                 sent,
             });
@@ -123,7 +162,7 @@ impl Stamp {
             tracing::debug_span!(
                 target: "callboard::handle",
                 // Of none: a root, whatever is current on the thread of the handler.
-                parent: self.sent_in.id(),
+                parent: self.sent_in.id().filter(|_| self.depth < HOPS),
                 "handle",
                 actor,
                 message,
@@ -134,7 +173,30 @@ impl Stamp {
         let below = self
             .sent_in
             .with_subscriber(|(_, theirs)| tracing::dispatcher::with_default(theirs, make));
-        below.unwrap_or_else(make)
+        let span = below.unwrap_or_else(make);
+        if self.depth >= HOPS {
+            span.follows_from(&self.sent_in);
+        }
+        span
+    }
+
+    /// Begins its handler in its span: what that does before it is a future, too.
+    pub(crate) fn begin<T>(&self, span: &Span, begin: impl FnOnce() -> T) -> T {
+        let _back = Back(DEPTH.replace(self.handler_depth()));
+        span.in_scope(begin)
+    }
+
+    /// Has its handler go on in its span.
+    pub(crate) fn go_on<F: Future>(
+        &self,
+        span: Span,
+        handler: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        at_depth(self.handler_depth(), handler.instrument(span))
+    }
+
+    fn handler_depth(&self) -> u32 {
+        if self.depth < HOPS { self.depth + 1 } else { 1 }
     }
 }
 

@@ -229,7 +229,7 @@ impl<A: Actor> Body<A> {
 
     /// Begins a handler and polls it once. One that has to wait moves in here. `None` if there is no actor.
     #[inline]
-    pub(super) fn run<F: Future, W: Then<F::Output>>(
+    pub(super) fn run<F: Future + 'static, W: Then<F::Output>>(
         &self,
         home: &Arbiter,
         tools: &mut Tools,

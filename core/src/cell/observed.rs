@@ -4,8 +4,6 @@
 
 use std::task::Poll;
 
-use tracing::instrument::Instrument;
-
 use super::Cell;
 use super::body::Body;
 use super::letter::Answer;
@@ -42,9 +40,8 @@ impl<A: Actor> Cell<A> {
         let name = std::any::type_name::<M>();
         let span = stamp.span(&self.label(), name, self.incarnation());
         let receive = move |actor: &'static mut A, ctx: &'static mut Context<A>| {
-            // What the handler does before it is a future, too.
-            let handler = span.in_scope(|| actor.receive(message, given, ctx));
-            handler.instrument(span)
+            let handler = stamp.begin(&span, || actor.receive(message, given, ctx));
+            stamp.go_on(span, handler)
         };
         // Until the handler has ended, or panicked, or was dropped.
         #[cfg(feature = "metrics")]

@@ -4,9 +4,6 @@
 
 use std::task::Poll;
 
-use tracing::Span;
-use tracing::instrument::Instrument;
-
 use super::Cell;
 use super::body::Body;
 use crate::actor::{Actor, Receives};
@@ -57,10 +54,13 @@ impl<A: Actor> Cell<A> {
         self.home().in_hand().set::<M>();
         self.strike::<M>();
         let name = std::any::type_name::<M>();
-        let span = stamp.map(|stamp| stamp.span(&self.label(), name, self.incarnation()));
-        let span = span.unwrap_or_else(Span::none);
-        let receive = move |actor: &'static mut A, ctx: &'static mut Context<A>| {
-            behaviour(actor, message, ctx).instrument(span)
+        let receive = |actor: &'static mut A, ctx: &'static mut Context<A>| match stamp {
+            None => behaviour(actor, message, ctx),
+            Some(stamp) => {
+                let span = stamp.span(&self.label(), name, self.incarnation());
+                let handler = stamp.begin(&span, || behaviour(actor, message, ctx));
+                Box::pin(stamp.go_on(span, handler))
+            }
         };
         #[cfg(feature = "metrics")]
         let mut handling = stamp

@@ -408,3 +408,54 @@ fn a_handler_on_another_thread_has_its_span_where_its_sender_has() {
     });
     system.shutdown_blocking().unwrap();
 }
+
+/// To itself: goes on, and notes below how many spans it was each time.
+#[derive(Message)]
+struct GoOn {
+    left: u32,
+    depths: Vec<usize>,
+    done: oneshot::Sender<Vec<usize>>,
+}
+
+impl Handler<GoOn> for Link {
+    async fn handle(&mut self, mut message: GoOn, ctx: &mut Context<Self>) {
+        // Past an await, so that the depth is the handler's own at each poll.
+        ctx.sleep(Duration::from_nanos(1)).await;
+        message.depths.push(path().split('/').count());
+        match message.left.checked_sub(1) {
+            None => message.done.send(message.depths).unwrap(),
+            Some(left) => {
+                let next = GoOn { left, ..message };
+                // By itself, or by a task of its own.
+                if left % 2 == 0 {
+                    ctx.me().try_tell(next).unwrap();
+                } else {
+                    ctx.pipe(async move { next });
+                }
+            }
+        }
+    }
+}
+
+#[callboard::test(both, seeds = 2)]
+async fn g03_work_that_goes_on_for_ever_is_no_chain_of_spans_without_an_end(system: System) {
+    let root = root();
+    let link = system.start(Link { next: None });
+    let (done, depths) = oneshot::channel();
+    let first = GoOn {
+        left: 1_000,
+        depths: Vec::new(),
+        done,
+    };
+    link.tell(first)
+        .into_future()
+        .instrument(root)
+        .await
+        .unwrap();
+    let depths = depths.await.unwrap();
+    // Below the root first; then a root again, over and over.
+    assert_eq!(depths[..3], [2, 3, 4]);
+    let deepest = depths.iter().max().unwrap();
+    assert_eq!(*deepest, 257);
+    assert_eq!(depths.iter().filter(|depth| **depth == 1).count(), 3);
+}
