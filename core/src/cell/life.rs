@@ -16,8 +16,6 @@ use crate::watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Wa
 #[derive(Default)]
 pub(super) struct Life {
     incarnation: Incarnation,
-    /// The incarnation has ended, and another may follow.
-    is_down: bool,
     exit: Option<ExitReason>,
     /// In a box because few have any.
     ties: Option<Box<Ties>>,
@@ -35,6 +33,8 @@ struct Ties {
     watchers: Watchers,
     /// Who forgets it before its watchers are told: the names it has.
     on_free: Vec<OnFree>,
+    /// The incarnation has ended, and another may follow.
+    is_down: bool,
     /// Why the incarnation before ended.
     last_end: Option<ExitReason>,
     /// Why somebody else wants the incarnation that runs to fail.
@@ -102,8 +102,8 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn begin_incarnation(&self) -> Incarnation {
         let mut life = self.life.lock();
         life.incarnation = life.incarnation.next();
-        life.is_down = false;
         if let Some(ties) = &mut life.ties {
+            ties.is_down = false;
             ties.failure = None;
         }
         life.incarnation
@@ -151,8 +151,7 @@ impl<A: Actor> Cell<A> {
     pub(super) fn incarnation_ended(&self, ended: &Ended, another_may_follow: bool) {
         let mut life = self.life.lock();
         if another_may_follow {
-            life.is_down = true;
-            life.ties.get_or_insert_default();
+            life.ties.get_or_insert_default().is_down = true;
         }
         let Some(ties) = &mut life.ties else { return };
         let reason = ended.to_reason();
@@ -197,10 +196,13 @@ impl<A: Actor> Cell<A> {
     /// Makes that incarnation fail for that reason, as if the actor had said so; if it still runs.
     pub(crate) fn fail_from_outside(self: &Arc<Self>, incarnation: Incarnation, why: String) {
         let mut life = self.life.lock();
-        if life.incarnation != incarnation || life.is_down || life.exit.is_some() {
+        if life.incarnation != incarnation || life.exit.is_some() {
             return;
         }
         let ties = life.ties.get_or_insert_default();
+        if ties.is_down {
+            return;
+        }
         ties.failure.get_or_insert(why);
         // Under the lock, so that it can't hit the incarnation after: signals are cleared when that begins.
         let schedule = self.mailbox.control(Control::Fail);
@@ -254,9 +256,10 @@ impl<A: Actor> Cell<A> {
     fn tie(self: &Arc<Self>, watcher: Watcher) -> Result<WatchHandle, (Watcher, ExitReason)> {
         let mut life = self.life.lock();
         let mut over = life.exit.clone();
-        if life.is_down && matches!(watcher, Watcher::Incarnation(_)) {
-            let last_end = life.ties.as_ref().and_then(|ties| ties.last_end.clone());
-            over = over.or(last_end);
+        if let Some(ties) = life.ties.as_ref().filter(|ties| ties.is_down)
+            && matches!(watcher, Watcher::Incarnation(_))
+        {
+            over = over.or_else(|| ties.last_end.clone());
         }
         if let Some(reason) = over {
             return Err((watcher, reason));
