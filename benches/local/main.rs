@@ -199,7 +199,11 @@ fn report(
 ) -> String {
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
     let mut text = String::from("# Local speed\n\n");
-    text += "`cargo bench --manifest-path benches/Cargo.toml --bench local`\n\n";
+    text += "`cargo bench --manifest-path benches/Cargo.toml --bench local";
+    if cfg!(feature = "metrics") {
+        text += " --features metrics";
+    }
+    text += "`\n\n";
     text += &format!("- Machine: {}.\n", machine::describe());
     text += &format!("- Peers: {}\n", machine::peers());
     text += &format!(
