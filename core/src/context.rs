@@ -18,10 +18,12 @@ use crate::actor_ref::ActorRef;
 use crate::cell::{ActorKind, AnyCell, Cell};
 use crate::clock::Sleep;
 use crate::current;
-use crate::envelope::Meta;
+use crate::envelope::{Envelope, Meta};
 use crate::id::{Incarnation, Principal, RequestKey};
 use crate::mailbox::Control;
 use crate::mailbox::records::Records;
+use crate::message::Message;
+use crate::responder::Responder;
 use crate::system::System;
 
 pub(crate) use behaviour::Behaviour;
@@ -176,6 +178,19 @@ impl<A: Actor> Context<A> {
     /// Completes after `span`, in the system's time.
     pub fn sleep(&self, span: Duration) -> Sleep {
         self.system().clock().sleep(span)
+    }
+
+    /// The message in hand as it came, for whoever deals with it later.
+    pub(crate) fn envelope_of<M: Message>(
+        &self,
+        message: M,
+        responder: Responder<M::Reply>,
+    ) -> Envelope<M> {
+        Envelope {
+            message,
+            meta: self.meta().clone(),
+            responder,
+        }
     }
 
     fn rare(&mut self) -> &mut Rare<A> {

@@ -14,7 +14,6 @@ use crate::actor::{Actor, DeferredHandler, StartFailure};
 use crate::boundary::Verdict;
 use crate::context::Context;
 use crate::counters::DropReason;
-use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::responder::Responder;
 use crate::system::System;
@@ -101,11 +100,7 @@ where
         responder: Responder<M::Reply>,
         ctx: &mut Context<Self>,
     ) {
-        let envelope = Envelope {
-            message,
-            meta: ctx.meta().clone(),
-            responder,
-        };
+        let envelope = ctx.envelope_of(message, responder);
         let mut letter = Letter::new(ctx.me(), envelope);
         // It is never closed.
         let Ok(place) = Arc::clone(&self.window).acquire_owned().await else {

@@ -13,7 +13,6 @@ use super::{ActixMessage, check_executor};
 use crate::actor::{Actor, DeferredHandler, StartFailure};
 use crate::actor_ref::ActorRef;
 use crate::context::Context;
-use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::responder::Responder;
 use crate::watch::ExitReason;
@@ -139,11 +138,7 @@ where
         responder: Responder<M::Reply>,
         ctx: &mut Context<Self>,
     ) {
-        let envelope = Envelope {
-            message,
-            meta: ctx.meta().clone(),
-            responder,
-        };
+        let envelope = ctx.envelope_of(message, responder);
         let letter = Letter::new(ctx.me(), envelope);
         // It is set from the start on.
         let Some(life) = &self.life else { return };

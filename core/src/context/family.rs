@@ -29,8 +29,8 @@ impl<A: Actor> Context<A> {
     /// reported only when they have ended (G13). A child that ends by itself changes nothing here: who wants
     /// to know watches it, who wants it started again has a supervisor.
     ///
-    /// What is prepared here and then [placed](Spawn::place) belongs to whoever owns the place, not to this
-    /// actor. A child that is started when this incarnation has ended is killed at once.
+    /// What is prepared here and then [placed](Spawn::place) belongs to whoever owns the place, and what
+    /// [`lookup_or_start`](crate::Names::lookup_or_start) starts to nobody; neither is a child of this actor. A child that is started when this incarnation has ended is killed at once.
     pub fn child<F>(&mut self, factory: F) -> Spawn<F> {
         let family = Arc::clone(self.rare().family.get_or_insert_default());
         Spawn::child(self.system(), self.cell.home(), family, factory)

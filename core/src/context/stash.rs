@@ -78,11 +78,7 @@ impl<A: Actor> Context<A> {
         M: Message,
         How: 'static,
     {
-        let envelope = Envelope {
-            message,
-            meta: self.meta().clone(),
-            responder,
-        };
+        let envelope = self.envelope_of(message, responder);
         self.put_in_stash::<M, How>(envelope)
             .map_err(|envelope| (envelope.message, envelope.responder))
     }
