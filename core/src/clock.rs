@@ -83,6 +83,9 @@ enum Kind {
 /// How far the coarse time may be behind: two ticks of a slow kernel.
 const COARSE_LAG: Duration = Duration::from_millis(20);
 
+/// When a manual clock begins: 2026-01-01.
+const MANUAL_EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const COARSE: ClockId = ClockId::MonotonicCoarse;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -145,6 +148,21 @@ impl Clock {
         match &self.shared.kind {
             Kind::Machine { epoch, .. } => Instant::default() + epoch.elapsed(),
             Kind::Virtual => self.shared.timers.lock().now,
+        }
+    }
+
+    /// The time of day as the span since 1970 began (UTC), for what is written down and outlives the process. It
+    /// follows the machine's calendar and so may jump; spans within a process are measured with
+    /// [`now`](Clock::now). A manual clock begins on 2026-01-01.
+    #[must_use]
+    pub fn unix(&self) -> Duration {
+        match &self.shared.kind {
+            Kind::Machine { .. } => {
+                let time = rustix::time::clock_gettime(ClockId::Realtime);
+                let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+                Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+            }
+            Kind::Virtual => MANUAL_EPOCH + Duration::from_nanos(self.now().as_nanos()),
         }
     }
 

@@ -9,6 +9,7 @@
 pub(crate) mod arbiters;
 pub(crate) mod own_threads;
 pub(crate) mod simulated;
+pub(crate) mod worker;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -29,6 +30,7 @@ pub(crate) use own_threads::OwnThreads;
 pub(crate) use simulated::Settler;
 pub(crate) use simulated::SimulatedArbiters;
 pub use simulated::Simulation;
+pub use worker::{Rest, Worker};
 
 /// The executor of one system.
 #[derive(Debug)]

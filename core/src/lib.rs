@@ -38,6 +38,7 @@ mod executor;
 mod future_buffer;
 mod group;
 mod id;
+pub mod journal;
 mod mailbox;
 mod message;
 #[cfg(feature = "metrics")]
@@ -86,7 +87,7 @@ pub use driver::ArbiterLoad;
 pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};
 pub use error::{Failure, FailureKind, SendError};
-pub use executor::{OWN_THREADS, Simulation};
+pub use executor::{OWN_THREADS, Rest, Simulation, Worker};
 pub use group::{Broadcast, Gathered, Group, TooFew};
 pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
