@@ -1,0 +1,9 @@
+//! The log on disk, on both executors, on real and on simulated disks.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+extern crate callboard_core as callboard;
+
+mod common;
+mod crashes;
+
+mod plain;
