@@ -205,7 +205,7 @@ impl Recover<'_> {
             number: found.number,
             format,
             file: found.file.clone(),
-            size: found.size,
+            size: found.size.max(end),
             used: end,
             live: 0,
         });

@@ -73,6 +73,7 @@ impl fmt::Display for Damage {
             write!(f, ", record {id}")?;
         }
         match self.records {
+            Some(0) => f.write_str(", no change lost")?,
             Some(1) => f.write_str(", 1 change lost")?,
             Some(records) => write!(f, ", {records} changes lost")?,
             None => {}

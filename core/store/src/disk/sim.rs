@@ -312,6 +312,15 @@ impl State {
         self.files.last_key_value().map_or(1, |(last, _)| last + 1)
     }
 
+    /// Bytes of all files that have a name.
+    fn taken(&self) -> u64 {
+        let files = self.names.values().filter_map(|node| match node {
+            Node::File(number) => self.files.get(number),
+            Node::Dir => None,
+        });
+        files.map(|file| file.bytes().len() as u64).sum()
+    }
+
     /// Before an operation: whether it fails. Answers whether everything ends in the midst of it.
     fn begin(&mut self, op: Op) -> io::Result<bool> {
         if self.is_off {
@@ -522,16 +531,13 @@ impl DiskFile for SimFile {
             bytes.len()
         };
         let bytes = &bytes[..len.min(bytes.len())];
-        let taken: u64 = state
-            .files
-            .values()
-            .map(|file| file.bytes().len() as u64)
-            .sum();
+        let taken = state.taken();
         let before = state.file(self.number)?.bytes().len() as u64;
         let after = before.max(at + bytes.len() as u64);
+        let grows = after > before;
         if state
             .capacity
-            .is_some_and(|most| after > before && taken - before + after > most)
+            .is_some_and(|most| grows && taken + (after - before) > most)
         {
             return Err(io::ErrorKind::StorageFull.into());
         }

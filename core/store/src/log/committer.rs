@@ -84,6 +84,8 @@ pub(crate) struct Committer {
     pub(super) needs_segment: bool,
     pub(super) retry_at: Option<Instant>,
     pub(super) copying: Option<Copying>,
+    /// Bytes that were written since compaction last looked.
+    pub(super) committed: u64,
     /// For copies, used again and again.
     pub(super) scratch: Vec<u8>,
     ended: Option<oneshot::Sender<()>>,
@@ -121,6 +123,7 @@ impl Committer {
             needs_segment: false,
             retry_at: None,
             copying: None,
+            committed: 0,
             scratch: Vec::new(),
             active: Active {
                 number: start.number,

@@ -39,32 +39,49 @@ pub(super) struct Copying {
     whole: bool,
 }
 
+/// How far a portion went.
+enum Copied {
+    /// To the end of the segment.
+    All,
+    Some,
+    /// Nowhere: there is no segment to copy to yet.
+    NoRoom,
+}
+
 impl Committer {
-    /// Gives back what can be, and copies a portion. Answers whether there is more to do.
+    /// Gives back what can be, and copies a portion: more of it after a large commit, so that space comes back as
+    /// quickly as it is used. Answers whether there is more to do.
     pub(super) fn compact(&mut self) -> Result<bool, Stop> {
-        match self.give_back() {
-            // Later, then: a new segment brings room for the mark.
-            Err(Stop::NoSegment) => return Ok(false),
-            given => given?,
+        let committed = std::mem::take(&mut self.committed);
+        let mut budget = u64::max(WINDOW as u64, 2 * committed);
+        loop {
+            match self.give_back() {
+                // Later, then: a new segment brings room for the mark.
+                Err(Stop::NoSegment) => return Ok(false),
+                given => given?,
+            }
+            if self.copying.is_none() {
+                self.copying = self.worth_copying();
+            }
+            let Some(mut copying) = self.copying.take() else {
+                return Ok(false);
+            };
+            let from = copying.at;
+            let copied = self.copy_portion(&mut copying)?;
+            budget = budget.saturating_sub(copying.at - from + 1);
+            match copied {
+                Copied::All => self.settle_rest(&copying.segment)?,
+                Copied::Some => self.copying = Some(copying),
+                Copied::NoRoom => {
+                    self.needs_segment = true;
+                    self.copying = Some(copying);
+                    return Ok(false);
+                }
+            }
+            if budget == 0 {
+                return Ok(true);
+            }
         }
-        if self.copying.is_none() {
-            self.copying = self.worth_copying();
-        }
-        let Some(mut copying) = self.copying.take() else {
-            return Ok(false);
-        };
-        if !self.has_room(PORTION.min(self.shared.options.longest_record())) {
-            self.needs_segment = true;
-            self.copying = Some(copying);
-            return Ok(false);
-        }
-        let more = self.copy_portion(&mut copying)?;
-        if more {
-            self.copying = Some(copying);
-        } else {
-            self.settle_rest(&copying.segment)?;
-        }
-        Ok(true)
     }
 
     /// Removes the segments at the front in which nothing lives.
@@ -127,8 +144,8 @@ impl Committer {
         })
     }
 
-    /// Copies the next live records to the end of the log. Answers whether there are more.
-    fn copy_portion(&mut self, copying: &mut Copying) -> Result<bool, Stop> {
+    /// Copies the next live records to the end of the log.
+    fn copy_portion(&mut self, copying: &mut Copying) -> Result<Copied, Stop> {
         let Segment {
             number,
             format,
@@ -152,7 +169,9 @@ impl Committer {
         let mut copies = std::mem::take(&mut self.scratch);
         copies.clear();
         copies.resize(MARK, 0);
-        let most = PORTION.min(self.shared.options.longest_record());
+        // A part of a segment, or one record however long it is: it fits into a fresh one in any case.
+        let part = usize::try_from(self.active.size / 8).unwrap_or(PORTION);
+        let most = PORTION.min(part);
         let mut at = 0;
         while at < window.len() && copies.len() - MARK < most {
             match look(format, number, &window[at..]) {
@@ -173,7 +192,7 @@ impl Committer {
                 Look::Nothing if window.len() < left => {
                     copying.whole = true;
                     self.scratch = copies;
-                    return Ok(true);
+                    return Ok(Copied::Some);
                 }
                 Look::Nothing => match next_header(&window, format, number, at) {
                     Some(next) => at = next,
@@ -181,21 +200,28 @@ impl Committer {
                 },
             }
         }
-        copying.whole = false;
-        copying.at += at as u64;
         let mut batch = Batch {
             bytes: copies,
             ..Batch::default()
         };
-        // Room was made sure of, so this writes all.
-        let written = if batch.bytes.len() > MARK {
-            self.write(&mut batch)
-        } else {
-            Ok(())
+        let len = batch.bytes.len() - MARK;
+        if len > 0 && !self.has_room(len + MARK) {
+            self.scratch = batch.bytes;
+            return Ok(Copied::NoRoom);
+        }
+        let written = match len {
+            0 => Ok(()),
+            _ => self.write(&mut batch),
         };
         self.scratch = batch.bytes;
         written?;
-        Ok(copying.at < used)
+        copying.whole = false;
+        copying.at += at as u64;
+        Ok(if copying.at < used {
+            Copied::Some
+        } else {
+            Copied::All
+        })
     }
 
     /// Appends a copy of a record with its note, if this is where the live record stands.

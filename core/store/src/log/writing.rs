@@ -50,6 +50,7 @@ impl Committer {
                 self.marked = self.mark();
             }
             self.active.at += len as u64;
+            self.committed += len as u64;
             self.data_end = (self.active.number, self.active.at);
             if self.unsynced_since.is_none() {
                 self.unsynced_since = Some(self.shared.clock.now());

@@ -45,8 +45,12 @@ impl Recover<'_> {
             }
             // Version 0 has no gaps: there the damage is reported until its segment goes.
             for hole in holes.iter().filter(|_| format == Format::V1) {
-                let len = usize::try_from(hole.end.min(found.size) - hole.start).unwrap_or(0);
+                let len = usize::try_from(hole.end - hole.start).unwrap_or(0);
                 if len >= RECORD_HEADER {
+                    if hole.end > found.size {
+                        // The file lost its end; a gap must lie within.
+                        write_all(&*found.file, &[0], hole.end - 1).map_err(failed)?;
+                    }
                     let header = gap(found.number, 0, len);
                     write_all(&*found.file, &header, hole.start).map_err(failed)?;
                     changed = true;
@@ -73,9 +77,10 @@ impl Recover<'_> {
             // What was read may be in memory only: written by a process that was killed, or before a sync that
             // failed, after which the operating system takes it for written (Rebello et al., 2020). So it is
             // written again before anybody relies on it.
+            let first = format.first_record() as u64;
             let synced = match format {
-                Format::V0 => format.first_record() as u64,
-                Format::V1 => scan.synced(found.number),
+                Format::V0 => first,
+                Format::V1 => scan.synced(found.number).max(first),
             };
             write_all(&*found.file, part(bytes, synced, end), synced).map_err(failed)?;
             changed = true;

@@ -151,6 +151,6 @@ impl Found {
         previous: u64,
     ) -> Result<Option<u64>, JournalError> {
         let (segment, end) = self.first_mark(dir)?.synced;
-        Ok((segment == previous && end > 0).then_some(end))
+        Ok((segment == previous && (1..=MAX_SEGMENT).contains(&end)).then_some(end))
     }
 }

@@ -5,5 +5,9 @@ extern crate callboard_core as callboard;
 
 mod common;
 mod crashes;
+mod faults;
+mod formats;
+mod model;
 
 mod plain;
+mod space;
