@@ -53,5 +53,9 @@ mod coming_from_actix {}
 mod coming_from_kameo_or_ractor {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/log-format.md")]
+mod log_format {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]
 mod bench_local {}
