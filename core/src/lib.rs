@@ -39,6 +39,8 @@ mod future_buffer;
 mod group;
 mod id;
 pub mod journal;
+mod lease;
+pub mod locks;
 mod mailbox;
 mod message;
 #[cfg(feature = "metrics")]

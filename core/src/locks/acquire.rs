@@ -1,0 +1,188 @@
+//! A wish for a lock.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Either, select};
+
+use super::guard::Guard;
+use super::hold::Hold;
+use super::{DEFAULT_LEASE, clamped};
+use crate::blocking;
+use crate::boundary::Verdict;
+use crate::error::{Failure, FailureKind};
+use crate::executor;
+use crate::lease::{Leases, Lost, OnLost, Wish};
+use crate::watch::Watch;
+
+/// A wish for a lock, or for a part of one. Awaited, it answers a [`Guard`].
+///
+/// Without a deadline it waits as long as the caller lives. Those who wait are served in the order they came
+/// (G31): nobody passes them, also where what it wants would be free, so that who wants much isn't starved by
+/// those who want little.
+///
+/// # Errors
+/// [`Failure`], and nothing is held: its verdict is `NotExecuted`.
+/// - `DeadlineExceeded`: the deadline passed first.
+/// - `Overloaded`: [too many](super::LockOptions::waiters) wait.
+/// - `Stopped`: the lock has ended.
+/// - `Withdrawn`: the actor that was to hold it has ended.
+/// - `TooLarge`: more permits than the semaphore has (`NotSent`).
+///
+/// # Cancel safety
+/// Dropping it gives up the place in line; a lease that was on its way is released.
+#[must_use = "nothing is acquired until it is awaited"]
+pub struct Acquire {
+    leases: Arc<dyn Leases>,
+    units: u32,
+    lease: Duration,
+    deadline: Option<Duration>,
+    label: Option<Arc<str>>,
+    /// Made early if somebody is watched for it.
+    hold: Option<Arc<Hold>>,
+}
+
+impl Acquire {
+    pub(super) fn new(leases: &Arc<dyn Leases>, units: u32) -> Self {
+        Acquire {
+            leases: Arc::clone(leases),
+            units: units.max(1),
+            lease: DEFAULT_LEASE,
+            deadline: None,
+            label: None,
+            hold: None,
+        }
+    }
+
+    /// Gives up after `span` if the lock isn't free by then; zero does not wait.
+    pub fn deadline(mut self, span: Duration) -> Self {
+        self.deadline = Some(span);
+        self
+    }
+
+    /// How long it is held unless renewed: [`DEFAULT_LEASE`] unless said otherwise, from
+    /// [`MIN_LEASE`](super::MIN_LEASE) to [`MAX_LEASE`](super::MAX_LEASE); other spans mean the nearest.
+    ///
+    /// It is the time for which a holder that hangs keeps all others waiting, and the time for which one may
+    /// stall without losing the lock. So: longer than any stall that is usual, and no longer than the others can
+    /// wait; work that takes longer [renews](Guard::keep_alive).
+    pub fn lease(mut self, span: Duration) -> Self {
+        self.lease = clamped(span);
+        self
+    }
+
+    /// Ties it to an actor: when that ends (G12), the lock is released, or the wish withdrawn, wherever the guard
+    /// is. A restart is no end. Said twice, the end of either does it.
+    ///
+    /// Whoever keeps the guard in the actor's state or in its handler needn't say so: the guard is dropped with
+    /// the actor. This is for guards that are elsewhere, and for recipients in other processes.
+    pub fn held_by(mut self, holder: &(impl Watch + ?Sized)) -> Self {
+        let hold = self.hold.get_or_insert_with(|| Hold::new(&self.leases));
+        let ending = Arc::downgrade(hold);
+        let watch = holder.watch(Box::new(move |_| {
+            if let Some(hold) = ending.upgrade() {
+                hold.give_up(Lost::HolderEnded);
+            }
+        }));
+        hold.add_watch(watch);
+        self
+    }
+
+    /// Who it is for, as [`state`](super::HeldState::holder) shows it.
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Acquires from a thread that is no arbiter, blocking it meanwhile.
+    ///
+    /// # Errors
+    /// As when awaited. On the thread of an arbiter, of any system: `OnArbiter`, `NotSent`, at once.
+    pub fn blocking(self) -> Result<Guard, Failure> {
+        blocking::check(self.leases.system())?;
+        executor::block_on(self.send())
+    }
+
+    /// The same with a deadline of zero; `None` if the lock isn't free.
+    pub(super) async fn at_once(self) -> Result<Option<Guard>, Failure> {
+        match self.deadline(Duration::ZERO).await {
+            Ok(guard) => Ok(Some(guard)),
+            Err(failure) if failure.kind() == FailureKind::DeadlineExceeded => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn send(self) -> Result<Guard, Failure> {
+        let Acquire {
+            leases,
+            units,
+            lease,
+            deadline,
+            label,
+            hold,
+        } = self;
+        if units > leases.units() {
+            let failure = Failure::new(FailureKind::TooLarge, Verdict::NotSent);
+            let (name, all) = (leases.name(), leases.units());
+            return Err(failure.with_detail(format!("{units} permits of {name}, which has {all}")));
+        }
+        let is_watched = hold.is_some();
+        let hold = hold.unwrap_or_else(|| Hold::new(&leases));
+        let on_lost: Weak<dyn OnLost> = {
+            let hold: Arc<dyn OnLost> = Arc::clone(&hold) as _;
+            Arc::downgrade(&hold)
+        };
+        let granting = leases.grant(Wish {
+            units,
+            lease,
+            deadline,
+            holder: label,
+            on_lost,
+        });
+        let granted = if is_watched {
+            match select(granting, hold.loss()).await {
+                Either::Left((granted, _)) => granted,
+                Either::Right((why, _)) => return Err(lost_before(why, &leases)),
+            }
+        } else {
+            granting.await
+        };
+        let grant = granted?;
+        hold.granted(grant)
+            .map_err(|why| lost_before(why, &leases))?;
+        Ok(Guard::new(hold, grant.token, units, lease))
+    }
+}
+
+/// The lease was lost before its holder had it.
+fn lost_before(why: Lost, leases: &Arc<dyn Leases>) -> Failure {
+    let kind = match why {
+        Lost::HolderEnded => FailureKind::Withdrawn,
+        Lost::Stopped => FailureKind::Stopped,
+        Lost::Expired | Lost::Released => FailureKind::DeadlineExceeded,
+    };
+    let detail = format!("{} was not acquired: {why}", leases.name());
+    Failure::new(kind, Verdict::NotExecuted).with_detail(detail)
+}
+
+impl IntoFuture for Acquire {
+    type Output = Result<Guard, Failure>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire")
+            .field("of", self.leases.name())
+            .field("units", &self.units)
+            .field("lease", &self.lease)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
