@@ -156,12 +156,11 @@ impl Acquire {
     }
 }
 
-/// The lease was lost before its holder had it.
+/// There is nobody to hold it, or no lock, before there is a guard.
 fn lost_before(why: Lost, leases: &Arc<dyn Leases>) -> Failure {
     let kind = match why {
         Lost::HolderEnded => FailureKind::Withdrawn,
-        Lost::Stopped => FailureKind::Stopped,
-        Lost::Expired | Lost::Released => FailureKind::DeadlineExceeded,
+        _ => FailureKind::Stopped,
     };
     let detail = format!("{} was not acquired: {why}", leases.name());
     Failure::new(kind, Verdict::NotExecuted).with_detail(detail)

@@ -58,22 +58,24 @@ impl Hold {
         self.state.lock().watches.push(watch);
     }
 
-    /// The wish was granted. If the lease is over by now it is given back, with the reason.
+    /// The wish was granted. An error if there is nobody to hold it, or no lock, by now. If its time is over the
+    /// holder will see: a stall just before this is no other than one just after.
     pub(super) fn granted(&self, grant: Grant) -> Result<(), Lost> {
-        let now = self.now();
         let mut state = self.state.lock();
         state.token = Some(grant.token);
         state.ends = grant.ends;
-        let told = state.lost;
+        let lost = state.lost;
         drop(state);
-        let Some(why) = told.or((now >= grant.ends).then_some(Lost::Expired)) else {
-            return Ok(());
-        };
-        // Who said so knows, unless it was the actor that ended, or the clock here.
-        if matches!(told, None | Some(Lost::HolderEnded)) {
-            self.leases.release(grant.token, Responder::nowhere());
+        match lost {
+            None | Some(Lost::Expired) => Ok(()),
+            Some(why) => {
+                // Who said so knows, unless it was the actor that ended.
+                if why == Lost::HolderEnded {
+                    self.leases.release(grant.token, Responder::nowhere());
+                }
+                Err(why)
+            }
         }
-        Err(why)
     }
 
     /// It lasts longer.

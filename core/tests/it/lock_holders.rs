@@ -173,7 +173,7 @@ async fn a_guard_that_is_dropped_watches_nobody_any_more(system: System) {
     assert_eq!((state.held.len(), state.counts.stale), (1, 0));
 }
 
-#[callboard::test(both)]
+#[callboard::test]
 async fn g31_an_actor_that_lives_keeps_its_lease_and_one_that_ended_does_not(system: System) {
     let mutex = Mutex::new(&system, "till");
     let (holder, _) = player(&system, "holder");

@@ -178,6 +178,27 @@ async fn g31_the_end_of_a_lease_serves_the_next_and_the_late_one_is_refused(syst
     assert_eq!(fence.check(Token(1)), Err(stale));
 }
 
+/// The lease is over before anybody has the guard: the holder sees it, and nobody else is hurt.
+#[callboard::test]
+async fn g31_a_lease_that_ends_before_its_guard_is_there_is_lost(system: System) {
+    let clock = system.clock().clone();
+    let mutex = Mutex::new(&system, "till");
+    let mut wish = mutex.acquire().lease(SHORT).into_future();
+    assert!(futures::poll!(&mut wish).is_pending());
+    // Nobody looks whether it was granted.
+    clock.sleep(SHORT * 2).await;
+    let next = mutex.acquire().await.unwrap();
+    let late = wish.await.unwrap();
+    assert_eq!(
+        (late.token(), late.why_lost()),
+        (Token(1), Some(Lost::Expired))
+    );
+    assert_eq!(late.lost().await, Lost::Expired);
+    drop(late);
+    assert!(next.is_held());
+    assert_eq!(mutex.state().await.unwrap().counts.stale, 0);
+}
+
 #[callboard::test]
 async fn g31_a_lease_that_is_renewed_lasts_longer_and_never_shorter(system: System) {
     let clock = system.clock().clone();
