@@ -9,7 +9,7 @@ use crate::boundary::Verdict;
 /// The number of a grant: it grows with each grant of its lock, the first is 1.
 ///
 /// Whoever holds a lock sends its token along with what it writes, and the store [checks](Fence) it. Chubby's
-/// name for that is a sequencer (Burrows, "The Chubby lock service", OSDI 2006); the zxid of a ZooKeeper node
+/// name for that is a sequencer (Burrows, "The Chubby lock service", OSDI 2006); the zxid of a `ZooKeeper` node
 /// serves as one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
