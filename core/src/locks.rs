@@ -72,8 +72,10 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::spawn::Placement;
+
 pub use crate::lease::{Grant, LeaseError, Leases, Lost, OnLost, Wish};
-pub use acquire::Acquire;
+pub use acquire::{Acquire, Acquiring};
 pub use barrier::{Barrier, BarrierError, BarrierState, MAX_PARTIES, Meet, Passage};
 pub use fence::{Fence, Stale, Token};
 pub use guard::Guard;
@@ -103,6 +105,7 @@ pub const MAX_READERS: u32 = 65_536;
 pub struct LockOptions {
     waiters: usize,
     tokens_after: Token,
+    placement: Placement,
 }
 
 impl Default for LockOptions {
@@ -110,6 +113,7 @@ impl Default for LockOptions {
         LockOptions {
             waiters: DEFAULT_WAITERS,
             tokens_after: Token(0),
+            placement: Placement::default(),
         }
     }
 }
@@ -128,6 +132,14 @@ impl LockOptions {
     #[must_use]
     pub fn tokens_after(mut self, token: Token) -> Self {
         self.tokens_after = token;
+        self
+    }
+
+    /// On which arbiter the lock's actor lives; the next one in turn unless said otherwise. Beside those who mostly
+    /// want the lock is best: within a thread nobody has to be woken.
+    #[must_use]
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
         self
     }
 }

@@ -1,20 +1,22 @@
 //! A wish for a lock.
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 
 use super::guard::Guard;
-use super::hold::Hold;
+use super::hold::{Hold, Loss};
 use super::{DEFAULT_LEASE, clamped};
 use crate::blocking;
 use crate::boundary::Verdict;
 use crate::error::{Failure, FailureKind};
 use crate::executor;
-use crate::lease::{Leases, Lost, OnLost, Wish};
+use crate::lease::{Grant, Leases, Lost, Wish};
 use crate::watch::Watch;
 
 /// A wish for a lock, or for a part of one. Awaited, it answers a [`Guard`].
@@ -102,7 +104,7 @@ impl Acquire {
     /// As when awaited. On the thread of an arbiter, of any system: `OnArbiter`, `NotSent`, at once.
     pub fn blocking(self) -> Result<Guard, Failure> {
         blocking::check(self.leases.system())?;
-        executor::block_on(self.send())
+        executor::block_on(self.into_future())
     }
 
     /// The same with a deadline of zero; `None` if the lock isn't free.
@@ -113,8 +115,13 @@ impl Acquire {
             Err(failure) => Err(failure),
         }
     }
+}
 
-    async fn send(self) -> Result<Guard, Failure> {
+impl IntoFuture for Acquire {
+    type Output = Result<Guard, Failure>;
+    type IntoFuture = Acquiring;
+
+    fn into_future(self) -> Acquiring {
         let Acquire {
             leases,
             units,
@@ -123,55 +130,31 @@ impl Acquire {
             label,
             hold,
         } = self;
-        if units > leases.units() {
+        let loss = hold.as_ref().map(Hold::loss);
+        let hold = hold.unwrap_or_else(|| Hold::new(&leases));
+        let state = if units > leases.units() {
             let failure = Failure::new(FailureKind::TooLarge, Verdict::NotSent);
             let (name, all) = (leases.name(), leases.units());
-            return Err(failure.with_detail(format!("{units} permits of {name}, which has {all}")));
-        }
-        let is_watched = hold.is_some();
-        let hold = hold.unwrap_or_else(|| Hold::new(&leases));
-        let on_lost: Weak<dyn OnLost> = {
-            let hold: Arc<dyn OnLost> = Arc::clone(&hold) as _;
-            Arc::downgrade(&hold)
+            State::Refused(
+                failure.with_detail(format!("{units} permits of {name}, which has {all}")),
+            )
+        } else {
+            let on_lost: Weak<Hold> = Arc::downgrade(&hold);
+            State::Waits(leases.grant(Wish {
+                units,
+                lease,
+                deadline,
+                holder: label,
+                on_lost,
+            }))
         };
-        let granting = leases.grant(Wish {
+        Acquiring {
+            hold,
             units,
             lease,
-            deadline,
-            holder: label,
-            on_lost,
-        });
-        let granted = if is_watched {
-            match select(granting, hold.loss()).await {
-                Either::Left((granted, _)) => granted,
-                Either::Right((why, _)) => return Err(lost_before(why, &leases)),
-            }
-        } else {
-            granting.await
-        };
-        let grant = granted?;
-        hold.granted(grant)
-            .map_err(|why| lost_before(why, &leases))?;
-        Ok(Guard::new(hold, grant.token, units, lease))
-    }
-}
-
-/// There is nobody to hold it, or no lock, before there is a guard.
-fn lost_before(why: Lost, leases: &Arc<dyn Leases>) -> Failure {
-    let kind = match why {
-        Lost::HolderEnded => FailureKind::Withdrawn,
-        _ => FailureKind::Stopped,
-    };
-    let detail = format!("{} was not acquired: {why}", leases.name());
-    Failure::new(kind, Verdict::NotExecuted).with_detail(detail)
-}
-
-impl IntoFuture for Acquire {
-    type Output = Result<Guard, Failure>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
+            state,
+            loss,
+        }
     }
 }
 
@@ -184,4 +167,76 @@ impl fmt::Debug for Acquire {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
+}
+
+/// The future of an [`Acquire`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquiring {
+    hold: Arc<Hold>,
+    units: u32,
+    lease: Duration,
+    state: State,
+    /// Where somebody is watched who is to hold it.
+    loss: Option<Loss>,
+}
+
+enum State {
+    Refused(Failure),
+    Waits(BoxFuture<'static, Result<Grant, Failure>>),
+    Ended,
+}
+
+impl Acquiring {
+    fn end(&mut self, granted: Result<Grant, Failure>) -> Result<Guard, Failure> {
+        let grant = granted?;
+        let held = self.hold.granted(grant);
+        held.map_err(|why| lost_before(why, &self.hold.leases))?;
+        let hold = Arc::clone(&self.hold);
+        Ok(Guard::new(hold, grant.token, self.units, self.lease))
+    }
+}
+
+impl Future for Acquiring {
+    type Output = Result<Guard, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let State::Waits(granting) = &mut this.state {
+            if let Poll::Ready(granted) = granting.as_mut().poll(cx) {
+                this.state = State::Ended;
+                return Poll::Ready(this.end(granted));
+            }
+            let ended = this.loss.as_mut().map(|loss| Pin::new(loss).poll(cx));
+            if let Some(Poll::Ready(why)) = ended {
+                // With it the place in line.
+                this.state = State::Ended;
+                return Poll::Ready(Err(lost_before(why, &this.hold.leases)));
+            }
+            return Poll::Pending;
+        }
+        match std::mem::replace(&mut this.state, State::Ended) {
+            State::Refused(failure) => Poll::Ready(Err(failure)),
+            // Nothing more will come.
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Acquiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquiring")
+            .field("hold", &self.hold)
+            .field("units", &self.units)
+            .finish_non_exhaustive()
+    }
+}
+
+/// There is nobody to hold it, or no lock, before there is a guard.
+fn lost_before(why: Lost, leases: &Arc<dyn Leases>) -> Failure {
+    let kind = match why {
+        Lost::HolderEnded => FailureKind::Withdrawn,
+        _ => FailureKind::Stopped,
+    };
+    let detail = format!("{} was not acquired: {why}", leases.name());
+    Failure::new(kind, Verdict::NotExecuted).with_detail(detail)
 }

@@ -17,8 +17,12 @@ use crate::context::{Context, TaskHandle};
 use crate::error::{Failure, FailureKind};
 use crate::lease::{Grant, LeaseError, Leases, Lost, OnLost, Wish};
 use crate::message::Message;
+use crate::observe::Observable;
 use crate::responder::Responder;
 use crate::system::System;
+
+/// How many leases a lock shows to whoever looks at all actors; who asks the lock itself sees all.
+const HELD_SHOWN: usize = 16;
 
 /// Leases granted by an actor of this process.
 pub(super) struct LocalLeases {
@@ -44,6 +48,8 @@ impl LocalLeases {
                 timer: None,
             })
             .label(label)
+            .placement(options.placement)
+            .observable()
             .start();
         Arc::new(LocalLeases {
             actor,
@@ -269,6 +275,14 @@ fn tell_lost(holder: &Weak<dyn OnLost>, why: Lost) {
 
 impl Actor for LockActor {}
 
+impl Observable for LockActor {
+    type State = LockState;
+
+    fn observe(&self) -> LockState {
+        self.line.state(HELD_SHOWN)
+    }
+}
+
 impl Drop for LockActor {
     /// However the lock ends, whoever waits and whoever holds is told.
     fn drop(&mut self) {
@@ -371,7 +385,7 @@ impl Handler<State> for LockActor {
         let now = ctx.system().clock().now();
         self.expire(now);
         self.settle(now, ctx);
-        self.line.state()
+        self.line.state(usize::MAX)
     }
 }
 

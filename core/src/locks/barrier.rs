@@ -14,6 +14,7 @@ use crate::boundary::Verdict;
 use crate::context::Context;
 use crate::error::{Failure, FailureKind};
 use crate::message::Message;
+use crate::observe::Observable;
 use crate::responder::Responder;
 use crate::system::System;
 
@@ -85,6 +86,7 @@ impl Barrier {
                 gathered: Vec::new(),
             })
             .label(format!("barrier {name}"))
+            .observable()
             .start();
         Barrier { actor, name }
     }
@@ -111,7 +113,7 @@ impl Barrier {
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn state(&self) -> Result<BarrierState, Failure> {
-        Ok(self.actor.ask(State).await?)
+        Ok(self.actor.observe().await?)
     }
 
     /// Ends it: whoever waits gets an error of kind `Stopped`.
@@ -226,12 +228,6 @@ impl Message for Left {
     type Reply = ();
 }
 
-struct State;
-
-impl Message for State {
-    type Reply = BarrierState;
-}
-
 struct BarrierActor {
     state: BarrierState,
     gathered: Vec<Responder<Answer>>,
@@ -261,6 +257,17 @@ impl BarrierActor {
 }
 
 impl Actor for BarrierActor {}
+
+impl Observable for BarrierActor {
+    type State = BarrierState;
+
+    fn observe(&self) -> BarrierState {
+        BarrierState {
+            waiting: self.gathered.len(),
+            ..self.state.clone()
+        }
+    }
+}
 
 impl Drop for BarrierActor {
     /// However it ends, whoever waits is told.
@@ -315,15 +322,6 @@ impl Handler<Left> for BarrierActor {
     async fn handle(&mut self, left: Left, _: &mut Context<Self>) {
         if left.generation == self.state.generation {
             self.break_generation();
-        }
-    }
-}
-
-impl Handler<State> for BarrierActor {
-    async fn handle(&mut self, _: State, _: &mut Context<Self>) -> BarrierState {
-        BarrierState {
-            waiting: self.gathered.len(),
-            ..self.state.clone()
         }
     }
 }

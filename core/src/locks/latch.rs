@@ -15,6 +15,7 @@ use crate::boundary::Verdict;
 use crate::context::Context;
 use crate::error::{Failure, FailureKind};
 use crate::message::Message;
+use crate::observe::Observable;
 use crate::responder::Responder;
 use crate::system::System;
 
@@ -66,6 +67,7 @@ impl Latch {
                 waiting: Vec::new(),
             })
             .label(format!("latch {name}"))
+            .observable()
             .start();
         Latch { actor, name }
     }
@@ -101,7 +103,7 @@ impl Latch {
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn state(&self) -> Result<LatchState, Failure> {
-        Ok(self.actor.ask(State).await?)
+        Ok(self.actor.observe().await?)
     }
 
     /// Ends it: whoever waits gets an error of kind `Stopped`.
@@ -172,12 +174,6 @@ impl Message for Wait {
     type Reply = ();
 }
 
-struct State;
-
-impl Message for State {
-    type Reply = LatchState;
-}
-
 struct LatchActor {
     name: Arc<str>,
     left: u64,
@@ -185,6 +181,18 @@ struct LatchActor {
 }
 
 impl Actor for LatchActor {}
+
+impl Observable for LatchActor {
+    type State = LatchState;
+
+    fn observe(&self) -> LatchState {
+        LatchState {
+            name: Arc::clone(&self.name),
+            left: self.left,
+            waiting: self.waiting.len(),
+        }
+    }
+}
 
 impl Drop for LatchActor {
     /// However it ends, whoever waits is told.
@@ -236,16 +244,6 @@ impl DeferredHandler<Wait> for LatchActor {
             }
             None if who.progress(Verdict::Executed) => self.waiting.push(who),
             None => {}
-        }
-    }
-}
-
-impl Handler<State> for LatchActor {
-    async fn handle(&mut self, _: State, _: &mut Context<Self>) -> LatchState {
-        LatchState {
-            name: Arc::clone(&self.name),
-            left: self.left,
-            waiting: self.waiting.len(),
         }
     }
 }

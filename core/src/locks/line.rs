@@ -232,8 +232,9 @@ impl<W> Line<W> {
         )
     }
 
-    pub(super) fn state(&self) -> LockState {
-        let held = self.held.iter().map(|(token, held)| HeldState {
+    /// With the oldest leases, at most that many.
+    pub(super) fn state(&self, most: usize) -> LockState {
+        let held = self.held.iter().take(most).map(|(token, held)| HeldState {
             token: *token,
             units: held.units,
             since: held.since,

@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_millis(5);
 /// A row in a table that several processes look at: whoever wants a lease looks again and again whether it may
 /// have it, and nobody tells a holder anything.
 #[derive(Clone)]
-struct Table {
+pub struct Table {
     name: Arc<str>,
     system: System,
     units: u32,
@@ -32,9 +32,18 @@ struct Row {
     line: VecDeque<u64>,
     next: u64,
     closed: bool,
+    counts: LockCounts,
 }
 
-/// A place in line.
+impl Row {
+    fn expire(&mut self, now: Instant) {
+        let before = self.held.len();
+        self.held.retain(|(_, _, ends)| now < *ends);
+        self.counts.expiries += (before - self.held.len()) as u64;
+    }
+}
+
+/// A place in line. What was granted to it and to nobody else is released with it.
 struct Place {
     row: Weak<Lock<Row>>,
     number: u64,
@@ -49,7 +58,7 @@ impl Drop for Place {
 }
 
 impl Table {
-    fn new(system: &System, units: u32) -> Arc<Self> {
+    pub fn new(system: &System, units: u32) -> Arc<Self> {
         Arc::new(Table {
             name: Arc::from("row 7"),
             system: system.clone(),
@@ -61,7 +70,7 @@ impl Table {
     fn try_grant(&self, wish: &Wish, number: u64) -> Option<Grant> {
         let now = self.system.clock().now();
         let mut row = self.row.lock();
-        row.held.retain(|(_, _, ends)| now < *ends);
+        row.expire(now);
         let held: u32 = row.held.iter().map(|(_, units, _)| units).sum();
         if row.line.front() != Some(&number) || held + wish.units > self.units {
             return None;
@@ -72,6 +81,7 @@ impl Table {
             ends: now + wish.lease,
         };
         row.held.push((grant.token, wish.units, grant.ends));
+        row.counts.grants += 1;
         Some(grant)
     }
 
@@ -134,8 +144,8 @@ impl Leases for Table {
         Box::pin(async move {
             let now = table.system.clock().now();
             let mut row = table.row.lock();
-            let held = row.held.iter_mut().find(|held| held.0 == token);
-            match held.filter(|(_, _, ends)| now < *ends) {
+            row.expire(now);
+            match row.held.iter_mut().find(|held| held.0 == token) {
                 Some((_, _, ends)) => {
                     *ends = (*ends).max(now + lease);
                     Ok(*ends)
@@ -150,9 +160,10 @@ impl Leases for Table {
 
     fn release(&self, token: Token, answer: Responder<Result<(), Stale>>) {
         let mut row = self.row.lock();
-        let before = row.held.len();
-        row.held.retain(|held| held.0 != token);
-        let found = row.held.len() < before;
+        row.expire(self.system.clock().now());
+        let place = row.held.iter().position(|held| held.0 == token);
+        let found = place.map(|place| row.held.remove(place)).is_some();
+        row.counts.releases += u64::from(found);
         drop(row);
         answer.send(if found {
             Ok(())
@@ -162,7 +173,8 @@ impl Leases for Table {
     }
 
     fn state(&self) -> BoxFuture<'static, Result<LockState, Failure>> {
-        let row = self.row.lock();
+        let mut row = self.row.lock();
+        row.expire(self.system.clock().now());
         let held: u32 = row.held.iter().map(|(_, units, _)| units).sum();
         let state = LockState {
             name: Arc::clone(&self.name),
@@ -172,7 +184,7 @@ impl Leases for Table {
             held: Vec::new(),
             waiting: row.line.len(),
             waiting_since: None,
-            counts: LockCounts::default(),
+            counts: row.counts,
         };
         Box::pin(std::future::ready(Ok(state)))
     }

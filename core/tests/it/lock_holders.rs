@@ -4,8 +4,8 @@ use std::future::IntoFuture;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use callboard::locks::{Guard, Lost, Mutex, RwLock, Semaphore, Token};
-use callboard::{Actor, ActorRef, Context, FailureKind, Handler, Message, System};
+use callboard::locks::{Guard, LockOptions, Lost, Mutex, RwLock, Semaphore, Token};
+use callboard::{Actor, ActorRef, Context, FailureKind, Handler, Message, Placement, System};
 use futures::channel::oneshot;
 
 use crate::common::{Boom, Do, Placed, player, worker};
@@ -252,4 +252,40 @@ async fn g31_a_holder_whose_thread_is_blocked_loses_a_lease_that_it_keeps_alive(
     go.send(()).unwrap();
     assert_eq!(stuck.ask(IsLost).await.unwrap(), Some(Lost::Expired));
     assert!(next.is_held());
+}
+
+#[callboard::test(arbiters, arbiters = 2)]
+async fn g31_a_holder_knows_the_end_of_its_lease_though_the_lock_can_not_say_so(system: System) {
+    let there = Placement::Pinned(1);
+    let options = LockOptions::default().placement(there);
+    let mutex = Mutex::with(&system, "till", options);
+    let guard = mutex.acquire().lease(SHORT * 10).await.unwrap();
+    let blocker = system.actor(Stuck::default).placement(there).start();
+    let (blocked, is_blocked) = oneshot::channel();
+    let (go, until) = mpsc::channel();
+    blocker.tell(Block { blocked, until }).await.unwrap();
+    is_blocked.await.unwrap();
+    // The lock has no turns: nobody is served, and nobody thinks to hold what has ended.
+    assert_eq!(guard.lost().await, Lost::Expired);
+    assert!(!guard.is_held());
+    let mut next = mutex.acquire().into_future();
+    assert!(futures::poll!(&mut next).is_pending());
+    go.send(()).unwrap();
+    assert_eq!(next.await.unwrap().token(), Token(2));
+}
+
+#[callboard::test(arbiters)]
+async fn a_guard_dropped_where_its_system_has_ended_harms_nobody() {
+    let other = System::with_arbiters(1).unwrap();
+    let mutex = Mutex::new(&other, "till");
+    let guard = mutex.acquire().await.unwrap();
+    let lost = guard.lost();
+    other.shutdown().await;
+    assert_eq!(lost.await, Lost::Stopped);
+    drop(guard);
+    assert_eq!(
+        mutex.try_acquire().await.unwrap_err().kind(),
+        FailureKind::Stopped
+    );
+    assert_eq!(other.dead_letters().take().len(), 0);
 }

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use parking_lot::Mutex as Lock;
 
 use crate::common::worker;
+use crate::leases::Table;
 
 const STEPS: u32 = 12;
 const PARTIES: u64 = 6;
@@ -208,6 +209,21 @@ async fn g31_a_semaphore_under_random_holders(system: System) {
 #[callboard::test(seeds = 100)]
 async fn g31_a_read_write_lock_under_random_holders(system: System) {
     run(&system, Kind::RwLock(RwLock::new(&system, "lock"))).await;
+}
+
+/// The same rules hold for whoever grants.
+#[callboard::test(seeds = 100)]
+async fn g31_a_semaphore_over_another_granter_under_random_holders(system: System) {
+    run(
+        &system,
+        Kind::Semaphore(Semaphore::over(Table::new(&system, 4))),
+    )
+    .await;
+}
+
+#[callboard::test(seeds = 100)]
+async fn g31_a_mutex_over_another_granter_under_random_holders(system: System) {
+    run(&system, Kind::Mutex(Mutex::over(Table::new(&system, 1)))).await;
 }
 
 /// The same on threads, where the clock is everybody's and the schedule nobody's.

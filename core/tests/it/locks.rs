@@ -6,18 +6,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard::locks::{
-    Acquire, Fence, Guard, LeaseError, LockOptions, LockState, Lost, MAX_LEASE, Mutex, RwLock,
+    Acquire, Acquiring, Fence, LeaseError, LockOptions, LockState, Lost, MAX_LEASE, Mutex, RwLock,
     Semaphore, Stale, Token,
 };
-use callboard::{Failure, FailureKind, System, Verdict};
-use futures::future::{BoxFuture, join_all};
+use callboard::{FailureKind, System, Verdict};
+use futures::future::join_all;
 
 use crate::common::{Note, worker};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(5);
-
-type Acquiring = BoxFuture<'static, Result<Guard, Failure>>;
 
 /// Puts a wish in line, and comes back when it waits there.
 async fn line_up(acquire: Acquire, state: impl AsyncFn() -> LockState) -> Acquiring {
@@ -412,6 +410,13 @@ async fn a_lock_shows_who_holds_it_and_who_waits(system: System) {
         (poster.ends(), lease)
     );
     assert_eq!(format!("{presses:?}"), "Semaphore(presses)");
+    // And to whoever looks at all actors.
+    let seen = system.observe(PATIENCE).await;
+    let shown = seen
+        .iter()
+        .find(|seen| seen.actor.label == "semaphore presses");
+    let text = &shown.unwrap().state.as_ref().unwrap().text;
+    assert!(text.contains("poster"), "{text}");
 }
 
 #[callboard::test(arbiters)]
