@@ -3,7 +3,8 @@
 //! An item is a record under its number. Its head (see [`head`]) has what the queue needs to know after a restart;
 //! its body has the name and version of its type and its payload. What changes about an item is a note: how often
 //! its delivery failed, that it is dead, or, when it has been acknowledged and its key is still remembered, that
-//! nothing but the key is left. Record 0 is the queue's own: its settings, and how often it was opened.
+//! nothing but the key is left. Record 0 is the queue's own: its settings, how often it was opened, and in its note which
+//! numbers may have been used.
 
 pub(super) mod head;
 pub(super) mod open;
@@ -54,6 +55,8 @@ pub(super) enum Note {
         died: Duration,
         failures: Failures,
     },
+    /// Of the queue itself: numbers below this may have been used.
+    Reserved { until: u64 },
     /// It was acknowledged; its key is remembered.
     Tomb {
         key: RequestKey,
@@ -182,6 +185,12 @@ impl<T: Send + 'static> Durable<T> {
             reason: None,
         };
         self.append_note(id, &Note::Failed(failures))
+    }
+
+    /// From here on numbers may be used up to that one: a number is never given twice, also if nothing is left of
+    /// the item that had it.
+    pub(super) fn reserve(&self, until: u64) -> Result<Ticket, JournalError> {
+        self.append_note(open::OWN, &Note::Reserved { until })
     }
 
     fn append_note(&self, id: RecordId, note: &Note) -> Result<Ticket, JournalError> {
