@@ -268,7 +268,7 @@ impl<T: Send + 'static> Local<T> {
         };
         self.with(|inside, afterwards, now| {
             // Read under the lock: appends are made under it, so that what is done is on the lists.
-            let progress = durable.journal.progress();
+            let progress = durable.progress();
             inside.stalled = false;
             while let Some((ticket, place)) = inside.storing.front().copied() {
                 if ticket > progress.synced {
@@ -326,6 +326,9 @@ impl<T: Send + 'static> Local<T> {
         });
         if let Some(dead) = &self.dead {
             dead.end(failure);
+        }
+        if let Some(durable) = &self.durable {
+            durable.close();
         }
         self.inside.lock().system.take()
     }
