@@ -51,6 +51,42 @@ async fn space_comes_back_and_what_lives_stays(system: System) {
 }
 
 #[callboard::test(both)]
+async fn records_are_found_while_compaction_moves_them(system: System) {
+    let home = Home::new(&system);
+    let store = home.store(&system).await;
+    let owner = Owner::open(&store).await;
+    for id in 0..10 {
+        owner.put(id, &bytes_of(id, 300)).unwrap();
+    }
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let churn = async {
+        for id in 100..700 {
+            owner.put(id, &[0; 700]).unwrap();
+            let ticket = owner.drop(id).unwrap();
+            if id % 20 == 0 {
+                owner.synced(ticket).await;
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let read = async {
+        let ids: Vec<u64> = (0..10).collect();
+        let expected: Vec<_> = ids.iter().map(|id| Ok(bytes_of(*id, 300))).collect();
+        let mut rounds = 0;
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            assert_eq!(owner.read(&ids).await, expected, "round {rounds}");
+            rounds += 1;
+        }
+        rounds
+    };
+    let ((), rounds) = futures::join!(churn, read);
+    assert!(rounds > 5, "{rounds}");
+    let first = home.segments().remove(0);
+    assert_ne!(first, format!("{:016x}.seg", 1), "nothing was moved");
+    store.close().await.unwrap();
+}
+
+#[callboard::test(both)]
 async fn a_journal_at_its_limit_refuses_puts_and_can_be_emptied(system: System) {
     let home = Home::new(&system);
     let options = home.options().max_bytes(6 * SEGMENT);
