@@ -6,7 +6,7 @@
 mod members;
 mod reading;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -66,7 +66,9 @@ pub(super) struct Recovered<T> {
     pub(super) replaced: Vec<RecordId>,
     pub(super) cursors: Vec<(RecordId, CursorHead)>,
     pub(super) last: u64,
-    pub(super) unreadable: u64,
+    /// Messages, and retained values by subject, that could not be read.
+    pub(super) unreadable: BTreeSet<u64>,
+    pub(super) unreadable_retained: BTreeMap<Arc<str>, RecordId>,
 }
 
 /// A message on its way in.
@@ -138,7 +140,9 @@ impl<T> Hub<T> {
         hub.codec = Some(codec);
         let state = hub.state.get_mut();
         state.last = recovered.last;
-        state.unreadable = recovered.unreadable;
+        state.unreadable = recovered.unreadable.len() as u64;
+        let mut store = store;
+        store.keep_unread(recovered.unreadable, recovered.unreadable_retained);
         state.store = Some(store);
         for entry in recovered.history {
             state.at = state.at.max(entry.at);
@@ -150,13 +154,16 @@ impl<T> Hub<T> {
         }
         for entry in recovered.retained.into_values() {
             state.at = state.at.max(entry.at);
+            if let Some(store) = &mut state.store {
+                store.replaced(&entry, None);
+            }
             state.retained.put(&entry);
         }
         if let Some(store) = &mut state.store {
             recovered
                 .replaced
                 .into_iter()
-                .for_each(|id| store.forget(id));
+                .for_each(|id| store.forget_record(id));
         }
         for (record, cursor) in recovered.cursors {
             let acked = cursor.acked.min(recovered.last);
@@ -468,8 +475,9 @@ impl<T> State<T> {
         }
         if how.retain {
             let before = self.retained.put(entry);
-            if let (Some(before), Some(store)) = (&before, &mut self.store) {
-                store.forget_retained(before.sequence);
+            if let Some(store) = &mut self.store {
+                let before = before.as_ref().map(|before| before.sequence);
+                store.replaced(entry, before);
             }
             after.dropped.extend(before);
         }

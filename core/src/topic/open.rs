@@ -1,6 +1,6 @@
 //! Opening a topic that is stored: what its journal holds becomes its history, its retained values and its positions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -75,7 +75,9 @@ struct Reading<T> {
     cursors: Vec<(RecordId, CursorHead)>,
     last: u64,
     /// Messages that can't be read: damaged, or of another version.
-    unreadable: u64,
+    unreadable: BTreeSet<u64>,
+    /// Retained values of which the same is true, by subject.
+    unreadable_retained: BTreeMap<Arc<str>, RecordId>,
 }
 
 impl<T> Default for Reading<T> {
@@ -86,7 +88,8 @@ impl<T> Default for Reading<T> {
             replaced: Vec::new(),
             cursors: Vec::new(),
             last: 0,
-            unreadable: 0,
+            unreadable: BTreeSet::new(),
+            unreadable_retained: BTreeMap::new(),
         }
     }
 }
@@ -104,7 +107,8 @@ impl<T> Reading<T> {
         if record.id >= CURSORS {
             match codec::decode(&record.head) {
                 Ok(cursor) => self.cursors.push((record.id, cursor)),
-                Err(error) => self.report(topic, record.id, &error.to_string()),
+                // Whoever asks for its name begins anew.
+                Err(error) => report(topic, record.id, &error.to_string()),
             }
             return Ok(());
         }
@@ -114,7 +118,8 @@ impl<T> Reading<T> {
         let head: MessageHead = match codec::decode(&record.head) {
             Ok(head) => head,
             Err(error) => {
-                self.report(topic, record.id, &error.to_string());
+                self.unreadable.insert(sequence);
+                report(topic, record.id, &error.to_string());
                 return Ok(());
             }
         };
@@ -133,7 +138,12 @@ impl<T> Reading<T> {
         let value = match value {
             Ok(value) => value,
             Err(why) => {
-                self.report(topic, record.id, &why);
+                self.unreadable.insert(sequence);
+                if record.id & RETAINED != 0 {
+                    let before = self.unreadable_retained.insert(head.subject, record.id);
+                    self.replaced.extend(before);
+                }
+                report(topic, record.id, &why);
                 return Ok(());
             }
         };
@@ -155,15 +165,6 @@ impl<T> Reading<T> {
         Ok(())
     }
 
-    fn report(&mut self, topic: &Arc<str>, id: RecordId, why: &str) {
-        self.unreadable += 1;
-        tracing::warn!(
-            target: "callboard::topic",
-            %topic, record = id, %why,
-            "a stored message can't be read: who replays it gets a gap"
-        );
-    }
-
     fn next_cursor(&self) -> RecordId {
         let used = self.cursors.iter().map(|(id, _)| id + 1).max();
         used.unwrap_or(CURSORS)
@@ -177,6 +178,15 @@ impl<T> Reading<T> {
             cursors: self.cursors,
             last: self.last,
             unreadable: self.unreadable,
+            unreadable_retained: self.unreadable_retained,
         }
     }
+}
+
+fn report(topic: &Arc<str>, id: RecordId, why: &str) {
+    tracing::warn!(
+        target: "callboard::topic",
+        %topic, record = id, %why,
+        "a stored record can't be read"
+    );
 }

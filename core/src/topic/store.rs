@@ -10,7 +10,7 @@
 //! back. What falls out of the history is dropped together with the next message, so that the last number is always
 //! there and no number is given twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -99,6 +99,9 @@ pub(super) struct Store<T> {
     /// Publishers for which the journal had no room.
     waiting: Vec<Waker>,
     next_cursor: RecordId,
+    /// Messages, and retained values by subject, that could not be read.
+    unread: BTreeSet<u64>,
+    unread_retained: BTreeMap<Arc<str>, RecordId>,
     failed: Option<JournalError>,
 }
 
@@ -130,6 +133,8 @@ impl<T> Store<T> {
             forgotten: Vec::new(),
             waiting: Vec::new(),
             next_cursor,
+            unread: BTreeSet::new(),
+            unread_retained: BTreeMap::new(),
             failed: None,
         }
     }
@@ -256,17 +261,41 @@ impl<T> Store<T> {
         std::mem::take(&mut self.waiting)
     }
 
-    /// A message fell out of the history.
+    /// What could not be read stays where it is until it would have to go anyway.
+    pub(super) fn keep_unread(
+        &mut self,
+        messages: BTreeSet<u64>,
+        retained: BTreeMap<Arc<str>, RecordId>,
+    ) {
+        self.unread = messages;
+        self.unread_retained = retained;
+    }
+
+    /// A message fell out of the history, and with it what lay before it unread.
     pub(super) fn forget(&mut self, sequence: u64) {
+        let rest = self.unread.split_off(&sequence);
+        self.forgotten
+            .extend(std::mem::replace(&mut self.unread, rest));
         self.forgotten.push(sequence);
     }
 
-    /// A message is no retained value any more.
-    pub(super) fn forget_retained(&mut self, sequence: u64) {
-        self.forgotten.push(RETAINED | sequence);
+    /// A record is of no use any more.
+    pub(super) fn forget_record(&mut self, id: RecordId) {
+        self.forgotten.push(id);
     }
 
-    /// The same at once.
+    /// A subject has this retained value now, and had the one of the number `before`.
+    pub(super) fn replaced(&mut self, now: &Entry<T>, before: Option<u64>) {
+        self.forgotten
+            .extend(before.map(|before| RETAINED | before));
+        let unread = self.unread_retained.get(&now.subject);
+        if unread.is_some_and(|id| *id < RETAINED | now.sequence) {
+            let unread = self.unread_retained.remove(&now.subject);
+            self.forgotten.extend(unread);
+        }
+    }
+
+    /// Drops a record at once.
     pub(super) fn drop_record(&mut self, id: RecordId) -> Result<(), TopicError> {
         self.check()?;
         let change = Change::Drop { id };

@@ -19,6 +19,9 @@ pub(super) struct Trie {
     /// The first is the root.
     nodes: Vec<Node>,
     free: Vec<u32>,
+    /// How many nodes were looked at.
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
 }
 
 /// What may follow the levels that lead here.
@@ -67,6 +70,8 @@ impl Trie {
         Trie {
             nodes: vec![Node::default()],
             free: Vec::new(),
+            #[cfg(test)]
+            looks: std::cell::Cell::default(),
         }
     }
 
@@ -121,6 +126,8 @@ impl Trie {
     }
 
     fn walk(&self, at: u32, subject: &str, found: &mut Vec<Key>) {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         let node = &self.nodes[at as usize];
         found.extend_from_slice(&node.rest);
         let (level, behind) = match subject.split_once('.') {
@@ -220,6 +227,22 @@ mod tests {
         assert_eq!(found(&trie, "a.b"), [0, 2, 3, 4]);
         assert_eq!(found(&trie, "a.b.c"), [0, 4, 6, 7]);
         assert_eq!(found(&trie, "x.y.z"), [4]);
+    }
+
+    #[test]
+    fn what_a_look_costs_grows_with_the_levels_and_not_with_the_subscriptions() {
+        let looks = |subscriptions: u32, subject: &str| {
+            let mut trie = Trie::new();
+            for key in 0..subscriptions {
+                trie.insert(&format!("course.{key}.lesson.*"), key);
+                trie.insert(&format!("course.*.{key}.>"), subscriptions + key);
+            }
+            assert!(!found(&trie, subject).is_empty(), "{subject}");
+            trie.looks.get()
+        };
+        let few = looks(100, "course.7.lesson.9") + looks(100, "course.7.7.9");
+        let many = looks(100_000, "course.7.lesson.9") + looks(100_000, "course.7.7.9");
+        assert_eq!(few, many);
     }
 
     #[test]

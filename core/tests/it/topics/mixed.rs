@@ -105,7 +105,11 @@ impl Model {
             }
         }
         let unheld = self.durables.iter().flatten().filter(|(_, held)| !held);
-        let unheld = if matches(1, subject) { unheld.count() } else { 0 };
+        let unheld = if matches(1, subject) {
+            unheld.count()
+        } else {
+            0
+        };
         let publish = topic.publish(SUBJECTS[subject], sequence);
         let publish = match may_wait {
             true => publish,
@@ -113,7 +117,10 @@ impl Model {
         };
         async move {
             let published = publish.retain().await.unwrap();
-            assert_eq!((published.sequence, published.matched), (sequence, matched + unheld));
+            assert_eq!(
+                (published.sequence, published.matched),
+                (sequence, matched + unheld)
+            );
         }
         .boxed()
     }
@@ -126,7 +133,9 @@ impl Model {
             wait,
             SlowSubscriber::DropOldest,
         ][step.policy];
-        let from = 1 + step.index.index(usize::try_from(self.published).unwrap() + 1) as u64;
+        let from = 1 + step
+            .index
+            .index(usize::try_from(self.published).unwrap() + 1) as u64;
         let options = options(step.capacity, policy);
         let mut subscribe = topic.subscribe(PATTERNS[step.pattern], options);
         let mut owed_from = self.published + 1;
@@ -236,7 +245,10 @@ async fn run(system: System, history: usize, steps: Vec<Step>) {
         reader.owed.assert_none();
     }
     for publishing in waiting {
-        assert!(publishing.now_or_never().is_some(), "nobody is waited for any more");
+        assert!(
+            publishing.now_or_never().is_some(),
+            "nobody is waited for any more"
+        );
     }
 }
 
