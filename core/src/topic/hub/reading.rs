@@ -44,10 +44,9 @@ impl<T> Hub<T> {
             }
             Kind::Group(name) => state.join(name, wanted, start)?,
             Kind::Durable(name) => {
-                let (key, buffer, stored) =
-                    state.hold(name, wanted, start, self.options.durables)?;
-                receipt = stored;
-                (key, buffer)
+                let held = state.hold(name, wanted, start, self.options.durables)?;
+                receipt = held.receipt;
+                (held.key, held.buffer)
             }
         };
         let mut first = Vec::new();
@@ -208,6 +207,14 @@ impl<T> Hub<T> {
     }
 }
 
+/// A durable subscription that was taken.
+struct Held<T> {
+    key: Key,
+    buffer: Arc<Buffer<T>>,
+    /// When it is stored, if it was made.
+    receipt: Option<Receipt>,
+}
+
 fn begin<T>(buffer: Buffer<T>, start: Option<u64>) -> Buffer<T> {
     match start {
         Some(start) => buffer.catching_up_from(start),
@@ -259,7 +266,7 @@ impl<T> State<T> {
         wanted: &Wanted,
         start: Option<u64>,
         limit: usize,
-    ) -> Result<(Key, Arc<Buffer<T>>, Option<Receipt>), TopicError> {
+    ) -> Result<Held<T>, TopicError> {
         let (key, receipt) = match self.members.durable.get(name) {
             Some(durable) => {
                 let member = self.members.get(durable.key);
@@ -307,7 +314,11 @@ impl<T> State<T> {
         let buffer = Arc::new(begin(buffer, start));
         self.members.exchange(key, Arc::clone(&buffer));
         self.members.count_reader(key, true);
-        Ok((key, buffer, receipt))
+        Ok(Held {
+            key,
+            buffer,
+            receipt,
+        })
     }
 
     /// Adds a durable subscription that nobody holds: what comes is in the history for it.
