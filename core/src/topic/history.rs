@@ -1,6 +1,6 @@
 //! What a topic keeps: its last messages, and the last value of each subject that has a retained one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,9 +159,16 @@ impl<T> Retained<T> {
         }
     }
 
-    /// Whether a subject may have one: it has, or there is room.
-    pub(super) fn has_room_for(&self, subject: &str) -> bool {
-        self.entries.len() < self.limit || self.entries.contains_key(subject)
+    /// Whether a subject may have one: it has, or there is room beside those others that are to get one.
+    pub(super) fn has_room_for(&self, subject: &str, others: BTreeSet<&str>) -> bool {
+        if self.entries.contains_key(subject) || self.entries.len() + others.len() < self.limit {
+            return true;
+        }
+        let new = others.into_iter();
+        let new = new
+            .filter(|other| !self.entries.contains_key(*other))
+            .count();
+        self.entries.len() + new < self.limit
     }
 
     /// Answers the one before.

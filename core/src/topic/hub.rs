@@ -199,7 +199,7 @@ impl<T> Hub<T> {
                 value: Some(outgoing.value),
             });
         }
-        if outgoing.label.retain && !state.retained.has_room_for(outgoing.label.subject) {
+        if outgoing.label.retain && !state.has_room_for(outgoing.label.subject) {
             let error = TopicError::RetainedFull {
                 subject: outgoing.label.subject.into(),
                 limit: self.options.retained,
@@ -244,10 +244,8 @@ impl<T> Hub<T> {
             may_wait: outgoing.label.may_wait,
         };
         let delivered = state.deliver(&entry, found, how, &mut after);
+        // Before the entry, whose last owner may be here.
         drop(state);
-        // Where nobody has kept it, its last owner is here.
-        after.dropped.push(entry);
-        drop(after);
         Ok(Step::Delivered(delivered))
     }
 
@@ -279,7 +277,6 @@ impl<T> Hub<T> {
         let delivered = state.deliver(&entry, found, how, &mut after);
         drop(state);
         drop(delivered);
-        after.dropped.push(entry);
     }
 
     /// Appends a message to the journal, whose progress will [deliver](Hub::stored) it.
@@ -427,6 +424,13 @@ pub(super) struct How {
 }
 
 impl<T> State<T> {
+    /// Whether a subject may have a retained value: it has, or there is room beside those that are being stored.
+    fn has_room_for(&self, subject: &str) -> bool {
+        let on_their_way = self.store.as_ref().map(|store| store.retaining(subject));
+        self.retained
+            .has_room_for(subject, on_their_way.unwrap_or_default())
+    }
+
     /// Gives a message to those that were found, and keeps it, as the topic's next.
     fn deliver(
         &mut self,
@@ -484,6 +488,8 @@ impl<T> State<T> {
         if let Some(history) = &mut self.history {
             history.push(entry);
             self.evict(entry.at, after);
+        } else if let Some(store) = &mut self.store {
+            store.forget(entry.sequence);
         }
         delivered
     }

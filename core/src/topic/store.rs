@@ -214,6 +214,13 @@ impl<T> Store<T> {
         }
     }
 
+    /// The other subjects than this that are to get a retained value.
+    pub(super) fn retaining(&self, subject: &str) -> BTreeSet<&str> {
+        let retaining = self.pending.iter().filter(|pending| pending.how.retain);
+        let subjects = retaining.map(|pending| &*pending.entry.subject);
+        subjects.filter(|other| *other != subject).collect()
+    }
+
     /// The next message that is synced.
     pub(super) fn next(&mut self, progress: &Progress) -> Option<Pending<T>> {
         let first = self.pending.front()?;

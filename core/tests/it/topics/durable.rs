@@ -281,6 +281,38 @@ async fn g03_what_falls_out_of_the_history_leaves_the_journal(system: System) {
     assert_eq!(numbers(drain(&mut { retained })), [20]);
 }
 
+#[callboard::test(both)]
+async fn g03_retained_values_on_their_way_count_against_the_bound(system: System) {
+    let disk = Disk::new(&system);
+    let few = TopicOptions::new().retained(2);
+    let topic = Topic::open(&system, "views", few, &disk).await.unwrap();
+    topic.publish("a", Viewed(1)).retain().await.unwrap();
+    disk.hold(true);
+    let mut begun = Vec::new();
+    for subject in ["a", "b", "b"] {
+        let mut publishing = topic.publish(subject, Viewed(2)).retain().into_future();
+        assert!((&mut publishing).now_or_never().is_none());
+        begun.push(publishing);
+    }
+    let error = topic.publish("c", Viewed(3)).retain().await.unwrap_err();
+    assert!(matches!(error.error, TopicError::RetainedFull { .. }));
+    disk.hold(false);
+    for published in futures::future::join_all(begun).await {
+        published.unwrap();
+    }
+    assert_eq!(topic.state().retained, 2);
+    // Without a history nothing else is kept: the last message, for its number, and what it replaced.
+    for n in 5..=20 {
+        topic.publish("b", Viewed(n)).retain().await.unwrap();
+    }
+    assert!(disk.records("views") <= 2 + 2, "{}", disk.records("views"));
+    close(topic).await;
+    let topic = Topic::<Viewed>::open(&system, "views", few, &disk)
+        .await
+        .unwrap();
+    assert_eq!((topic.state().published, topic.state().retained), (20, 2));
+}
+
 #[callboard::test(simulated)]
 async fn g29_no_number_is_given_twice_though_the_history_is_empty(system: System) {
     let disk = Disk::new(&system);

@@ -236,3 +236,77 @@ fn g09_a_deadline_bounds_the_wait_for_slow_subscribers() {
         drop(slow);
     });
 }
+
+/// Publishers on all arbiters, subscribers of all policies, waits so short that many are given up: on real threads
+/// these meet in every order.
+#[callboard::test(both)]
+async fn g28_every_number_comes_once_or_in_a_gap_whoever_meets_whom(system: System) {
+    const EACH: u64 = 100;
+    let topic = Topic::start(&system, "t");
+    let policies = [
+        SlowSubscriber::DropOldest,
+        SlowSubscriber::DropNewest,
+        SlowSubscriber::Wait(Duration::from_micros(20)),
+        SlowSubscriber::Wait(Duration::from_secs(3_600)),
+    ];
+    let mut readers = Vec::new();
+    for policy in policies {
+        for capacity in [1, 40] {
+            let mut subscription = topic
+                .subscribe(">", options(capacity, policy))
+                .await
+                .unwrap();
+            let (done_tx, done) = futures::channel::oneshot::channel();
+            system.spawn(callboard::Placement::Spread, move || async move {
+                let (mut next, mut missed) = (1, 0);
+                let mut of_publisher = [0; 4];
+                while let Some(event) = subscription.next().await {
+                    let (from, to) = event.range();
+                    assert_eq!(from, next);
+                    next = to + 1;
+                    match event {
+                        TopicEvent::Message(message) => {
+                            let last = &mut of_publisher[usize::try_from(*message % 4).unwrap()];
+                            assert!(*message > *last, "in the order of its publisher");
+                            *last = *message;
+                        }
+                        TopicEvent::Gap { missed: count, .. } => missed += count.unwrap(),
+                    }
+                }
+                let _ = done_tx.send((next, missed));
+            });
+            readers.push(done);
+        }
+    }
+    let publishers = (0..4).map(|publisher| {
+        let (topic, (done_tx, done)) = (topic.clone(), futures::channel::oneshot::channel());
+        system.spawn(callboard::Placement::Spread, move || async move {
+            let mut dropped = 0;
+            for n in 1..=EACH {
+                let published = topic.publish("a", n * 4 + publisher).await.unwrap();
+                dropped += published.dropped as u64;
+            }
+            let _ = done_tx.send(dropped);
+        });
+        done
+    });
+    let told: u64 = futures::future::try_join_all(publishers)
+        .await
+        .unwrap()
+        .iter()
+        .sum();
+    topic.stop();
+    let ends = futures::future::try_join_all(readers).await.unwrap();
+    assert!(
+        ends.iter().all(|(next, _)| *next == 4 * EACH + 1),
+        "{ends:?}"
+    );
+    let missed: u64 = ends.iter().map(|(_, missed)| missed).sum();
+    // What one side lost the other was told of.
+    assert_eq!((missed, topic.state().dropped), (told, told));
+    assert_eq!(
+        ends[6..],
+        [(4 * EACH + 1, 0), (4 * EACH + 1, 0)],
+        "those that wait get all"
+    );
+}
