@@ -12,7 +12,7 @@ use crate::results::Row;
 use crate::size::Size;
 use crate::stopwatch::Stopwatch;
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Lets threads of the run before come to their end.
 pub const PAUSE: Duration = Duration::from_millis(10);
