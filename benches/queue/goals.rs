@@ -25,7 +25,7 @@ enum Target {
 
 use Target::{AheadOfThoseThatSync, AtLeast, AtMost, OfFirst, OfLimit};
 
-const GOALS: [(&str, Target); 16] = [
+const GOALS: [(&str, Target); 14] = [
     (plan::OFFER_POLL_ONE, AtLeast(0, 4.0)),
     (plan::OFFER_POLL_TWO, AtLeast(0, 2.5)),
     (plan::BATCHES_ONE, AtLeast(0, 15.0)),
@@ -40,9 +40,6 @@ const GOALS: [(&str, Target); 16] = [
     (plan::PUBLISH_1000, AtLeast(0, 20.0)),
     (plan::MATCH, AtMost(2, 3.0)),
     (plan::RESTART, AtMost(0, 1_000.0)),
-    // No goal of the table, and yet what nobody should lose to.
-    (plan::DURABLE_1, AheadOfThoseThatSync),
-    (plan::DURABLE_TAKE, AheadOfThoseThatSync),
 ];
 
 /// The table of goals. Empty if nothing was measured that has one.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use callboard::Message;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub(crate) const LENGTH: usize = 100;
 
 /// An item. It goes to disk as bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+#[message(name = "bench.item", version = 1)]
 pub(crate) struct Item(pub(crate) [u8; LENGTH]);
 
 impl Item {

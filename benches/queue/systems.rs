@@ -45,6 +45,7 @@ pub(crate) fn all() -> Vec<Box<dyn Candidate>> {
         Box::new(raw::Raw::Plain),
         Box::new(raw::Raw::Committer),
         Box::new(raw::Raw::Gathering),
+        Box::new(raw::Raw::Unsynced),
         Box::new(channels::Raw::<channels::AsyncChannel>::new()),
         Box::new(channels::Raw::<channels::Kanal>::new()),
         Box::new(channels::Raw::<channels::Flume>::new()),

@@ -60,7 +60,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(size: Size, folder: PathBuf) -> Self {
-        let span = Duration::from_millis(size.pick(400, 100));
+        let span = Duration::from_millis(size.pick(400, 80));
         Run { size, span, folder }
     }
 
@@ -72,9 +72,9 @@ impl Run {
         }
     }
 
-    /// How many items a consumer finds. Whole batches.
+    /// How many items a consumer finds, in whole batches. It takes as many of them as the span allows.
     pub(crate) fn stored(&self) -> u64 {
-        self.size.pick(32_768, 4_096)
+        self.size.pick(65_536, 4_096)
     }
 }
 

@@ -24,6 +24,9 @@ pub(crate) enum Raw {
     Committer,
     /// Many, through a committer that waits a little for those whom it has just answered.
     Gathering,
+    /// What was taken is written, not synced: the limit of those whose acknowledgements survive the end of
+    /// the process, but not of power.
+    Unsynced,
 }
 
 /// Long enough for 64 tasks to come back, short against a sync on most disks.
@@ -35,6 +38,7 @@ impl Candidate for Raw {
             Raw::Plain => crate::plan::LIMIT,
             Raw::Committer => "raw append (committer)",
             Raw::Gathering => "raw append (gathering)",
+            Raw::Unsynced => "raw append (acks not synced)",
         }
     }
 
@@ -43,6 +47,7 @@ impl Candidate for Raw {
             Raw::Plain => matches!(work, Work::DurableOffer { .. } | Work::DurableTake),
             Raw::Committer => work == Work::DurableOffer { producers: 1 },
             Raw::Gathering => matches!(work, Work::DurableOffer { producers } if producers > 1),
+            Raw::Unsynced => work == Work::DurableTake,
         }
     }
 
@@ -55,6 +60,7 @@ impl Candidate for Raw {
             (Work::DurableOffer { producers }, _) => {
                 durable::offer_many::<Append>(producers, Gather::Nothing, run)
             }
+            (Work::DurableTake, Raw::Unsynced) => durable::take::<Append<false>>(run),
             (Work::DurableTake, _) => durable::take::<Append>(run),
             _ => Err("an append doesn't do that".into()),
         }
@@ -71,7 +77,7 @@ const MARK: usize = 16;
 
 /// The file. All runs write to the same one, each from its beginning and under a stamp of its own: filling it
 /// with zeros each time would take longer than they do.
-struct Append {
+struct Append<const SYNC_TAKEN: bool = true> {
     file: File,
     stamp: u64,
     buffer: Vec<u8>,
@@ -82,7 +88,7 @@ struct Append {
     taken: u64,
 }
 
-impl Engine for Append {
+impl<const SYNC_TAKEN: bool> Engine for Append<SYNC_TAKEN> {
     fn open(folder: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let parent = folder.parent().ok_or("the folder has no parent")?;
@@ -118,7 +124,7 @@ impl Engine for Append {
             self.buffer.extend_from_slice(&item.0);
             self.put += 1;
         }
-        self.append()
+        self.append(true)
     }
 
     fn take(&mut self, items: &mut Vec<Item>) -> Result<()> {
@@ -133,7 +139,7 @@ impl Engine for Append {
         self.buffer.clear();
         self.buffer.extend_from_slice(&self.stamp.to_le_bytes());
         self.buffer.extend_from_slice(&self.taken.to_le_bytes());
-        self.append()
+        self.append(SYNC_TAKEN)
     }
 
     /// Reads the file, up to the first record that isn't one of this run.
@@ -162,13 +168,15 @@ impl Engine for Append {
     }
 }
 
-impl Append {
-    fn append(&mut self) -> Result<()> {
+impl<const SYNC_TAKEN: bool> Append<SYNC_TAKEN> {
+    fn append(&mut self, sync: bool) -> Result<()> {
         if self.end + self.buffer.len() as u64 > SIZE {
             return Err("the file of the raw append is full".into());
         }
         self.file.write_all_at(&self.buffer, self.end)?;
-        self.file.sync_data()?;
+        if sync {
+            self.file.sync_data()?;
+        }
         self.end += self.buffer.len() as u64;
         Ok(())
     }

@@ -205,15 +205,15 @@ pub(crate) fn take<E: Engine>(run: &Run) -> Result<Vec<f64>> {
     let mut items = Vec::with_capacity(BATCH);
     let mut taken = 0;
     let begin = Stopwatch::start();
-    while taken < count {
+    while taken < count && begin.elapsed() < run.span {
         engine.take(&mut items)?;
         check_order(&items, taken)?;
         taken += items.len() as u64;
         items.clear();
     }
     let elapsed = begin.elapsed();
-    check(engine.stored()?, 0)?;
-    Ok(vec![thousands(count, elapsed)])
+    check(engine.stored()?, count - taken)?;
+    Ok(vec![thousands(taken, elapsed)])
 }
 
 /// That a batch is there and holds the items from that number on.
