@@ -38,11 +38,13 @@ pub enum DropReason {
     DeadLetterOverflow,
     /// A fault that a test put on the actor took the message.
     Injected,
+    /// An item of a dead-letter queue was given up there, too.
+    Rejected,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: [DropReason; 16] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
@@ -58,6 +60,7 @@ impl DropReason {
         DropReason::LateReply,
         DropReason::DeadLetterOverflow,
         DropReason::Injected,
+        DropReason::Rejected,
     ];
 
     /// Its name as a level of a subject and a label of a metric: `drop_oldest`.
@@ -72,6 +75,7 @@ impl DropReason {
             DropReason::AdmissionPanicked => "admission_panicked",
             DropReason::StashFull => "stash_full",
             DropReason::Injected => "injected",
+            DropReason::Rejected => "rejected",
             DropReason::Undelivered => "undelivered",
             DropReason::UnknownName => "unknown_name",
             DropReason::UnknownType => "unknown_type",

@@ -53,11 +53,13 @@ pub enum FailureKind {
     /// Handlers would have waited for each other for ever: the asked one waits, over others perhaps, for the one
     /// that asks. The detail has the path.
     Cycle,
+    /// What keeps it on disk refused, or failed. The detail says why.
+    StorageFailed,
 }
 
 impl FailureKind {
     /// All kinds, in the order of their numbers on the wire, which start at 1.
-    pub const ALL: [FailureKind; 20] = [
+    pub const ALL: [FailureKind; 21] = [
         FailureKind::NoConnection,
         FailureKind::ConnectionLost,
         FailureKind::Full,
@@ -78,6 +80,7 @@ impl FailureKind {
         FailureKind::NoAnswer,
         FailureKind::OnArbiter,
         FailureKind::Cycle,
+        FailureKind::StorageFailed,
     ];
 
     fn text(self) -> &'static str {
@@ -102,6 +105,7 @@ impl FailureKind {
             FailureKind::NoAnswer => "no answer",
             FailureKind::OnArbiter => "blocking call on an arbiter",
             FailureKind::Cycle => "cycle of asks",
+            FailureKind::StorageFailed => "storage failed",
         }
     }
 }

@@ -82,7 +82,8 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// # Errors
     /// Then none of the changes is appended: [`JournalErrorKind::Busy`] while too much waits to be written (the
-    /// next step makes room), [`JournalErrorKind::TooLarge`], or the reason for which the journal has failed.
+    /// next step makes room; only for changes with a `Put` among them: notes and drops are small, and must not
+    /// be turned away), [`JournalErrorKind::TooLarge`], or the reason for which the journal has failed.
     fn append(
         &self,
         changes: &[Change<'_>],
@@ -140,6 +141,8 @@ pub struct OpenedJournal {
     pub journal: Arc<dyn Journal>,
     /// Its records.
     pub records: Vec<Recovered>,
+    /// The highest number that a record ever had, those that are gone included; 0 if there was none.
+    pub highest: RecordId,
 }
 
 impl fmt::Debug for OpenedJournal {

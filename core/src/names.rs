@@ -23,6 +23,7 @@ use crate::weak::{WeakRecipient, WeakRef};
 mod error;
 
 use error::check;
+pub(crate) use error::check as check_name;
 pub use error::{BadName, MAX_NAME, NameTaken, NamedStartError, RegisterError, WrongType};
 
 /// The names of one [`System`](crate::System), [`System::names`](crate::System::names): how its actors find

@@ -1,10 +1,22 @@
-//! Queue actors: offer and poll. Each item goes to one of the pollers (competing consumers, G21).
+//! Queue actors: offer and poll. Each item goes to one of those who poll (competing consumers, G21).
 //!
-//! A [`Queue`] is a reference to an actor that holds the items. Offering waits while the queue is full
-//! and polling while it is empty, each in the order they came, no longer than the deadline says. Nothing
-//! is lost to a caller that gives up: an item that was on its way to it goes back to its place.
+//! A [`Queue`] is a reference to a queue; clones refer to the same one, from any thread and any runtime.
 //!
-//! Queues are in memory and acknowledge on receipt (at-most-once).
+//! **Offering** waits while the queue is full, in the order the offerers came, no longer than the deadline says.
+//! The answer says where the item stands. With a request key an item is stored once, however often it is offered
+//! within a window (G26). Items may belong to a group, in which they are handed out strictly one after the other
+//! (G24), have a priority, a delay, a time to live, and name the queue that an answer is wanted in.
+//!
+//! **Polling** takes an item and acknowledges it on receipt: it is gone, also if who polled fails (at-most-once).
+//! **Leasing** hands out a [`Delivery`]: the queue keeps the item until it is acknowledged, and hands it out again
+//! when it is given back, when its delivery failed, or when the lease lapses (at-least-once, G21, G22). Each lease
+//! has a fencing token; who acknowledges after the lease was over is refused. An item whose deliveries failed too
+//! often goes to the queue's [dead-letter queue](Queue::dead_letters) (G23).
+//!
+//! Nothing is lost to a caller that gives up: what was on its way to it goes back to its place.
+//!
+//! Queues are in memory, or **durable**: then an offer is answered when the item is on disk
+//! ([`QueueBuilder::durable`], G25).
 //!
 //! ```
 //! use callboard_core::queue::Queue;
@@ -12,305 +24,344 @@
 //!
 //! Simulation::new(1).block_on(async {
 //!     let system = callboard_core::System::current().ok_or("no system")?;
-//!     let queue = Queue::bounded(&system, "parcels", 16);
-//!     queue.offer("a").await?;
-//!     assert_eq!(queue.poll().await?, Some("a"));
+//!     let parcels: Queue<&str> = system.queue("parcels").capacity(16).open()?;
+//!     parcels.offer("a").await?;
+//!     parcels.offer("b").await?;
+//!     assert_eq!(parcels.poll().await?, Some("a"));
+//!
+//!     let delivery = parcels.lease().await?.ok_or("nothing there")?;
+//!     assert_eq!((*delivery, delivery.attempt()), ("b", 1));
+//!     drop(delivery); // never handled: it goes back
+//!     let again = parcels.lease().await?.ok_or("nothing there")?;
+//!     assert_eq!((*again, again.attempt()), ("b", 2));
+//!     again.ack().await?;
 //!     Ok::<(), Box<dyn std::error::Error>>(())
 //! })
 //! # .unwrap();
 //! ```
+//!
+//! # How it works
+//! A queue's state is behind one lock, and whoever calls runs the operation on its own thread: an offer to a queue
+//! in memory is a few tens of nanoseconds from every arbiter, and needs no hop. The queue's actor keeps the time
+//! (leases that lapse, delays that are over), and with it the queue ends.
 
-mod actor;
+mod browse;
+mod builder;
+mod config;
+mod consume;
+mod consumer;
+mod dead;
+mod dead_letters;
+mod delivery;
+mod durable;
+mod engine;
+mod flow;
+mod keeper;
+mod line;
+mod local;
+mod offer;
+mod rates;
+mod registry;
+mod reply_to;
+mod route;
+mod settle;
+mod slab;
+mod state;
+mod take;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
-
-use futures::future::BoxFuture;
 
 use crate::actor_ref::ActorRef;
-use crate::error::{Failure, FailureKind};
+use crate::boundary::Boundary;
+use crate::error::Failure;
 use crate::system::System;
 
-use actor::{Permit, PollItem, Put, QueueActor, Reserve, State};
+pub use browse::{Browsed, ItemPlace};
+pub use builder::{DurableQueueBuilder, OpenError, QueueBuilder};
+pub use config::{Difference, LEASE_RANGE, MAX_PRIORITIES, QueueConfig, QueueKind};
+pub use consume::{Consumer, Consuming};
+pub use consumer::ConsumerState;
+pub use dead::{Dead, DeadInfo, DeadReason};
+pub use dead_letters::DeadLetterQueue;
+pub use delivery::{Delivery, Receipt, SettleError, Settlement, ack_all};
+pub use flow::{Deliveries, OfferSink};
+pub use offer::{Offer, OfferError, OfferMany, OfferManyError, Offered, Offering};
+pub use rates::QueueRates;
+pub use registry::{QueueInfo, Queues};
+pub use reply_to::ReplyTo;
+pub use route::{Keeps, LeaseRequest, Leased, OfferRequest, QueueRoute};
+pub use state::{QueueState, SetAside};
+pub use take::{Lease, LeaseMany, Poll, PollMany, Taking};
+pub use temporary::TemporaryQueue;
+
+use keeper::Keeper;
+use local::Local;
 
 /// Where in its queue an item stands: 1 for the first that was ever stored.
 pub type Sequence = u64;
 
-/// A reference to a queue actor. Clones refer to the same queue.
+/// A reference to a queue. Clones refer to the same queue.
 pub struct Queue<T: Send + 'static> {
-    actor: ActorRef<QueueActor<T>>,
-    name: Arc<str>,
+    inner: Inner<T>,
 }
 
-/// What a queue holds and has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct QueueState {
-    /// Items waiting now.
-    pub len: usize,
-    /// The bound.
-    pub capacity: usize,
-    /// Items stored since it started.
-    pub offered: u64,
-    /// Items handed to pollers since it started.
-    pub polled: u64,
-    /// Items dropped because a circular queue was full.
-    pub dropped: u64,
-    /// Pollers waiting now.
-    pub waiting_pollers: usize,
-    /// Offerers waiting now.
-    pub waiting_offerers: usize,
+enum Inner<T: Send + 'static> {
+    /// A queue of this process.
+    Local {
+        local: Arc<Local<T>>,
+        /// Ends it. `None` for the queue of the dead, which ends with its queue.
+        owner: Option<ActorRef<Keeper<T>>>,
+        dead: Option<Arc<Local<Dead<T>>>>,
+    },
+    /// A queue elsewhere.
+    Routed(Arc<dyn QueueRoute<T>>),
 }
 
 impl<T: Send + 'static> Queue<T> {
-    /// A queue that holds `capacity` items (at least 1); offering to a full one waits.
+    /// A queue for `capacity` items (at least 1) that is found by nobody who isn't handed the reference; offering to
+    /// a full one waits. The name is a label. [`System::queue`] opens queues by name.
     pub fn bounded(system: &System, name: impl Into<Arc<str>>, capacity: usize) -> Self {
-        Queue::open(system, name.into(), capacity, false)
+        Queue::without_name(system, name.into(), capacity, QueueKind::Bounded)
     }
 
-    /// A queue that holds `capacity` items (at least 1); when full, the oldest item is dropped and
-    /// counted, and goes to dead letters (G3).
+    /// The same; when full, the oldest item is dropped and counted, and goes to dead letters (G3).
     pub fn circular(system: &System, name: impl Into<Arc<str>>, capacity: usize) -> Self {
-        Queue::open(system, name.into(), capacity, true)
+        Queue::without_name(system, name.into(), capacity, QueueKind::Circular)
     }
 
-    fn open(system: &System, name: Arc<str>, capacity: usize, circular: bool) -> Self {
-        let label = Arc::clone(&name);
-        let actor = system
-            .actor(move || QueueActor::new(label, capacity.max(1), circular))
-            .label(format!("queue {name}"))
-            .start();
-        Queue { actor, name }
+    /// A queue that lives elsewhere, if it keeps what is needed.
+    ///
+    /// # Errors
+    /// [`OpenError::Lacks`] names the needs that it doesn't keep.
+    pub fn over(route: Arc<dyn QueueRoute<T>>, needs: Keeps) -> Result<Self, OpenError> {
+        let lacks = route.keeps().lacks(needs);
+        if lacks.is_empty() {
+            let inner = Inner::Routed(route);
+            return Ok(Queue { inner });
+        }
+        let name = route.name();
+        Err(OpenError::Lacks { name, lacks })
     }
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> Arc<str> {
+        match &self.inner {
+            Inner::Local { local, .. } => Arc::clone(&local.name),
+            Inner::Routed(route) => route.name(),
+        }
+    }
+
+    /// What an item crosses on its way there.
+    #[must_use]
+    pub fn boundary(&self) -> Boundary {
+        match &self.inner {
+            Inner::Local { .. } => Boundary::SameProcess,
+            Inner::Routed(route) => route.boundary(),
+        }
+    }
+
+    /// What it keeps: see [`Keeps`].
+    #[must_use]
+    pub fn keeps(&self) -> Keeps {
+        match &self.inner {
+            Inner::Local { local, .. } => Keeps {
+                fenced_acks: true,
+                groups: true,
+                synced_offers: local.settings.durable,
+                compared_keys: local.settings.compare_keys,
+            },
+            Inner::Routed(route) => route.keeps(),
+        }
     }
 
     /// Stores an item behind the others. Await it; see [`Offer`].
     pub fn offer(&self, item: T) -> Offer<T> {
-        Offer {
-            queue: self.clone(),
-            item,
-            deadline: None,
-        }
+        Offer::new(self.clone(), item)
+    }
+
+    /// Stores several items behind the others. Await it; see [`OfferMany`].
+    pub fn offer_many(&self, items: impl IntoIterator<Item = T>) -> OfferMany<T> {
+        OfferMany::new(self.clone(), items.into_iter().collect())
+    }
+
+    /// A sink that offers what is sent to it. At most `window` offers (at least 1) wait for their answers.
+    pub fn sink(&self, window: usize) -> OfferSink<T> {
+        OfferSink::new(self.clone(), window)
     }
 
     /// Takes the oldest item. Await it; see [`Poll`].
     pub fn poll(&self) -> Poll<T> {
-        Poll {
-            queue: self.clone(),
-            deadline: None,
+        take::poll(self.clone(), None)
+    }
+
+    /// Takes up to `max` items. Await it; see [`PollMany`].
+    pub fn poll_many(&self, max: usize) -> PollMany<T> {
+        take::poll_many(self.clone(), max, None)
+    }
+
+    /// A consumer with a name, which the queue shows, and which a queue with a single active consumer asks for.
+    pub fn consumer(&self, name: impl Into<Arc<str>>) -> Consumer<T> {
+        Consumer::new(self.clone(), name.into())
+    }
+
+    /// Its dead-letter queue (G23). `None` if the queue lives elsewhere.
+    #[must_use]
+    pub fn dead_letters(&self) -> Option<DeadLetterQueue<T>> {
+        match &self.inner {
+            Inner::Local {
+                local,
+                dead: Some(dead),
+                ..
+            } => Some(DeadLetterQueue::new(Arc::clone(dead), Arc::clone(local))),
+            _ => None,
         }
     }
 
     /// What it holds and has seen.
     ///
     /// # Errors
-    /// If the queue has stopped.
+    /// If the queue lives elsewhere, and can't be reached. One of this process answers also when it has ended.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn state(&self) -> Result<QueueState, Failure> {
-        Ok(self.actor.ask(State).await?)
+        match &self.inner {
+            Inner::Local { local, .. } => Ok(local.state()),
+            Inner::Routed(route) => route.state().await,
+        }
     }
 
-    /// Ends the queue: what it holds goes to dead letters, whoever waits gets an error.
+    /// Its consumers that have names, the one that has been there longest first. Empty if the queue lives elsewhere.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<ConsumerState> {
+        match &self.inner {
+            Inner::Local { local, .. } => local.consumers(),
+            Inner::Routed(_) => Vec::new(),
+        }
+    }
+
+    /// Its items that can't be read: of a type or version that this program doesn't know, or damaged. They stay
+    /// where they are, and are tried again when the queue is next opened. Empty if the queue lives elsewhere.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<SetAside> {
+        match &self.inner {
+            Inner::Local { local, .. } => local.set_aside_items(),
+            Inner::Routed(_) => Vec::new(),
+        }
+    }
+
+    /// Removes all that wait to be handed out, for good; what is in hand stays. Answers how many. 0 if the queue
+    /// lives elsewhere.
+    pub fn purge(&self) -> usize {
+        match &self.inner {
+            Inner::Local { local, .. } => local.purge(),
+            Inner::Routed(_) => 0,
+        }
+    }
+
+    /// Ends the queue: what it holds in memory goes to dead letters, what it has on disk stays there; whoever waits
+    /// gets an error.
     pub fn stop(&self) {
-        self.actor.stop();
+        match &self.inner {
+            Inner::Local { owner, .. } => {
+                if let Some(owner) = owner {
+                    owner.stop();
+                }
+            }
+            Inner::Routed(route) => route.stop(),
+        }
+    }
+
+    /// Completes when the queue has ended. At once if it lives elsewhere.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn wait(&self) {
+        if let Inner::Local {
+            owner: Some(owner), ..
+        } = &self.inner
+        {
+            owner.wait().await;
+        }
+    }
+
+    fn as_reply_to(&self) -> ReplyTo {
+        ReplyTo::to(self.name(), self.clone())
+    }
+}
+
+impl<T: Clone + Send + 'static> Queue<T> {
+    /// Takes the oldest item in hand. Await it; see [`Lease`].
+    pub fn lease(&self) -> Lease<T> {
+        take::lease(self.clone(), None)
+    }
+
+    /// Takes up to `max` items in hand. Await it; see [`LeaseMany`].
+    pub fn lease_many(&self, max: usize) -> LeaseMany<T> {
+        take::lease_many(self.clone(), max, None)
+    }
+
+    /// The items as a stream, at most `prefetch` (at least 1) of them in hand at a time.
+    pub fn deliveries(&self, prefetch: usize) -> Deliveries<T> {
+        let queue = self.clone();
+        Deliveries::new(prefetch, move || queue.lease())
+    }
+
+    /// Runs `handler` for each item, on `workers` (at least 1) tasks spread over the arbiters of `system`. An item is
+    /// acknowledged when its handler has answered `Ok`; an error or a panic rejects it.
+    ///
+    /// A handler that takes longer than the lease [extends](Delivery::extend) it; else the item is handed out
+    /// again meanwhile.
+    pub fn consume<E, F>(&self, system: &System, workers: usize, handler: F) -> Consuming
+    where
+        E: fmt::Display,
+        F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
+    {
+        consume::consume(self, system, workers, handler)
+    }
+
+    /// Looks at up to `max` items from that number on, in order, without taking them: also those that are in hand.
+    ///
+    /// Copies are made under the queue's lock: their `clone` must not use the queue.
+    ///
+    /// # Errors
+    /// If the queue has stopped, lives elsewhere, or can't be read.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn browse(&self, from: Sequence, max: usize) -> Result<Vec<Browsed<T>>, Failure> {
+        match &self.inner {
+            Inner::Local { local, .. } => local.browse(from, max).await,
+            Inner::Routed(route) => Err(Failure::new(
+                crate::FailureKind::NotAuthorised,
+                crate::Verdict::NotSent,
+            )
+            .with_detail(format!("queue {} can't be browsed from here", route.name()))),
+        }
     }
 }
 
 impl<T: Send + 'static> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Queue {
-            actor: self.actor.clone(),
-            name: Arc::clone(&self.name),
-        }
+        let inner = match &self.inner {
+            Inner::Local { local, owner, dead } => Inner::Local {
+                local: Arc::clone(local),
+                owner: owner.clone(),
+                dead: dead.clone(),
+            },
+            Inner::Routed(route) => Inner::Routed(Arc::clone(route)),
+        };
+        Queue { inner }
     }
 }
 
 impl<T: Send + 'static> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Queue({})", self.name)
-    }
-}
-
-/// An item that could not be offered. It comes back unless it reached the queue and the answer was lost.
-pub struct OfferError<T> {
-    /// Why, and what is known about the item.
-    pub failure: Failure,
-    /// The item.
-    pub item: Option<T>,
-}
-
-impl<T> fmt::Debug for OfferError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OfferError")
-            .field("failure", &self.failure)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for OfferError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failure.fmt(f)
-    }
-}
-
-impl<T> std::error::Error for OfferError<T> {}
-
-/// An item to be stored. Awaited, it answers where the item stands.
-///
-/// # Errors
-/// [`OfferError`] with the item: the deadline passed while the queue was full, or the queue has stopped.
-///
-/// # Cancel safety
-/// Dropping it before it ends gives up the place in line; the item is dropped unless it was stored.
-#[must_use = "nothing is offered until it is awaited"]
-#[derive(Debug)]
-pub struct Offer<T: Send + 'static> {
-    queue: Queue<T>,
-    item: T,
-    deadline: Option<Duration>,
-}
-
-impl<T: Send + 'static> Offer<T> {
-    /// Gives up after `span` if there is no room; zero does not wait. Without it the offer waits as long
-    /// as the caller lives.
-    pub fn deadline(mut self, span: Duration) -> Self {
-        self.deadline = Some(span);
-        self
-    }
-
-    async fn send(self) -> Result<Sequence, OfferError<T>> {
-        let Offer {
-            queue,
-            item,
-            deadline,
-        } = self;
-        let (item, permit) = match put(&queue, item, None).await? {
-            Ok(sequence) => return Ok(sequence),
-            Err(item) if deadline == Some(Duration::ZERO) => {
-                let failure = Failure::new(FailureKind::Full, crate::Verdict::NotExecuted)
-                    .with_detail(queue.name.to_string());
-                return Err(OfferError {
-                    failure,
-                    item: Some(item),
-                });
-            }
-            Err(item) => match reserve(&queue, deadline).await {
-                Ok(permit) => (item, permit),
-                Err(failure) => {
-                    return Err(OfferError {
-                        failure,
-                        item: Some(item),
-                    });
-                }
-            },
-        };
-        match put(&queue, item, Some(permit.number())).await? {
-            Ok(sequence) => {
-                permit.used();
-                Ok(sequence)
-            }
-            // A permit always finds its room; kept as an error so that no item is ever lost to a bug.
-            Err(item) => {
-                let failure = Failure::new(FailureKind::Full, crate::Verdict::NotExecuted);
-                Err(OfferError {
-                    failure,
-                    item: Some(item),
-                })
-            }
-        }
-    }
-}
-
-/// One try: stored, or the item back because there is no room.
-async fn put<T: Send + 'static>(
-    queue: &Queue<T>,
-    item: T,
-    permit: Option<u64>,
-) -> Result<Result<Sequence, T>, OfferError<T>> {
-    let asked = queue.actor.ask(Put { item, permit }).no_deadline().await;
-    asked.map_err(|error| {
-        let (failure, message) = error.into_parts();
-        OfferError {
-            failure,
-            item: message.map(|put| put.item),
-        }
-    })
-}
-
-async fn reserve<T: Send + 'static>(
-    queue: &Queue<T>,
-    deadline: Option<Duration>,
-) -> Result<Permit<T>, Failure> {
-    let ask = queue.actor.ask(Reserve::new());
-    let asked = match deadline {
-        Some(span) => ask.deadline(span).await,
-        None => ask.no_deadline().await,
-    };
-    // While it waits for room the item is still the caller's.
-    asked.map_err(|error| Failure::from(error).with_verdict(crate::Verdict::NotExecuted))
-}
-
-impl<T: Send + 'static> IntoFuture for Offer<T> {
-    type Output = Result<Sequence, OfferError<T>>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
-    }
-}
-
-/// A wish for the oldest item. Awaited, it answers the item, or `None` if the deadline passed first.
-///
-/// # Errors
-/// [`Failure`] if the queue has stopped.
-///
-/// # Cancel safety
-/// Dropping it takes no item: one that was on its way goes back to its place.
-#[must_use = "nothing is polled until it is awaited"]
-#[derive(Debug)]
-pub struct Poll<T: Send + 'static> {
-    queue: Queue<T>,
-    deadline: Option<Duration>,
-}
-
-impl<T: Send + 'static> Poll<T> {
-    /// Gives up after `span` if nothing comes; zero does not wait. Without it the poll waits as long as
-    /// the caller lives.
-    pub fn deadline(mut self, span: Duration) -> Self {
-        self.deadline = Some(span);
-        self
-    }
-
-    async fn send(self) -> Result<Option<T>, Failure> {
-        let wait = self.deadline != Some(Duration::ZERO);
-        let ask = self.queue.actor.ask(PollItem::new(wait));
-        let asked = match self.deadline {
-            Some(span) if wait => ask.deadline(span).await,
-            _ => ask.no_deadline().await,
-        };
-        match asked {
-            Ok(handed) => Ok(handed.take()),
-            Err(error) if error.kind() == FailureKind::DeadlineExceeded => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl<T: Send + 'static> IntoFuture for Poll<T> {
-    type Output = Result<Option<T>, Failure>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
+        write!(f, "Queue({})", self.name())
     }
 }

@@ -23,6 +23,7 @@ use crate::mailbox::Control;
 use crate::metrics::Meter;
 use crate::names::Names;
 use crate::observe::Observed;
+use crate::queue::Queues;
 use crate::spawn::{Placement, Spawn};
 use crate::waits::Waits;
 use crate::watchdog::{Blocked, Watchdog};
@@ -73,6 +74,7 @@ struct Inner {
     counters: Arc<Counters>,
     dead_letters: DeadLetters,
     names: Names,
+    queues: Queues,
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
@@ -133,6 +135,7 @@ impl System {
                 counters,
                 dead_letters,
                 names: Names::default(),
+                queues: Queues::default(),
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
@@ -371,6 +374,10 @@ impl System {
     #[cfg(feature = "actix")]
     pub(crate) fn is(&self, other: &System) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(crate) fn queues_table(&self) -> &Queues {
+        &self.inner.queues
     }
 
     pub(crate) fn executor(&self) -> &Executor {

@@ -114,7 +114,7 @@ impl From<RegisterError> for NamedStartError {
 const SHOWN: usize = 32;
 
 /// The text as a name, if it can be one.
-pub(super) fn check(name: Arc<str>) -> Result<Arc<str>, BadName> {
+pub(crate) fn check(name: Arc<str>) -> Result<Arc<str>, BadName> {
     if name.is_empty() {
         return Err(BadName::Empty);
     }

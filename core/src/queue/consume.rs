@@ -1,0 +1,286 @@
+//! Consumers: those that have a name, and handlers that are run for each item.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{Either, Shared, select};
+
+use super::delivery::Delivery;
+use super::flow::Deliveries;
+use super::local::Local;
+use super::take::{self, Lease, LeaseMany, Poll, PollMany};
+use super::{Inner, Queue};
+use crate::panics;
+use crate::spawn::Placement;
+use crate::system::System;
+
+/// A consumer with a name. In a queue with a single active consumer only the one that came first gets items;
+/// when it is dropped it is the next one's turn.
+pub struct Consumer<T: Send + 'static> {
+    queue: Queue<T>,
+    name: Arc<str>,
+    number: u32,
+}
+
+impl<T: Send + 'static> Consumer<T> {
+    pub(super) fn new(queue: Queue<T>, name: Arc<str>) -> Self {
+        let number = match &queue.inner {
+            Inner::Local { local, .. } => {
+                let name = Arc::clone(&name);
+                local.with(|inside, _, now| inside.consumers.join(name, now))
+            }
+            Inner::Routed(_) => 0,
+        };
+        Consumer {
+            queue,
+            name,
+            number,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// See [`Queue::poll`].
+    pub fn poll(&self) -> Poll<T> {
+        take::poll(self.queue.clone(), self.me())
+    }
+
+    /// See [`Queue::poll_many`].
+    pub fn poll_many(&self, max: usize) -> PollMany<T> {
+        take::poll_many(self.queue.clone(), max, self.me())
+    }
+
+    fn me(&self) -> Option<(u32, Arc<str>)> {
+        Some((self.number, Arc::clone(&self.name)))
+    }
+}
+
+impl<T: Clone + Send + 'static> Consumer<T> {
+    /// See [`Queue::lease`].
+    pub fn lease(&self) -> Lease<T> {
+        take::lease(self.queue.clone(), self.me())
+    }
+
+    /// See [`Queue::lease_many`].
+    pub fn lease_many(&self, max: usize) -> LeaseMany<T> {
+        take::lease_many(self.queue.clone(), max, self.me())
+    }
+
+    /// See [`Queue::deliveries`].
+    pub fn deliveries(self, prefetch: usize) -> Deliveries<T> {
+        Deliveries::new(prefetch, move || self.lease())
+    }
+}
+
+impl<T: Send + 'static> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        if let Inner::Local { local, .. } = &self.queue.inner {
+            local.with(|inside, afterwards, now| {
+                inside.consumers.leave(self.number);
+                inside.settle(local, afterwards, now);
+            });
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Consumer({} of {})", self.name, self.queue.name())
+    }
+}
+
+/// Workers that run a handler for each item of a queue. Dropped, they take no more, and what they have in hand is
+/// given back at its next `.await`; [`stop`](Consuming::stop) lets them finish.
+#[must_use = "dropped, nothing is consumed"]
+pub struct Consuming {
+    /// Dropped to end them at once.
+    _alive: oneshot::Sender<()>,
+    /// Dropped to have them take no more.
+    open: Option<oneshot::Sender<()>>,
+    counts: Arc<Counts>,
+    ended: Vec<oneshot::Receiver<()>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    handled: AtomicU64,
+    failed: AtomicU64,
+    running: AtomicUsize,
+}
+
+impl Consuming {
+    /// Items that were handled and acknowledged.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.counts.handled.load(Ordering::Relaxed)
+    }
+
+    /// Items whose handler answered an error, or panicked.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.counts.failed.load(Ordering::Relaxed)
+    }
+
+    /// Workers that are there.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.counts.running.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more, and waits until what is in hand has been handled.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives back what is in hand.
+    pub async fn stop(mut self) {
+        drop(self.open.take());
+        for worker in &mut self.ended {
+            // An error: dropped when the worker ends.
+            let _ = worker.await;
+        }
+    }
+}
+
+impl fmt::Debug for Consuming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consuming")
+            .field("workers", &self.workers())
+            .field("handled", &self.handled())
+            .field("failed", &self.failed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a worker waits after an error of the queue that isn't its end, a disk that refuses say.
+const PAUSE: Duration = Duration::from_secs(1);
+
+struct Worker<T: Send + 'static, F> {
+    queue: Queue<T>,
+    system: System,
+    handler: F,
+    counts: Arc<Counts>,
+    open: Shared<oneshot::Receiver<()>>,
+    alive: Shared<oneshot::Receiver<()>>,
+    _ended: oneshot::Sender<()>,
+}
+
+pub(super) fn consume<T, E, F>(
+    queue: &Queue<T>,
+    system: &System,
+    workers: usize,
+    handler: F,
+) -> Consuming
+where
+    T: Clone + Send + 'static,
+    E: fmt::Display,
+    F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
+{
+    let (alive_tx, alive_rx) = oneshot::channel();
+    let (open_tx, open_rx) = oneshot::channel();
+    let (alive, open) = (alive_rx.shared(), open_rx.shared());
+    let counts = Arc::new(Counts::default());
+    let mut ended = Vec::with_capacity(workers);
+    for _ in 0..workers.max(1) {
+        let (ended_tx, ended_rx) = oneshot::channel();
+        ended.push(ended_rx);
+        let worker = Worker {
+            queue: queue.clone(),
+            system: system.clone(),
+            handler: handler.clone(),
+            counts: Arc::clone(&counts),
+            open: open.clone(),
+            alive: alive.clone(),
+            _ended: ended_tx,
+        };
+        counts.running.fetch_add(1, Ordering::Relaxed);
+        let running = Running(Arc::clone(&counts));
+        // False: the system has ended, and the worker with it.
+        system.spawn(Placement::Spread, move || async move {
+            let _running = running;
+            let alive = worker.alive.clone();
+            let work = Box::pin(worker.run());
+            select(work, alive).await;
+        });
+    }
+    Consuming {
+        _alive: alive_tx,
+        open: Some(open_tx),
+        counts,
+        ended,
+    }
+}
+
+struct Running(Arc<Counts>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T, E, F> Worker<T, F>
+where
+    T: Clone + Send + 'static,
+    E: fmt::Display,
+    F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
+{
+    async fn run(self) {
+        loop {
+            let lease = self.queue.lease().into_future();
+            let next = match select(lease, self.open.clone()).await {
+                Either::Left((next, _)) => next,
+                Either::Right(_) => return,
+            };
+            match next {
+                Ok(Some(delivery)) => self.handle(delivery).await,
+                Ok(None) => {}
+                Err(failure) if failure.kind() == crate::error::FailureKind::Stopped => return,
+                Err(failure) => {
+                    tracing::warn!(queue = %self.queue.name(), %failure, "a worker can't lease");
+                    self.system.clock().sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, delivery: Delivery<T>) {
+        let handled = AssertUnwindSafe((self.handler)(&delivery))
+            .catch_unwind()
+            .await;
+        let settled = match handled {
+            Ok(Ok(())) => {
+                self.counts.handled.fetch_add(1, Ordering::Relaxed);
+                delivery.ack().await
+            }
+            Ok(Err(error)) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                delivery.reject(error.to_string()).await
+            }
+            Err(panic) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                let reason = format!("panicked: {}", panics::panic_text(&*panic));
+                delivery.reject(reason).await
+            }
+        };
+        if let Err(error) = settled {
+            tracing::warn!(queue = %self.queue.name(), %error, "an item could not be settled");
+        }
+    }
+}
+
+impl<T: Send + 'static> Local<T> {
+    /// A queue of this process by its name.
+    pub(super) fn find<R: Send + 'static>(&self, name: &str) -> Option<Queue<R>> {
+        let system = self.inside.lock().system.clone()?;
+        system.queues().get(name).ok().flatten()
+    }
+}

@@ -1,0 +1,158 @@
+//! The seam to queues that live elsewhere: in another process, or in an engine such as JetStream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::Sequence;
+use super::delivery::{SettleError, Settlement};
+use super::offer::{OfferError, Offered};
+use super::reply_to::ReplyTo;
+use super::state::QueueState;
+use crate::boundary::Boundary;
+use crate::error::Failure;
+use crate::id::RequestKey;
+
+/// What an offer says besides its deadline.
+#[derive(Debug, Clone)]
+pub struct OfferRequest<T> {
+    /// The item.
+    pub item: T,
+    /// The request it belongs to.
+    pub key: Option<RequestKey>,
+    /// Its group.
+    pub group: Option<Arc<str>>,
+    /// How urgent it is.
+    pub priority: u8,
+    /// Not to be handed out before.
+    pub delay: Duration,
+    /// Not to be handed out after.
+    pub time_to_live: Option<Duration>,
+    /// Where the answer is wanted.
+    pub reply_to: Option<ReplyTo>,
+}
+
+impl<T> OfferRequest<T> {
+    /// An item and nothing else.
+    #[must_use]
+    pub fn new(item: T) -> Self {
+        OfferRequest {
+            item,
+            key: None,
+            group: None,
+            priority: 0,
+            delay: Duration::ZERO,
+            time_to_live: None,
+            reply_to: None,
+        }
+    }
+}
+
+/// What somebody wants who leases.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    /// How many items at most; it answers as soon as there is one.
+    pub max: usize,
+    /// How long to wait for it; zero not at all, `None` as long as the caller lives.
+    pub deadline: Option<Duration>,
+    /// For how long, if not as long as the queue says.
+    pub span: Option<Duration>,
+    /// The name of the consumer.
+    pub consumer: Option<Arc<str>>,
+}
+
+/// An item that was leased over a route.
+#[derive(Debug, Clone)]
+pub struct Leased<T> {
+    /// The item.
+    pub item: T,
+    /// The fencing token of the lease.
+    pub token: u64,
+    /// Where it stands in its queue.
+    pub sequence: Sequence,
+    /// How often it was handed out, this time included.
+    pub attempt: u32,
+    /// How many of these failed.
+    pub failed: u32,
+    /// When it was offered: the time of day.
+    pub offered: Duration,
+    /// When it was first handed out: the time of day.
+    pub first_seen: Duration,
+    /// The request it belongs to.
+    pub key: Option<RequestKey>,
+    /// Its group.
+    pub group: Option<Arc<str>>,
+    /// Where the answer is wanted.
+    pub reply_to: Option<ReplyTo>,
+}
+
+/// What a queue keeps, and what who opens it needs. A back end that can't keep a need must refuse to open; it
+/// never keeps it in half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keeps {
+    /// An acknowledgement with an old token is refused (G22).
+    pub fenced_acks: bool,
+    /// FIFO in groups, with groups in parallel (G24).
+    pub groups: bool,
+    /// Offers are answered when they are on disk (G25).
+    pub synced_offers: bool,
+    /// The same key with another item is refused (G26).
+    pub compared_keys: bool,
+}
+
+impl Keeps {
+    /// The needs that these don't meet, by name.
+    #[must_use]
+    pub fn lacks(self, needs: Keeps) -> Vec<&'static str> {
+        [
+            ("fenced_acks", self.fenced_acks, needs.fenced_acks),
+            ("groups", self.groups, needs.groups),
+            ("synced_offers", self.synced_offers, needs.synced_offers),
+            ("compared_keys", self.compared_keys, needs.compared_keys),
+        ]
+        .into_iter()
+        .filter_map(|(name, kept, needed)| (needed && !kept).then_some(name))
+        .collect()
+    }
+}
+
+/// A way to a queue that lives elsewhere. [`Queue::over`](super::Queue::over) makes a handle of it.
+///
+/// It answers with the verdicts of its boundary: what may have arrived is `MaybeExecuted`. Items whose caller
+/// gave up while they were on their way come back by their leases.
+pub trait QueueRoute<T>: Send + Sync + 'static {
+    /// The name of the queue.
+    fn name(&self) -> Arc<str>;
+
+    /// What a message crosses on this way.
+    fn boundary(&self) -> Boundary;
+
+    /// What the queue at its end keeps.
+    fn keeps(&self) -> Keeps;
+
+    /// Offers an item.
+    fn offer(
+        &self,
+        request: OfferRequest<T>,
+        deadline: Option<Duration>,
+    ) -> BoxFuture<'static, Result<Offered, OfferError<T>>>;
+
+    /// Leases items; none if the deadline passes.
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'static, Result<Vec<Leased<T>>, Failure>>;
+
+    /// Ends leases, each as said, and answers for each.
+    fn settle(
+        &self,
+        settlements: Vec<(u64, Settlement)>,
+    ) -> BoxFuture<'static, Vec<Result<(), SettleError>>>;
+
+    /// Ends a lease without waiting for the answer: its holder was dropped.
+    fn settle_soon(&self, token: u64, settlement: Settlement);
+
+    /// What the queue holds and has seen.
+    fn state(&self) -> BoxFuture<'static, Result<QueueState, Failure>>;
+
+    /// Ends the queue, if that may be done from here.
+    fn stop(&self);
+}
