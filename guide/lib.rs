@@ -41,6 +41,10 @@ mod ch07 {}
 mod ch08 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/17-locks-leases-fencing.md")]
+mod ch17 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
 
@@ -51,6 +55,10 @@ mod coming_from_actix {}
 #[cfg(doctest)]
 #[doc = include_str!("src/coming-from-kameo-or-ractor.md")]
 mod coming_from_kameo_or_ractor {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/log-format.md")]
+mod log_format {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]

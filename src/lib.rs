@@ -7,6 +7,8 @@ pub use callboard_core::*;
 #[doc(inline)]
 pub use callboard_remote as remote;
 #[doc(inline)]
+pub use callboard_store as store;
+#[doc(inline)]
 pub use callboard_supervision as supervision;
 
 /// What most programs need: `use callboard::prelude::*;`.

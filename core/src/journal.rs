@@ -196,6 +196,8 @@ pub enum JournalErrorKind {
     Damaged,
     /// There is no such record.
     NotFound,
+    /// A name or a setting that can't be.
+    Invalid,
     /// It is open already, here or in another process.
     InUse,
     /// It was written by a later version, or is of another kind.

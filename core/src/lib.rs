@@ -1,10 +1,11 @@
-//! Actors, mailboxes, queues and topics of Callboard; one process.
+//! Actors, mailboxes, queues, topics and locks of Callboard; one process.
 //!
 //! Programs use the facade crate `callboard`. This crate is the part that opens no socket and no file:
 //! what an actor is ([`Actor`], [`Handler`]), how it is reached ([`ActorRef`], [`Recipient`]), what every
 //! failure means ([`Verdict`]), and the seams through which supervision and the remote layer take part:
 //! [`Route`] (where a message goes), [`Watch`] (how an end is noticed), [`Place`] (start, stop and status
-//! of a child) and [`Admission`] (what stands before a handler).
+//! of a child), [`Admission`] (what stands before a handler) and [`Leases`](locks::Leases) (who may hold
+//! something, and until when).
 
 #[cfg(all(panic = "abort", not(feature = "no-panic-fence")))]
 compile_error!(
@@ -39,6 +40,8 @@ mod future_buffer;
 mod group;
 mod id;
 pub mod journal;
+mod lease;
+pub mod locks;
 mod mailbox;
 mod message;
 #[cfg(feature = "metrics")]

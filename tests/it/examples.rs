@@ -52,6 +52,7 @@ transcripts! {
     registry: "../../examples/registry.rs",
     pool: "../../examples/pool.rs",
     scatter_gather: "../../examples/scatter_gather.rs",
+    fencing: "../../examples/fencing.rs",
 }
 
 /// Those with actix in them, which no simulation has (G38), or with a runtime and sockets of their own, run as

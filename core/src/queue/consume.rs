@@ -189,13 +189,13 @@ where
     let (alive, open) = (alive_rx.shared(), open_rx.shared());
     let counts = Arc::new(Counts::default());
     let mut ended = Vec::with_capacity(workers);
-    for _ in 0..workers.max(1) {
+    for handler in std::iter::repeat_n(handler, workers.max(1)) {
         let (ended_tx, ended_rx) = oneshot::channel();
         ended.push(ended_rx);
         let worker = Worker {
             queue: queue.clone(),
             system: system.clone(),
-            handler: handler.clone(),
+            handler,
             counts: Arc::clone(&counts),
             open: open.clone(),
             alive: alive.clone(),

@@ -38,8 +38,10 @@ pub(super) enum Form<T> {
     /// As they are.
     Plain(Versions<T>),
     /// They are those of another queue, which has encoded them.
-    Dead(Arc<dyn Fn(&[u8], &DeadInfo) -> Result<T, String> + Send + Sync>),
+    Dead(DecodeDead<T>),
 }
+
+pub(super) type DecodeDead<T> = Arc<dyn Fn(&[u8], &DeadInfo) -> Result<T, String> + Send + Sync>;
 
 /// What is noted of an item besides its record.
 #[derive(Debug, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 pub(super) mod groups;
 pub(super) mod keys;
 pub(super) mod leases;
+mod leasing;
 pub(super) mod ready;
 
 use std::collections::BTreeSet;
@@ -340,201 +341,12 @@ impl<P> Engine<P> {
         }
     }
 
-    /// Leases the next item. It stays where it is, in somebody's hands.
-    pub(super) fn lease(&mut self, grant: Grant, now: Instant) -> Option<Place> {
-        if self.stages.leased >= self.config.max_in_flight {
-            return None;
-        }
-        let place = self.next(now)?;
-        let lease = Lease {
-            token: self.next_token,
-            due: now + grant.span,
-            consumer: grant.consumer,
-        };
-        self.next_token += 1;
-        self.leases.begin(lease.due, lease.token, place);
-        self.set_stage(place, Stage::Leased(lease));
-        self.hand_out(place, now);
-        Some(place)
-    }
-
     /// Takes the next item away: leased and acknowledged at once.
     pub(super) fn take(&mut self, now: Instant) -> Option<Item<P>> {
         let place = self.next(now)?;
         self.hand_out(place, now);
         self.totals.settled += 1;
         self.remove(place, now)
-    }
-
-    fn hand_out(&mut self, place: Place, now: Instant) {
-        self.totals.handed += 1;
-        let time = self.time_of_day(now);
-        if let Some(item) = self.items.get_mut(place) {
-            item.attempt += 1;
-            if item.first_seen.is_zero() {
-                item.first_seen = time;
-            }
-        }
-    }
-
-    /// The item of a lease that holds.
-    pub(super) fn held(&mut self, place: Place, token: u64) -> Result<&mut Item<P>, NotHeld> {
-        let item = self.items.get_mut(place).ok_or(NotHeld)?;
-        match item.stage {
-            Stage::Leased(lease) if lease.token == token => Ok(item),
-            _ => Err(NotHeld),
-        }
-    }
-
-    /// The lease ends well: the item leaves.
-    pub(super) fn ack(
-        &mut self,
-        place: Place,
-        token: u64,
-        now: Instant,
-    ) -> Result<Item<P>, NotHeld> {
-        self.held(place, token)?;
-        self.totals.settled += 1;
-        self.remove(place, now).ok_or(NotHeld)
-    }
-
-    /// The lease ends, and the item goes back to its place, for a later turn if there is a delay. That is no
-    /// failure.
-    pub(super) fn release(
-        &mut self,
-        place: Place,
-        token: u64,
-        delay: Duration,
-        now: Instant,
-    ) -> Result<(), NotHeld> {
-        self.held(place, token)?;
-        self.come_back(place, delay, now);
-        Ok(())
-    }
-
-    /// The lease ends badly: the item comes back after a pause, or leaves if that was once too often.
-    pub(super) fn fail(
-        &mut self,
-        place: Place,
-        token: u64,
-        reason: &Arc<str>,
-        now: Instant,
-        entropy: &Entropy,
-    ) -> Result<(), NotHeld> {
-        let failed = self.note_failure(place, token, reason, now)?;
-        if self
-            .config
-            .delivery_limit
-            .is_some_and(|limit| failed >= limit)
-        {
-            self.leave(place, DeadReason::DeliveryLimit, now);
-        } else {
-            let longest = self.longest_pause(failed);
-            self.come_back(place, entropy.jitter(longest), now);
-        }
-        Ok(())
-    }
-
-    /// Answers how many there were.
-    fn note_failure(
-        &mut self,
-        place: Place,
-        token: u64,
-        reason: &Arc<str>,
-        now: Instant,
-    ) -> Result<u32, NotHeld> {
-        let time = self.time_of_day(now);
-        let item = self.held(place, token)?;
-        item.failed += 1;
-        let failed = item.failed;
-        let extra = item.extra.get_or_insert_default();
-        let first = extra.history.as_ref().map_or(time, |history| history.first);
-        extra.history = Some(History {
-            first,
-            last: time,
-            reason: Arc::clone(reason),
-        });
-        self.totals.failed += 1;
-        Ok(failed)
-    }
-
-    /// Doubled with each failure, up to the cap. The pause is drawn from all of it ("full jitter").
-    fn longest_pause(&self, failed: u32) -> Duration {
-        let doublings = failed.saturating_sub(1).min(31);
-        let longest = self.config.retry_first.saturating_mul(1 << doublings);
-        longest.min(self.config.retry_cap)
-    }
-
-    /// The lease ends, and the item leaves to where the dead ones are.
-    pub(super) fn bury(
-        &mut self,
-        place: Place,
-        token: u64,
-        reason: &Arc<str>,
-        now: Instant,
-    ) -> Result<(), NotHeld> {
-        self.note_failure(place, token, reason, now)?;
-        self.leave(place, DeadReason::Rejected, now);
-        Ok(())
-    }
-
-    /// The lease lasts from now for `span`.
-    pub(super) fn extend(
-        &mut self,
-        place: Place,
-        token: u64,
-        span: Duration,
-        now: Instant,
-    ) -> Result<Instant, NotHeld> {
-        let due = now + span;
-        let item = self.held(place, token)?;
-        let Stage::Leased(lease) = &mut item.stage else {
-            return Err(NotHeld);
-        };
-        let before = std::mem::replace(&mut lease.due, due);
-        self.leases.end(before, token, place);
-        self.leases.begin(due, token, place);
-        Ok(due)
-    }
-
-    /// Keeps an item that is in somebody's hands, but never hands it out again.
-    pub(super) fn set_aside(
-        &mut self,
-        place: Place,
-        token: u64,
-        now: Instant,
-    ) -> Result<(), NotHeld> {
-        self.held(place, token)?;
-        self.end_lease(place);
-        self.set_stage(place, Stage::SetAside);
-        self.leave_group(place, now);
-        Ok(())
-    }
-
-    fn end_lease(&mut self, place: Place) {
-        if let Some(item) = self.items.get(place)
-            && let Stage::Leased(lease) = item.stage
-        {
-            self.leases.end(lease.due, lease.token, place);
-            let items = &self.items;
-            self.leases.sweep(self.stages.leased, |due, token, place| {
-                is_leased(items, due, token, place)
-            });
-        }
-    }
-
-    fn come_back(&mut self, place: Place, delay: Duration, now: Instant) {
-        self.end_lease(place);
-        if self.is_expired(place, now) {
-            self.expire(place, now);
-            return;
-        }
-        let due = if delay.is_zero() { now } else { now + delay };
-        if due > now && self.config.reordering && self.group_of(place).is_some() {
-            self.leave_group(place, now);
-            self.set_detached(place, true);
-        }
-        self.line_up(place, due, now);
     }
 
     /// The oldest that nobody has in hand leaves to make room. False if all are in hand.

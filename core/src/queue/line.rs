@@ -116,6 +116,14 @@ impl<W> Line<W> {
         }
     }
 
+    /// Replaces what lies in somebody's place, and who is to be woken.
+    pub(super) fn put(&mut self, id: WaiterId, what: W, waker: Option<Waker>) {
+        if let Some(waiter) = self.waiter_mut(id) {
+            waiter.what = what;
+            waiter.waker = waker;
+        }
+    }
+
     /// Somebody looks again and finds nothing: is to be woken by this.
     pub(super) fn set_waker(&mut self, id: WaiterId, waker: &Waker) {
         if let Some(waiter) = self.waiter_mut(id) {

@@ -21,6 +21,9 @@ pub struct QueueRates {
 #[derive(Default)]
 pub(super) struct Rates {
     second: u64,
+    /// When the next one begins, in nanoseconds: saves a division per count.
+    until: u64,
+    at: usize,
     buckets: [[u64; 3]; SPAN as usize],
 }
 
@@ -57,7 +60,16 @@ impl Rates {
         }
     }
 
+    #[inline]
     fn bucket(&mut self, now: Instant) -> &mut [u64; 3] {
+        if now.as_nanos() >= self.until {
+            self.begin_second(now);
+        }
+        &mut self.buckets[self.at]
+    }
+
+    #[cold]
+    fn begin_second(&mut self, now: Instant) {
         let second = now.as_nanos() / 1_000_000_000;
         if second > self.second {
             let past = (second - self.second).min(SPAN);
@@ -69,6 +81,7 @@ impl Rates {
             }
             self.second = second;
         }
-        &mut self.buckets[(self.second % SPAN) as usize]
+        self.at = (self.second % SPAN) as usize;
+        self.until = (self.second + 1) * 1_000_000_000;
     }
 }

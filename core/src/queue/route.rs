@@ -7,47 +7,12 @@ use futures::future::BoxFuture;
 
 use super::Sequence;
 use super::delivery::{SettleError, Settlement};
-use super::offer::{OfferError, Offered};
+use super::offer::{OfferError, OfferTerms, Offered};
 use super::reply_to::ReplyTo;
 use super::state::QueueState;
 use crate::boundary::Boundary;
 use crate::error::Failure;
 use crate::id::RequestKey;
-
-/// What an offer says besides its deadline.
-#[derive(Debug, Clone)]
-pub struct OfferRequest<T> {
-    /// The item.
-    pub item: T,
-    /// The request it belongs to.
-    pub key: Option<RequestKey>,
-    /// Its group.
-    pub group: Option<Arc<str>>,
-    /// How urgent it is.
-    pub priority: u8,
-    /// Not to be handed out before.
-    pub delay: Duration,
-    /// Not to be handed out after.
-    pub time_to_live: Option<Duration>,
-    /// Where the answer is wanted.
-    pub reply_to: Option<ReplyTo>,
-}
-
-impl<T> OfferRequest<T> {
-    /// An item and nothing else.
-    #[must_use]
-    pub fn new(item: T) -> Self {
-        OfferRequest {
-            item,
-            key: None,
-            group: None,
-            priority: 0,
-            delay: Duration::ZERO,
-            time_to_live: None,
-            reply_to: None,
-        }
-    }
-}
 
 /// What somebody wants who leases.
 #[derive(Debug, Clone)]
@@ -134,7 +99,8 @@ pub trait QueueRoute<T>: Send + Sync + 'static {
     /// Offers an item.
     fn offer(
         &self,
-        request: OfferRequest<T>,
+        item: T,
+        terms: OfferTerms,
         deadline: Option<Duration>,
     ) -> BoxFuture<'static, Result<Offered, OfferError<T>>>;
 

@@ -36,7 +36,16 @@ const MESSAGE_PACK: &[&str] = &[
 const THREADS: &[&str] = &["core/src/executor.rs", "core/src/executor/"];
 
 /// The crates that programs link, without their tests.
-const LIBRARIES: &[&str] = &["src/", "core/src/", "supervision/src/", "remote/src/"];
+const LIBRARIES: &[&str] = &[
+    "src/",
+    "core/src/",
+    "core/store/src/",
+    "supervision/src/",
+    "remote/src/",
+];
+
+/// The only place of the store that opens files.
+const FILES: &str = "core/store/src/disk/real.rs";
 
 fn starts_with_any(path: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| path.starts_with(prefix))
@@ -207,6 +216,22 @@ fn core_opens_no_socket_and_no_file() {
         .flat_map(|file| find(file, shipped_part(file), &doors))
         .collect();
     assert_none("`core` opens a file or a socket:", &problems);
+}
+
+#[test]
+fn the_store_opens_files_in_one_place() {
+    let doors = ["fs::", "std::fs", "File::open", "OpenOptions", "rustix::fs"];
+    let store = rust_files()
+        .iter()
+        .filter(|file| file.path.starts_with("core/store/src/") && file.path != FILES);
+    let problems: Vec<String> = store
+        .flat_map(|file| find(file, shipped_part(file), &doors))
+        .collect();
+    assert_none("the store opens a file behind its `Disk`:", &problems);
+    assert!(
+        !find_in(|path| path == FILES, &doors).is_empty(),
+        "{FILES} opens no file: the rule looks for the wrong words"
+    );
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! How items leave for good, and how a queue ends.
+
+use super::{Afterwards, Inside, Local, Mark, Offerer, Payload, Taker};
+use crate::boundary::Verdict;
+use crate::clock::Instant;
+use crate::counters::DropReason;
+use crate::error::Failure;
+use crate::journal::{JournalError, Ticket};
+use crate::queue::dead::DeadReason;
+use crate::queue::engine::Item;
+
+impl<T: Send + 'static> Inside<T> {
+    /// An item has been acknowledged.
+    pub(in crate::queue) fn acked(
+        &mut self,
+        local: &Local<T>,
+        item: Item<Payload<T>>,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) -> Result<Ticket, JournalError> {
+        self.rates.count_settled(now);
+        self.removed(local, item, afterwards)
+    }
+
+    /// An item has left for good.
+    pub(in crate::queue) fn removed(
+        &mut self,
+        local: &Local<T>,
+        item: Item<Payload<T>>,
+        afterwards: &mut Afterwards<T>,
+    ) -> Result<Ticket, JournalError> {
+        let ticket = self.forget_record(local, &item);
+        self.uncache(&item);
+        afterwards.trash.extend(item.payload);
+        ticket
+    }
+
+    /// The record of an item that leaves goes, or stays for the sake of its key.
+    pub(super) fn forget_record(
+        &mut self,
+        local: &Local<T>,
+        item: &Item<Payload<T>>,
+    ) -> Result<Ticket, JournalError> {
+        let tomb = item
+            .key()
+            .and_then(|key| Some((key, self.keys.entomb(key, item.sequence)?)));
+        let Some(durable) = &local.durable else {
+            return Ok(Ticket::default());
+        };
+        let ticket = match tomb {
+            Some((key, known)) => {
+                let since = local.time_of_day(known.since);
+                durable.entomb(item.record, key, known.print, since)
+            }
+            None => durable.drop_record(item.record),
+        }?;
+        self.last_ticket = ticket;
+        Ok(ticket)
+    }
+
+    pub(in crate::queue) fn uncache(&mut self, item: &Item<Payload<T>>) {
+        if let Some(Payload::Stored(Some(bytes))) = &item.payload {
+            self.cached = self.cached.saturating_sub(bytes.len());
+        }
+    }
+
+    /// What the engine gave up goes where it belongs.
+    pub(in crate::queue) fn file_gone(&mut self, local: &Local<T>, afterwards: &mut Afterwards<T>) {
+        if self.engine.gone.is_empty() {
+            return;
+        }
+        for (item, reason) in std::mem::take(&mut self.engine.gone) {
+            self.uncache(&item);
+            if reason == DeadReason::Evicted || local.dead.is_none() {
+                // An error is one that everybody is told of anyway.
+                let _ = self.forget_record(local, &item);
+                let reason = match reason {
+                    DeadReason::Expired => DropReason::Expired,
+                    DeadReason::Evicted => DropReason::DropOldest,
+                    DeadReason::DeliveryLimit | DeadReason::Rejected => DropReason::Rejected,
+                };
+                afterwards.letters.push((item, reason));
+            } else {
+                if let Some(durable) = &local.durable {
+                    let _ = durable.note(local, &item, Some(reason));
+                }
+                afterwards.dead.push((item, reason));
+            }
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Instant {
+        self.engine.next_due().min(self.keys.next_due())
+    }
+
+    /// Everybody who waits is told.
+    pub(super) fn end(&mut self, failure: Failure, afterwards: &mut Afterwards<T>) {
+        let unsure = failure.clone().with_verdict(Verdict::MaybeExecuted);
+        let wakes = self.offerers.serve_all(|offerer| {
+            let done = Offerer::Done(Err(failure.clone()), None);
+            *offerer = match std::mem::replace(offerer, done) {
+                Offerer::Waiting(prepared) => {
+                    Offerer::Done(Err(failure.clone()), Some(prepared.item))
+                }
+                Offerer::Syncing(_, item) => Offerer::Done(Err(unsure.clone()), item),
+                done @ Offerer::Done(..) => done,
+            };
+        });
+        afterwards.wakes.extend(wakes);
+        let wakes = self.takers.serve_all(|taker| {
+            if let Taker::Waiting(_) = taker {
+                *taker = Taker::Ended(failure.clone());
+            }
+        });
+        afterwards.wakes.extend(wakes);
+        let wakes = self.marks.serve_all(|mark| {
+            if let Mark::Waiting = mark {
+                *mark = Mark::Done(Err(unsure.clone()));
+            }
+        });
+        afterwards.wakes.extend(wakes);
+        self.syncing.clear();
+        self.writing.clear();
+        self.ended = Some(failure);
+    }
+}

@@ -1,0 +1,347 @@
+//! How items get out, and how those who wait are served.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{
+    Afterwards, Haul, Inside, Local, Mode, OfferStep, Offerer, Payload, Taken, Taker,
+    WAITER_CAPACITY, Want, too_many,
+};
+use crate::boundary::Verdict;
+use crate::clock::Instant;
+use crate::error::{Failure, FailureKind};
+use crate::queue::engine::{Grant, Item, Stage};
+use crate::queue::line::WaiterId;
+use crate::queue::offer::Prepared;
+use crate::queue::slab::Place;
+
+impl<T: Send + 'static> Inside<T> {
+    /// More of it, if more has come.
+    pub(in crate::queue) fn top_up(
+        &mut self,
+        local: &Local<T>,
+        want: Want,
+        haul: &mut Haul<T>,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) {
+        if let Haul::Many(all) = haul
+            && all.len() < want.max
+            && self.may_take(want.consumer)
+        {
+            while all.len() < want.max
+                && let Some(next) = self.take_one(local, want, now)
+            {
+                all.push(next);
+            }
+            self.settle(local, afterwards, now);
+        }
+    }
+
+    /// Takes what there is for somebody, at most what it wants.
+    pub(in crate::queue) fn take(
+        &mut self,
+        local: &Local<T>,
+        want: Want,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) -> Option<Haul<T>> {
+        if !self.may_take(want.consumer) {
+            return None;
+        }
+        let first = self.take_one(local, want, now)?;
+        let haul = if want.max <= 1 {
+            Haul::One(first)
+        } else {
+            let mut all = Vec::with_capacity(want.max.min(self.engine.stages.ready + 1));
+            all.push(first);
+            while all.len() < want.max
+                && let Some(next) = self.take_one(local, want, now)
+            {
+                all.push(next);
+            }
+            Haul::Many(all)
+        };
+        self.file_gone(local, afterwards);
+        Some(haul)
+    }
+
+    /// Takes an item out of a queue in memory.
+    pub(in crate::queue) fn take_away(&mut self, want: Want, now: Instant) -> Option<T> {
+        if self.engine.stages.ready == 0 || !self.may_take(want.consumer) {
+            return None;
+        }
+        let item = self.engine.take(now)?;
+        self.rates.count_handed(now);
+        self.rates.count_settled(now);
+        if let Some(key) = item.key() {
+            self.keys.entomb(key, item.sequence);
+        }
+        match item.payload? {
+            Payload::Live(item) => Some(item),
+            Payload::Stored(_) => None,
+        }
+    }
+
+    pub(super) fn take_one(
+        &mut self,
+        local: &Local<T>,
+        want: Want,
+        now: Instant,
+    ) -> Option<Taken<T>> {
+        if self.engine.stages.ready == 0 {
+            return None;
+        }
+        let span = match want.mode {
+            Mode::Take if local.durable.is_none() => {
+                let item = self.engine.take(now)?;
+                self.rates.count_handed(now);
+                self.rates.count_settled(now);
+                return Taken::gone(item);
+            }
+            Mode::Take => None,
+            Mode::Lease(span) => span,
+        };
+        let grant = Grant {
+            span: span.unwrap_or(self.engine.config.lease),
+            consumer: want.consumer,
+        };
+        let place = self.engine.lease(grant, now)?;
+        self.rates.count_handed(now);
+        self.consumers.count_delivery(want.consumer);
+        Taken::leased(place, self.engine.items.get_mut(place)?)
+    }
+
+    /// Whether one with that name may have items now.
+    pub(super) fn may_take(&self, consumer: Option<Place>) -> bool {
+        self.ended.is_none()
+            && (!self.engine.config.single_active
+                || consumer.is_some() && self.consumers.active() == consumer)
+    }
+
+    /// Brings items and takers, room and offerers together.
+    pub(in crate::queue) fn settle(
+        &mut self,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) {
+        loop {
+            let mut moved = false;
+            while self.offerers.len() > 0
+                && self.make_room(local, afterwards, now)
+                && let Some(id) = self.offerers.first()
+            {
+                moved = true;
+                self.serve_offerer(local, id, afterwards, now);
+            }
+            while self.takers.len() > 0 && self.engine.stages.ready > 0 {
+                if !self.serve_taker(local, afterwards, now) {
+                    break;
+                }
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn serve_offerer(
+        &mut self,
+        local: &Local<T>,
+        id: WaiterId,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) {
+        // Its place holds something while the item is looked at.
+        let cut = Failure::new(FailureKind::Stopped, Verdict::NotExecuted);
+        let (before, waker) = self.offerers.serve(id, Offerer::Done(Err(cut), None));
+        let Some(Offerer::Waiting(prepared)) = before else {
+            return;
+        };
+        let Prepared { item, mut about } = prepared;
+        let mut item = Some(item);
+        let next = match self.store(local, &mut item, &mut about, true, afterwards, now) {
+            OfferStep::Stored(offered) => Offerer::Done(Ok(offered), None),
+            OfferStep::Storing(offered, ticket) => {
+                self.syncing.push_back((ticket, id));
+                self.offerers
+                    .put(id, Offerer::Syncing(offered, item), waker);
+                return;
+            }
+            // The journal takes no more: back to where it stood.
+            OfferStep::NoRoom => {
+                if let Some(item) = item {
+                    let waiting = Offerer::Waiting(Prepared { item, about });
+                    self.offerers.rejoin_first(id, waiting, waker);
+                }
+                return;
+            }
+            OfferStep::Refused(failure) => Offerer::Done(Err(failure), item),
+        };
+        self.offerers.put(id, next, None);
+        afterwards.wakes.extend(waker);
+    }
+
+    /// Gives the first who may have it what there is.
+    pub(super) fn serve_taker(
+        &mut self,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) -> bool {
+        let full = self.engine.stages.leased >= self.engine.config.max_in_flight;
+        let next = self.takers.in_line().find_map(|(id, taker)| match taker {
+            Taker::Waiting(want)
+                if self.may_take(want.consumer)
+                    && !(full && matches!(want.mode, Mode::Lease(_))) =>
+            {
+                Some((id, *want))
+            }
+            _ => None,
+        });
+        let Some((id, want)) = next else {
+            return false;
+        };
+        let Some(haul) = self.take(local, want, afterwards, now) else {
+            return false;
+        };
+        let (_, waker) = self.takers.serve(id, Taker::Got(haul));
+        afterwards.wakes.extend(waker);
+        true
+    }
+
+    /// Somebody who takes waits in line.
+    pub(in crate::queue) fn wait_for_items(
+        &mut self,
+        want: Want,
+        waker: &Waker,
+        name: &str,
+    ) -> Result<WaiterId, Failure> {
+        if self.takers.len() >= WAITER_CAPACITY {
+            return Err(too_many(name));
+        }
+        Ok(self.takers.join(Taker::Waiting(want), waker.clone()))
+    }
+
+    /// What somebody had in hand who will not look at it any more goes back, as if it had not been handed out.
+    pub(in crate::queue) fn hand_back(
+        &mut self,
+        haul: Haul<T>,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) {
+        let mut each = |inside: &mut Self, taken: Taken<T>| {
+            inside.engine.totals.handed = inside.engine.totals.handed.saturating_sub(1);
+            if taken.token == 0 {
+                inside.engine.totals.settled = inside.engine.totals.settled.saturating_sub(1);
+                let item = taken.into_item();
+                let key = item.key();
+                let sequence = item.sequence;
+                let place = inside.engine.put(item);
+                inside.engine.admit(place, now);
+                if let Some(key) = key {
+                    inside.keys.exhume(key, sequence);
+                }
+                return;
+            }
+            if let Ok(item) = inside.engine.held(taken.place, taken.token) {
+                item.attempt = item.attempt.saturating_sub(1);
+                if item.payload.is_none() {
+                    item.payload = Some(taken.payload);
+                } else {
+                    afterwards.trash.push(taken.payload);
+                }
+                // Held: looked at above.
+                let _ = inside
+                    .engine
+                    .release(taken.place, taken.token, Duration::ZERO, now);
+            }
+        };
+        match haul {
+            Haul::One(taken) => each(self, taken),
+            Haul::Many(all) => all.into_iter().for_each(|taken| each(self, taken)),
+        }
+    }
+}
+
+impl<T> Taken<T> {
+    pub(super) fn gone(item: Item<Payload<T>>) -> Option<Self> {
+        Some(Taken {
+            place: 0,
+            token: 0,
+            sequence: item.sequence,
+            record: item.record,
+            attempt: item.attempt,
+            failed: item.failed,
+            offered: item.offered,
+            first_seen: item.first_seen,
+            payload: item.payload?,
+            extra: item.extra,
+        })
+    }
+
+    pub(super) fn leased(place: Place, item: &mut Item<Payload<T>>) -> Option<Self> {
+        let Stage::Leased(lease) = item.stage else {
+            return None;
+        };
+        let payload = match item.payload.take()? {
+            Payload::Stored(bytes) => {
+                item.payload = Some(Payload::Stored(bytes.clone()));
+                Payload::Stored(bytes)
+            }
+            // To be copied outside, and put back.
+            live @ Payload::Live(_) => live,
+        };
+        Some(Taken {
+            place,
+            token: lease.token,
+            sequence: item.sequence,
+            record: item.record,
+            attempt: item.attempt,
+            failed: item.failed,
+            offered: item.offered,
+            first_seen: item.first_seen,
+            payload,
+            extra: item.extra.clone(),
+        })
+    }
+
+    /// What is known of it, apart from it.
+    pub(in crate::queue) fn split(self) -> (Taken<()>, Payload<T>) {
+        let about = Taken {
+            place: self.place,
+            token: self.token,
+            sequence: self.sequence,
+            record: self.record,
+            attempt: self.attempt,
+            failed: self.failed,
+            offered: self.offered,
+            first_seen: self.first_seen,
+            payload: Payload::Live(()),
+            extra: self.extra,
+        };
+        (about, self.payload)
+    }
+
+    /// As if it had never been handed out.
+    pub(super) fn into_item(self) -> Item<Payload<T>> {
+        let attempt = self.attempt.saturating_sub(1);
+        Item {
+            sequence: self.sequence,
+            record: self.record,
+            payload: Some(self.payload),
+            offered: self.offered,
+            first_seen: if attempt == 0 {
+                Duration::ZERO
+            } else {
+                self.first_seen
+            },
+            attempt,
+            failed: self.failed,
+            stage: Stage::Behind(Instant::default()),
+            extra: self.extra,
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Taking items out of queues of this process.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Context};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+
+use super::{Catch, Fetched};
+use crate::boundary::Verdict;
+use crate::clock::Sleep;
+use crate::error::{Failure, FailureKind};
+use crate::journal::{JournalError, JournalErrorKind};
+use crate::queue::delivery::{Receipt, Settlement};
+use crate::queue::line::WaiterId;
+use crate::queue::local::{
+    Haul, Local, Mode, Payload, Taken, Taker, Want, stopped, storage_failure,
+};
+
+pub(super) struct LocalFetch<T: Send + 'static> {
+    pub(super) local: Arc<Local<T>>,
+    pub(super) want: Want,
+    copy: Option<fn(&T) -> T>,
+    deadline: Option<Duration>,
+    sleep: Option<Sleep>,
+    stage: Stage<T>,
+}
+
+enum Stage<T> {
+    New,
+    Waiting(WaiterId),
+    /// Leased, and on their way from the disk.
+    Reading(Vec<Taken<T>>, oneshot::Receiver<Read>),
+    Done,
+}
+
+type Read = Vec<Result<Vec<u8>, JournalError>>;
+
+impl<T: Send + 'static> LocalFetch<T> {
+    pub(super) fn new(
+        local: Arc<Local<T>>,
+        want: Want,
+        copy: Option<fn(&T) -> T>,
+        deadline: Option<Duration>,
+    ) -> Self {
+        LocalFetch {
+            local,
+            want,
+            copy,
+            deadline,
+            sleep: None,
+            stage: Stage::New,
+        }
+    }
+
+    /// It has been served another way.
+    pub(super) fn is_done(&mut self) {
+        self.stage = Stage::Done;
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> task::Poll<Result<Catch<T>, Failure>> {
+        loop {
+            let step = match &mut self.stage {
+                Stage::New => self.begin(cx),
+                Stage::Waiting(id) => {
+                    let id = *id;
+                    self.look(id, cx)
+                }
+                Stage::Reading(_, read) => match Pin::new(read).poll(cx) {
+                    task::Poll::Pending => Step::Wait,
+                    task::Poll::Ready(read) => self.have_read(read.unwrap_or_default()),
+                },
+                Stage::Done => Step::Wait,
+            };
+            match step {
+                Step::Wait => return task::Poll::Pending,
+                Step::Again => {}
+                Step::End(end) => {
+                    self.stage = Stage::Done;
+                    return task::Poll::Ready(end);
+                }
+                Step::Have(Haul::One(taken)) if !matches!(taken.payload, Payload::Stored(None)) => {
+                    match self.open(taken) {
+                        Some(fetched) => {
+                            self.stage = Stage::Done;
+                            return task::Poll::Ready(Ok(Catch::One(fetched)));
+                        }
+                        None => self.stage = Stage::New,
+                    }
+                }
+                Step::Have(haul) => {
+                    let all = match haul {
+                        Haul::One(one) => vec![one],
+                        Haul::Many(all) => all,
+                    };
+                    if let Some(all) = self.read_missing(all) {
+                        let fetched = self.open_all(all);
+                        if fetched.is_empty() {
+                            self.stage = Stage::New;
+                        } else {
+                            self.stage = Stage::Done;
+                            return task::Poll::Ready(Ok(Catch::Many(fetched)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>) -> Step<T> {
+        let LocalFetch {
+            local,
+            want,
+            deadline,
+            ..
+        } = self;
+        let want = *want;
+        if local.settings.single_active && want.consumer.is_none() {
+            let failure = Failure::new(FailureKind::NotAuthorised, Verdict::NotExecuted);
+            return Step::End(Err(failure.with_detail(format!(
+                "queue {} has a single active consumer: take items as a `Queue::consumer`",
+                local.name
+            ))));
+        }
+        let wait = *deadline != Some(Duration::ZERO);
+        let begun = local.with(|inside, afterwards, now| {
+            if let Some(ended) = &inside.ended {
+                return Err(Err(ended.clone()));
+            }
+            if let Some(haul) = inside.take(local, want, afterwards, now) {
+                inside.settle(local, afterwards, now);
+                return Ok(Err(haul));
+            }
+            if !wait {
+                return Err(Ok(Catch::Nothing));
+            }
+            let id = inside.wait_for_items(want, cx.waker(), &local.name);
+            id.map(Ok).map_err(Err)
+        });
+        match begun {
+            Err(end) => Step::End(end),
+            Ok(Err(haul)) => Step::Have(haul),
+            Ok(Ok(id)) => {
+                self.stage = Stage::Waiting(id);
+                if self.sleep.is_none() {
+                    self.sleep = self.deadline.map(|span| self.local.clock.sleep(span));
+                }
+                // To be woken when it is over.
+                let sleep = self.sleep.as_mut();
+                match sleep.map(|sleep| Pin::new(sleep).poll(cx)) {
+                    Some(task::Poll::Ready(())) => Step::Again,
+                    _ => Step::Wait,
+                }
+            }
+        }
+    }
+
+    /// Looks what lies in its place.
+    fn look(&mut self, id: WaiterId, cx: &mut Context<'_>) -> Step<T> {
+        let late = match &mut self.sleep {
+            Some(sleep) => Pin::new(sleep).poll(cx).is_ready(),
+            None => false,
+        };
+        let want = self.want;
+        let local = &*self.local;
+        let found = local.with(|inside, afterwards, now| {
+            match inside.takers.get_mut(id) {
+                Some(Taker::Waiting(_)) if !late => {
+                    inside.takers.set_waker(id, cx.waker());
+                    return None;
+                }
+                _ => {}
+            }
+            let mut found = inside.takers.remove(id);
+            // More may have come since there was one.
+            if let Some(Taker::Got(haul)) = &mut found {
+                inside.top_up(local, want, haul, afterwards, now);
+            }
+            Some(found)
+        });
+        match found {
+            None => Step::Wait,
+            Some(Some(Taker::Got(haul))) => {
+                self.stage = Stage::Done;
+                Step::Have(haul)
+            }
+            Some(Some(Taker::Ended(failure))) => Step::End(Err(failure)),
+            Some(_) => Step::End(Ok(Catch::Nothing)),
+        }
+    }
+
+    /// Has what isn't in memory read. Answers the items if nothing is missing.
+    fn read_missing(&mut self, all: Vec<Taken<T>>) -> Option<Vec<Taken<T>>> {
+        let missing = all
+            .iter()
+            .filter(|taken| matches!(taken.payload, Payload::Stored(None)));
+        let records: Vec<u64> = missing.map(|taken| taken.record).collect();
+        let Some(durable) = self.local.durable.as_ref().filter(|_| !records.is_empty()) else {
+            return Some(all);
+        };
+        let (tx, rx) = oneshot::channel();
+        let done = Box::new(move |read| {
+            // An error: who asked has left, and has given its leases back.
+            let _ = tx.send(read);
+        });
+        durable.journal.read(&records, done);
+        self.stage = Stage::Reading(all, rx);
+        None
+    }
+
+    fn have_read(&mut self, read: Read) -> Step<T> {
+        let Stage::Reading(mut all, _) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return Step::Wait;
+        };
+        let mut read = read.into_iter();
+        let mut broken = None;
+        for at in (0..all.len()).rev() {
+            if !matches!(all[at].payload, Payload::Stored(None)) {
+                continue;
+            }
+            // They come in the order they were asked for: from the back.
+            match read.next_back() {
+                Some(Ok(bytes)) => all[at].payload = Payload::Stored(Some(bytes.into())),
+                Some(Err(error)) if is_of_one_record(&error) => {
+                    let (about, _) = all.remove(at).split();
+                    self.local.set_aside(&about, &error.to_string());
+                }
+                Some(Err(error)) => broken = Some(storage_failure(&error, Verdict::NotExecuted)),
+                None => broken = Some(stopped(&self.local.name)),
+            }
+        }
+        if let Some(failure) = broken {
+            self.hand_back(Haul::Many(all));
+            return Step::End(Err(failure));
+        }
+        if all.is_empty() {
+            self.stage = Stage::New;
+            return Step::Again;
+        }
+        Step::Have(Haul::Many(all))
+    }
+
+    fn open_all(&self, all: Vec<Taken<T>>) -> Vec<Fetched<T>> {
+        let mut fetched = Vec::with_capacity(all.len());
+        let mut rest = Rest {
+            fetch: self,
+            all: all.into_iter(),
+        };
+        for taken in rest.all.by_ref() {
+            fetched.extend(self.open(taken));
+        }
+        fetched
+    }
+
+    /// The item itself. `None` if it can't be made of its bytes: then it is set aside.
+    fn open(&self, taken: Taken<T>) -> Option<Fetched<T>> {
+        let local = &self.local;
+        let (mut taken, payload) = taken.split();
+        let item = match payload {
+            Payload::Live(item) if taken.token == 0 => {
+                return Some(Fetched {
+                    item,
+                    receipt: None,
+                });
+            }
+            Payload::Live(original) => {
+                let original = Original::new(local, &taken, original);
+                // Without `copy` it was taken away, and has no token.
+                let copy = self.copy?(original.item()?);
+                drop(original);
+                copy
+            }
+            Payload::Stored(bytes) => {
+                let durable = local.durable.as_ref()?;
+                let dead = taken.extra.as_ref().and_then(|extra| extra.dead.as_deref());
+                match durable.decode(bytes.as_deref().unwrap_or_default(), dead) {
+                    Ok(item) => item,
+                    Err(error) => {
+                        local.set_aside(&taken, &error);
+                        return None;
+                    }
+                }
+            }
+        };
+        let receipt = Receipt::local(local, &mut taken);
+        if let Mode::Take = self.want.mode {
+            receipt.ack_soon();
+            let receipt = None;
+            return Some(Fetched { item, receipt });
+        }
+        Some(Fetched {
+            item,
+            receipt: Some(receipt),
+        })
+    }
+
+    fn hand_back(&self, haul: Haul<T>) {
+        let local = &*self.local;
+        local.with(|inside, afterwards, now| {
+            inside.hand_back(haul, afterwards, now);
+            inside.settle(local, afterwards, now);
+        });
+    }
+}
+
+/// The others can be read all the same.
+fn is_of_one_record(error: &JournalError) -> bool {
+    let kind = error.kind();
+    matches!(kind, JournalErrorKind::Damaged | JournalErrorKind::NotFound)
+}
+
+enum Step<T: Send + 'static> {
+    Wait,
+    Again,
+    Have(Haul<T>),
+    End(Result<Catch<T>, Failure>),
+}
+
+impl<T: Send + 'static> Drop for LocalFetch<T> {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Waiting(id) => {
+                let local = &*self.local;
+                local.with(|inside, afterwards, now| {
+                    if let Some(Taker::Got(haul)) = inside.takers.remove(id) {
+                        inside.hand_back(haul, afterwards, now);
+                        inside.settle(local, afterwards, now);
+                    }
+                });
+            }
+            Stage::Reading(all, _) => self.hand_back(Haul::Many(all)),
+            Stage::New | Stage::Done => {}
+        }
+    }
+}
+
+/// Items that are not yet opened. They go back also if opening one panics.
+struct Rest<'a, T: Send + 'static> {
+    fetch: &'a LocalFetch<T>,
+    all: std::vec::IntoIter<Taken<T>>,
+}
+
+impl<T: Send + 'static> Drop for Rest<'_, T> {
+    fn drop(&mut self) {
+        if self.all.len() > 0 {
+            let rest = self.all.by_ref().collect();
+            self.fetch.hand_back(Haul::Many(rest));
+        }
+    }
+}
+
+/// The item that its queue waits for while its holder makes a copy. It goes back also if that panics.
+struct Original<'a, T: Send + 'static> {
+    local: &'a Local<T>,
+    place: u32,
+    token: u64,
+    item: Option<T>,
+}
+
+impl<'a, T: Send + 'static> Original<'a, T> {
+    fn new(local: &'a Local<T>, taken: &Taken<()>, item: T) -> Self {
+        Original {
+            local,
+            place: taken.place,
+            token: taken.token,
+            item: Some(item),
+        }
+    }
+
+    fn item(&self) -> Option<&T> {
+        self.item.as_ref()
+    }
+}
+
+impl<T: Send + 'static> Drop for Original<'_, T> {
+    fn drop(&mut self) {
+        if let Some(item) = self.item.take() {
+            self.local.put_back(self.place, self.token, item);
+        }
+        if std::thread::panicking() {
+            let reason = Settlement::Reject(Arc::from("copying it panicked"));
+            // An error: a lease that is over needs no end.
+            let _ = self.local.settle_one(self.place, self.token, 0, reason);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The log on disk, on both executors, on real and on simulated disks.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+extern crate callboard_core as callboard;
+
+mod common;
+mod crashes;
+mod faults;
+mod formats;
+mod model;
+
+mod plain;
+mod space;
