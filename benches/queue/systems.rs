@@ -54,7 +54,8 @@ pub(crate) fn all() -> Vec<Box<dyn Candidate>> {
         Box::new(stores::Store::<stores::Sqlite>::called("SQLite (full)")),
         Box::new(stores::Store::<stores::Redb>::called("redb")),
         Box::new(redis::Redis),
-        Box::new(jetstream::JetStream),
+        Box::new(jetstream::JetStream::Unsynced),
+        Box::new(jetstream::JetStream::Synced),
         Box::new(actix::Actix),
         Box::new(broadcast::Broadcast),
     ]

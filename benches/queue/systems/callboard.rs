@@ -1,5 +1,6 @@
 //! Callboard: queues and topics as a program opens them, all that is on by default left on.
 
+mod durable;
 mod memory;
 mod topics;
 
@@ -20,20 +21,19 @@ impl Candidate for Callboard {
         "callboard"
     }
 
-    fn takes(&self, work: Work) -> bool {
-        !matches!(
-            work,
-            Work::DurableOffer { .. } | Work::DurableTake | Work::Restart
-        )
+    fn takes(&self, _: Work) -> bool {
+        true
     }
 
     fn measure(&self, work: Work, run: &Run) -> Result<Vec<f64>> {
         match work {
             Work::OfferPoll { batch, layout } => Ok(memory::offer_poll(batch, layout, run)),
             Work::Take { batch } => Ok(memory::take(batch, run)),
+            Work::DurableOffer { producers } => durable::offer(producers, run),
+            Work::DurableTake => durable::take(run),
             Work::Publish { subscribers } => fan_out::measure(self, subscribers, run),
             Work::Match => Ok(topics::matching(run)),
-            _ => Err("the log on disk isn't there yet".into()),
+            Work::Restart => durable::restart(run),
         }
     }
 }

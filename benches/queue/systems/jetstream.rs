@@ -1,5 +1,7 @@
-//! NATS JetStream: a work-queue stream in files with a pull consumer, over loopback. Its answer to a publish
-//! doesn't wait for a sync: by default it syncs every two minutes, and this version has no other way.
+//! NATS JetStream: a work-queue stream in files with a pull consumer, over loopback.
+//!
+//! By default its answer to a publish doesn't wait for a sync: it syncs every two minutes. Newer servers can be
+//! told to sync before each answer; that one is measured where the installed server takes the setting.
 
 use std::fs;
 use std::io::Write;
@@ -15,13 +17,22 @@ use crate::item::{Item, LENGTH};
 use crate::workloads::remote::{self, Connection, Remote};
 use crate::workloads::{BATCH, Run, Work};
 
-pub(crate) struct JetStream;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JetStream {
+    /// As it comes.
+    Unsynced,
+    /// Synced before each answer.
+    Synced,
+}
 
 pub(super) const PROGRAM: &str = "nats-server";
 
 impl Candidate for JetStream {
     fn name(&self) -> &'static str {
-        "JetStream (no sync)"
+        match self {
+            JetStream::Unsynced => "JetStream (no sync)",
+            JetStream::Synced => "JetStream (always)",
+        }
     }
 
     fn takes(&self, work: Work) -> bool {
@@ -29,16 +40,20 @@ impl Candidate for JetStream {
     }
 
     fn missing(&self) -> Option<String> {
-        server::missing(PROGRAM)
+        let missing = server::missing(PROGRAM);
+        missing.or_else(|| {
+            let takes_it = *self == JetStream::Unsynced || accepts(&self.config());
+            (!takes_it).then(|| "the installed server has no `sync_interval: always`".to_owned())
+        })
     }
 
     fn syncs(&self) -> bool {
-        false
+        *self == JetStream::Synced
     }
 
     fn measure(&self, work: Work, run: &Run) -> Result<Vec<f64>> {
         let folder = Folder::new(&run.folder)?;
-        let (_server, stream) = start(&folder)?;
+        let (_server, stream) = start(&folder, &self.config())?;
         let queue = Queue::open(stream)?;
         match work {
             Work::DurableOffer { producers } => remote::offer(queue, producers, run),
@@ -48,19 +63,34 @@ impl Candidate for JetStream {
     }
 }
 
-fn start(folder: &Folder) -> Result<(Server, TcpStream)> {
-    // It chooses a free port, and writes it into a file.
-    let args = [
-        "--jetstream",
-        "--store_dir",
-        "store",
-        "--addr",
-        "127.0.0.1",
-        "--port",
-        "-1",
-        "--ports_file_dir",
-        ".",
-    ];
+impl JetStream {
+    fn config(self) -> String {
+        let sync = match self {
+            JetStream::Unsynced => "",
+            JetStream::Synced => "sync_interval: always",
+        };
+        // It chooses a free port, and writes it into a file.
+        format!(
+            "host: \"127.0.0.1\"\nport: -1\nports_file_dir: \".\"\njetstream {{ store_dir: store\n{sync} }}\n"
+        )
+    }
+}
+
+const CONFIG: &str = "config";
+
+/// Whether the installed server understands a configuration.
+fn accepts(config: &str) -> bool {
+    let try_it = || -> Result<bool> {
+        let folder = Folder::new(&std::env::temp_dir())?;
+        fs::write(folder.path().join(CONFIG), config)?;
+        server::succeeds(PROGRAM, ["--config", CONFIG, "-t"], folder.path())
+    };
+    try_it().unwrap_or(false)
+}
+
+fn start(folder: &Folder, config: &str) -> Result<(Server, TcpStream)> {
+    fs::write(folder.path().join(CONFIG), config)?;
+    let args = ["--config", CONFIG];
     let mut server = Server::start(PROGRAM, args, folder.path())?;
     let stream = server.wait_for(|| {
         let entries = fs::read_dir(folder.path()).ok()?;

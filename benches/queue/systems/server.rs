@@ -45,6 +45,18 @@ pub(crate) fn version(program: &str) -> Option<String> {
     Some(format!("{program} {version}"))
 }
 
+/// Whether a program that ends by itself, run in a folder, ends well.
+pub(crate) fn succeeds<A: AsRef<OsStr>>(
+    program: &str,
+    args: impl IntoIterator<Item = A>,
+    folder: &Path,
+) -> Result<bool> {
+    let file = find(program).ok_or_else(|| format!("`{program}` is not installed"))?;
+    let mut command = Command::new(file);
+    let output = command.args(args).current_dir(folder).output()?;
+    Ok(output.status.success())
+}
+
 /// A server process that ends with its owner.
 #[derive(Debug)]
 pub(crate) struct Server(Child);
