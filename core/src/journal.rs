@@ -141,8 +141,6 @@ pub struct OpenedJournal {
     pub journal: Arc<dyn Journal>,
     /// Its records.
     pub records: Vec<Recovered>,
-    /// The highest number that a record ever had, those that are gone included; 0 if there was none.
-    pub highest: RecordId,
 }
 
 impl fmt::Debug for OpenedJournal {

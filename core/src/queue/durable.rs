@@ -3,7 +3,8 @@
 //! An item is a record under its number. Its head (see [`head`]) has what the queue needs to know after a restart;
 //! its body has the name and version of its type and its payload. What changes about an item is a note: how often
 //! its delivery failed, that it is dead, or, when it has been acknowledged and its key is still remembered, that
-//! nothing but the key is left. Record 0 is the queue's own: its settings, and how often it was opened.
+//! nothing but the key is left. Record 0 is the queue's own: its settings, how often it was opened, and in its note which
+//! numbers may have been used.
 
 pub(super) mod head;
 pub(super) mod open;
@@ -12,6 +13,7 @@ pub(super) mod versions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::dead::{DeadInfo, DeadReason};
@@ -23,14 +25,17 @@ use crate::clock::Instant;
 use crate::codec;
 use crate::error::{Failure, FailureKind};
 use crate::id::RequestKey;
-use crate::journal::{Change, Durability, Journal, JournalError, RecordId, Ticket};
+use crate::journal::{
+    Change, Durability, Journal, JournalError, JournalErrorKind, OnRead, Progress, RecordId, Ticket,
+};
 
 use head::Head;
 use versions::Versions;
 
 pub(super) struct Durable<T> {
-    pub(super) journal: Arc<dyn Journal>,
-    pub(super) form: Form<T>,
+    /// Let go of when the queue ends, so that somebody else can open it while references to the queue are about.
+    journal: Mutex<Option<Arc<dyn Journal>>>,
+    form: Form<T>,
 }
 
 /// How items become bytes, and bytes items.
@@ -54,6 +59,8 @@ pub(super) enum Note {
         died: Duration,
         failures: Failures,
     },
+    /// Of the queue itself: numbers below this may have been used.
+    Reserved { until: u64 },
     /// It was acknowledged; its key is remembered.
     Tomb {
         key: RequestKey,
@@ -70,6 +77,44 @@ pub(super) struct Failures {
     pub(super) first: Option<Duration>,
     pub(super) last: Option<Duration>,
     pub(super) reason: Option<Arc<str>>,
+}
+
+impl<T> Durable<T> {
+    pub(super) fn new(journal: Arc<dyn Journal>, form: Form<T>) -> Self {
+        Durable {
+            journal: Mutex::new(Some(journal)),
+            form,
+        }
+    }
+
+    /// How far the journal is.
+    pub(super) fn progress(&self) -> Progress {
+        match self.journal() {
+            Ok(journal) => journal.progress(),
+            Err(closed) => Progress {
+                failed: Some(closed),
+                ..Progress::default()
+            },
+        }
+    }
+
+    /// Has bodies read. `done` is dropped if the queue has ended.
+    pub(super) fn read(&self, records: &[RecordId], done: OnRead) {
+        if let Ok(journal) = self.journal() {
+            journal.read(records, done);
+        }
+    }
+
+    /// The queue has ended.
+    pub(super) fn close(&self) {
+        let journal = self.journal.lock().take();
+        drop(journal);
+    }
+
+    fn journal(&self) -> Result<Arc<dyn Journal>, JournalError> {
+        let journal = self.journal.lock().clone();
+        journal.ok_or_else(|| JournalError::new(JournalErrorKind::Closed, "the queue has ended"))
+    }
 }
 
 impl<T: Send + 'static> Durable<T> {
@@ -126,11 +171,11 @@ impl<T: Send + 'static> Durable<T> {
         body: &[u8],
     ) -> Result<Ticket, JournalError> {
         let put = Change::Put { id, head, body };
-        self.journal.append(&[put], Durability::Synced)
+        self.journal()?.append(&[put], Durability::Synced)
     }
 
     pub(super) fn drop_record(&self, id: RecordId) -> Result<Ticket, JournalError> {
-        self.journal.append(&[Change::Drop { id }], SOON)
+        self.journal()?.append(&[Change::Drop { id }], SOON)
     }
 
     /// An item was acknowledged whose key is to be remembered.
@@ -184,10 +229,16 @@ impl<T: Send + 'static> Durable<T> {
         self.append_note(id, &Note::Failed(failures))
     }
 
+    /// From here on numbers may be used up to that one: a number is never given twice, also if nothing is left of
+    /// the item that had it.
+    pub(super) fn reserve(&self, until: u64) -> Result<Ticket, JournalError> {
+        self.append_note(open::OWN, &Note::Reserved { until })
+    }
+
     fn append_note(&self, id: RecordId, note: &Note) -> Result<Ticket, JournalError> {
         // Plain numbers and texts: they have a MessagePack form.
         let note = codec::encode(note).unwrap_or_default();
-        self.journal
+        self.journal()?
             .append(&[Change::Note { id, note: &note }], SOON)
     }
 }

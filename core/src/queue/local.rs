@@ -88,6 +88,8 @@ pub(super) struct Inside<T> {
     storing: VecDeque<(Ticket, Place)>,
     syncing: VecDeque<(Ticket, WaiterId)>,
     last_ticket: Ticket,
+    /// The journal knows that numbers below this may have been used.
+    pub(super) reserved: u64,
     /// The journal takes no more for the moment.
     stalled: bool,
     pub(super) consumers: Consumers,
@@ -196,6 +198,7 @@ impl<T: Send + 'static> Local<T> {
                 storing: VecDeque::new(),
                 syncing: VecDeque::new(),
                 last_ticket: Ticket::default(),
+                reserved: 0,
                 stalled: false,
                 consumers: Consumers::default(),
                 rates: Rates::default(),
@@ -265,7 +268,7 @@ impl<T: Send + 'static> Local<T> {
         };
         self.with(|inside, afterwards, now| {
             // Read under the lock: appends are made under it, so that what is done is on the lists.
-            let progress = durable.journal.progress();
+            let progress = durable.progress();
             inside.stalled = false;
             while let Some((ticket, place)) = inside.storing.front().copied() {
                 if ticket > progress.synced {
@@ -305,6 +308,12 @@ impl<T: Send + 'static> Local<T> {
     /// Nothing is taken any more, and everybody is told. What is not on disk goes to dead letters.
     pub(super) fn end(&self, failure: &Failure) -> Option<System> {
         self.with(|inside, afterwards, _| {
+            if let Some(durable) = &self.durable
+                && inside.reserved > 0
+            {
+                // An error: after a crash some numbers are never used, no more than that.
+                let _ = durable.reserve(inside.engine.next_sequence());
+            }
             if inside.ended.is_none() {
                 inside.end(failure.clone(), afterwards);
             }
@@ -317,6 +326,9 @@ impl<T: Send + 'static> Local<T> {
         });
         if let Some(dead) = &self.dead {
             dead.end(failure);
+        }
+        if let Some(durable) = &self.durable {
+            durable.close();
         }
         self.inside.lock().system.take()
     }

@@ -22,7 +22,7 @@ use crate::queue::local::{Local, Payload};
 use crate::queue::reply_to::ReplyTo;
 
 /// The record of the queue itself.
-const OWN: u64 = 0;
+pub(super) const OWN: u64 = 0;
 
 /// How many leases an opening may give before its tokens reach those of the next.
 const TOKENS_PER_OPENING: u64 = 1 << 40;
@@ -40,7 +40,8 @@ pub(in crate::queue) struct Recovery {
     /// The settings that it was opened with before.
     pub(in crate::queue) config: Option<QueueConfig>,
     openings: u64,
-    highest: u64,
+    /// Numbers below this may have been used.
+    next: u64,
     records: Vec<Recovered>,
 }
 
@@ -49,23 +50,35 @@ impl Recovery {
         let OpenedJournal {
             journal,
             mut records,
-            highest,
         } = opened;
         let own = records.iter().position(|record| record.id == OWN);
-        let own: Option<Own> = match own.map(|at| records.remove(at)) {
-            None => None,
-            Some(record) => Some(codec::decode(&record.head).map_err(|error| {
-                let text = format!("the settings of queue {name} can't be read: {error}");
-                JournalError::new(JournalErrorKind::Format, text)
-            })?),
+        let own = own.map(|at| records.remove(at));
+        let unread = |what: &str, why: &dyn std::fmt::Display| {
+            let text = format!("the {what} of queue {name} can't be read: {why}");
+            JournalError::new(JournalErrorKind::Format, text)
         };
-        Ok(Recovery {
+        let mut recovery = Recovery {
             journal,
-            openings: own.as_ref().map_or(0, |own| own.openings),
-            config: own.map(|own| own.config),
-            highest,
+            openings: 0,
+            config: None,
+            next: 1,
             records,
-        })
+        };
+        if let Some(own) = own {
+            if let Some(note) = &own.note {
+                match codec::decode(note).map_err(|error| unread("numbers", &error))? {
+                    Note::Reserved { until } => recovery.next = until,
+                    other => return Err(unread("numbers", &format!("{other:?}"))),
+                }
+            }
+            let own: Own = codec::decode(&own.head).map_err(|error| unread("settings", &error))?;
+            recovery.openings = own.openings;
+            recovery.config = Some(own.config);
+        }
+        if let Some(last) = recovery.records.last() {
+            recovery.next = recovery.next.max(last.id + 1);
+        }
+        Ok(recovery)
     }
 
     /// Notes that the queue is open with these settings, and waits until that is on disk.
@@ -90,7 +103,14 @@ impl Recovery {
             head: &head,
             body: &[],
         };
-        let ticket = self.journal.append(&[put], Durability::Synced)?;
+        // The put takes the note away, so it is pinned again.
+        let reserved = codec::encode(&Note::Reserved { until: self.next })
+            .map_err(|error| JournalError::new(JournalErrorKind::Format, error.to_string()))?;
+        let note = Change::Note {
+            id: OWN,
+            note: &reserved,
+        };
+        let ticket = self.journal.append(&[put, note], Durability::Synced)?;
         *watcher.ticket.lock() = Some(ticket);
         let weak: std::sync::Weak<UntilSynced> = Arc::downgrade(&watcher);
         self.journal.observe(weak);
@@ -108,12 +128,10 @@ impl Recovery {
         dead: &Local<Dead<T>>,
     ) {
         let mut died = Vec::new();
-        let highest = self
-            .highest
-            .max(self.records.last().map_or(0, |record| record.id));
         local.with(|inside, _, now| {
             let tokens = self.openings * TOKENS_PER_OPENING;
-            inside.engine.go_on_after(highest, tokens);
+            inside.engine.go_on_after(self.next - 1, tokens);
+            inside.reserved = self.next;
             for record in self.records {
                 let note: Option<Note> = match &record.note {
                     Some(note) => codec::decode(note).ok(),
@@ -150,7 +168,7 @@ impl Recovery {
                         let place = inside.engine.put(item_of(local, record.id, head, Some(failures)));
                         inside.engine.admit(place, now);
                     }
-                    None => {
+                    None | Some(Note::Reserved { .. }) => {
                         learn_key(inside, local, record.id, &head);
                         let place = inside.engine.put(item_of(local, record.id, head, None));
                         inside.engine.admit(place, now);
@@ -282,13 +300,7 @@ pub(in crate::queue) fn halves<T: Send + 'static>(
     journal: &Arc<dyn Journal>,
     versions: super::versions::Versions<T>,
 ) -> (Durable<T>, Durable<Dead<T>>) {
-    let dead = Durable {
-        journal: Arc::clone(journal),
-        form: dead_form(versions.clone()),
-    };
-    let own = Durable {
-        journal: Arc::clone(journal),
-        form: Form::Plain(versions),
-    };
+    let dead = Durable::new(Arc::clone(journal), dead_form(versions.clone()));
+    let own = Durable::new(Arc::clone(journal), Form::Plain(versions));
     (own, dead)
 }

@@ -18,6 +18,9 @@ use crate::queue::line::WaiterId;
 use crate::queue::offer::{About, Offered, Prepared};
 use crate::queue::slab::Place;
 
+/// How many numbers a durable queue reserves in its journal at a time. After a crash so many at most are never used.
+const RESERVED_AT_ONCE: u64 = 1_000;
+
 impl<T: Send + 'static> Inside<T> {
     /// Stores an item, if there is room and nobody waits for it before.
     pub(in crate::queue) fn offer(
@@ -54,6 +57,11 @@ impl<T: Send + 'static> Inside<T> {
         let offered = Offered::Stored(sequence);
         let step = match (&local.durable, &mut about.stored) {
             (Some(durable), Some(stored)) => {
+                if sequence >= self.reserved {
+                    self.reserved = sequence + RESERVED_AT_ONCE;
+                    // An error is the one that the next line gets, too.
+                    let _ = durable.reserve(self.reserved);
+                }
                 match durable.put(sequence, &stored.head, &stored.body) {
                     Ok(ticket) => {
                         let body = std::mem::take(&mut stored.body);

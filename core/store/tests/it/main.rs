@@ -10,4 +10,5 @@ mod formats;
 mod model;
 
 mod plain;
+mod queues;
 mod space;
