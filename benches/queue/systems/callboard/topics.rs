@@ -58,7 +58,7 @@ impl fan_out::Topic for Callboard {
 
 fn item_of(event: &TopicEvent<Item>) -> &Item {
     match event {
-        TopicEvent::Message { value, .. } => value,
+        TopicEvent::Message(message) => message.value(),
         TopicEvent::Gap { from, to, .. } => panic!("messages {from} to {to} are missing"),
     }
 }
