@@ -200,7 +200,7 @@ impl<T: Send + 'static> Wish<T> {
             }
             Inner::Routed(route) => {
                 let span = match mode {
-                    Mode::Take => None,
+                    Mode::Take | Mode::Promise => None,
                     Mode::Lease(span) => span,
                 };
                 let request = LeaseRequest {

@@ -7,14 +7,15 @@ use crate::counters::DropReason;
 use crate::dead_letter::DeadLetter;
 use crate::queue::dead::DeadReason;
 use crate::queue::engine::Item;
-use crate::system::System;
 
 /// What is done when the lock is free again.
 pub(in crate::queue) struct Afterwards<T> {
     pub(super) wakes: Vec<Waker>,
+    /// Of those who don't wait any more.
+    idle: Vec<Waker>,
     pub(super) trash: Vec<Payload<T>>,
     pub(super) items: Vec<T>,
-    pub(super) letters: Vec<(Item<Payload<T>>, DropReason)>,
+    pub(in crate::queue) letters: Vec<(Item<Payload<T>>, DropReason)>,
     pub(super) dead: Vec<(Item<Payload<T>>, DeadReason)>,
     pub(super) rearm: bool,
 }
@@ -22,6 +23,7 @@ impl<T: Send + 'static> Afterwards<T> {
     pub(super) fn new() -> Self {
         Afterwards {
             wakes: Vec::new(),
+            idle: Vec::new(),
             trash: Vec::new(),
             items: Vec::new(),
             letters: Vec::new(),
@@ -35,9 +37,15 @@ impl<T: Send + 'static> Afterwards<T> {
         self.items.extend(item);
     }
 
-    pub(super) fn run(self, local: &Local<T>, system: Option<&System>) {
+    /// To be dropped outside the lock: with a waker a task may go, and what it holds.
+    pub(in crate::queue) fn drop_waker(&mut self, waker: Option<Waker>) {
+        self.idle.extend(waker);
+    }
+
+    pub(super) fn run(self, local: &Local<T>) {
         let Afterwards {
             wakes,
+            idle,
             trash,
             items,
             letters,
@@ -55,8 +63,13 @@ impl<T: Send + 'static> Afterwards<T> {
         {
             home.bury(dead);
         }
+        let system = if letters.is_empty() {
+            None
+        } else {
+            local.post.upgrade()
+        };
         for (item, reason) in letters {
-            let Some(system) = system else {
+            let Some(system) = &system else {
                 break;
             };
             let key = item.key();
@@ -74,6 +87,6 @@ impl<T: Send + 'static> Afterwards<T> {
                 message,
             });
         }
-        drop((trash, items));
+        drop((trash, items, idle));
     }
 }

@@ -168,14 +168,17 @@ impl<T: Send + 'static> LocalFetch<T> {
         let found = local.with(|inside, afterwards, now| {
             match inside.takers.get_mut(id) {
                 Some(Taker::Waiting(_)) if !late => {
-                    inside.takers.set_waker(id, cx.waker());
+                    let idle = inside.takers.set_waker(id, cx.waker());
+                    afterwards.drop_waker(idle);
                     return None;
                 }
                 _ => {}
             }
-            let mut found = inside.takers.remove(id);
+            let (mut found, idle) = inside.takers.remove(id);
+            afterwards.drop_waker(idle);
             // More may have come since there was one.
             if let Some(Taker::Got(haul)) = &mut found {
+                inside.keep_promise(local, want, haul, afterwards, now);
                 inside.top_up(local, want, haul, afterwards, now);
             }
             Some(found)
@@ -187,6 +190,11 @@ impl<T: Send + 'static> LocalFetch<T> {
                 Step::Have(haul)
             }
             Some(Some(Taker::Ended(failure))) => Step::End(Err(failure)),
+            // It came too late to its item, and starts again.
+            Some(Some(Taker::Lapsed)) => {
+                self.stage = Stage::New;
+                Step::Again
+            }
             Some(_) => Step::End(Ok(Catch::Nothing)),
         }
     }
@@ -243,15 +251,16 @@ impl<T: Send + 'static> LocalFetch<T> {
     }
 
     fn open_all(&self, all: Vec<Taken<T>>) -> Vec<Fetched<T>> {
-        let mut fetched = Vec::with_capacity(all.len());
-        let mut rest = Rest {
+        let mut opening = Opening {
             fetch: self,
-            all: all.into_iter(),
+            fetched: Vec::with_capacity(all.len()),
+            rest: all.into_iter(),
         };
-        for taken in rest.all.by_ref() {
-            fetched.extend(self.open(taken));
+        while let Some(taken) = opening.rest.next() {
+            let fetched = self.open(taken);
+            opening.fetched.extend(fetched);
         }
-        fetched
+        std::mem::take(&mut opening.fetched)
     }
 
     /// The item itself. `None` if it can't be made of its bytes: then it is set aside.
@@ -324,7 +333,9 @@ impl<T: Send + 'static> Drop for LocalFetch<T> {
             Stage::Waiting(id) => {
                 let local = &*self.local;
                 local.with(|inside, afterwards, now| {
-                    if let Some(Taker::Got(haul)) = inside.takers.remove(id) {
+                    let (left, idle) = inside.takers.remove(id);
+                    afterwards.drop_waker(idle);
+                    if let Some(Taker::Got(haul)) = left {
                         inside.hand_back(haul, afterwards, now);
                         inside.settle(local, afterwards, now);
                     }
@@ -336,16 +347,22 @@ impl<T: Send + 'static> Drop for LocalFetch<T> {
     }
 }
 
-/// Items that are not yet opened. They go back also if opening one panics.
-struct Rest<'a, T: Send + 'static> {
+/// Items of which some are opened. All go back if opening one panics: that is no failure of the others.
+struct Opening<'a, T: Send + 'static> {
     fetch: &'a LocalFetch<T>,
-    all: std::vec::IntoIter<Taken<T>>,
+    fetched: Vec<Fetched<T>>,
+    rest: std::vec::IntoIter<Taken<T>>,
 }
 
-impl<T: Send + 'static> Drop for Rest<'_, T> {
+impl<T: Send + 'static> Drop for Opening<'_, T> {
     fn drop(&mut self) {
-        if self.all.len() > 0 {
-            let rest = self.all.by_ref().collect();
+        for fetched in self.fetched.drain(..) {
+            if let Some(receipt) = fetched.receipt {
+                receipt.release_soon();
+            }
+        }
+        if self.rest.len() > 0 {
+            let rest = self.rest.by_ref().collect();
             self.fetch.hand_back(Haul::Many(rest));
         }
     }
