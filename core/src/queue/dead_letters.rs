@@ -198,7 +198,9 @@ impl<T: Send + 'static> Local<Dead<T>> {
                 // It ended while the item was on its way here: to where the others went.
                 let late = inside.engine.remove(place, now);
                 let live = late.filter(|item| matches!(item.payload, Some(Payload::Live(_))));
-                afterwards.letters.extend(live.map(|item| (item, DropReason::Stopped)));
+                afterwards
+                    .letters
+                    .extend(live.map(|item| (item, DropReason::Stopped)));
                 return;
             }
             inside.engine.admit(place, now);
@@ -232,10 +234,8 @@ impl<T: Send + 'static> Local<T> {
             let (reply_to, priority) = dead
                 .extra
                 .map_or((None, 0), |extra| (extra.reply_to, extra.priority));
-            let plain = info.key.is_none()
-                && info.group.is_none()
-                && priority == 0
-                && reply_to.is_none();
+            let plain =
+                info.key.is_none() && info.group.is_none() && priority == 0 && reply_to.is_none();
             let extra = (!plain).then(|| {
                 Box::new(Extra {
                     group: info.group.clone(),

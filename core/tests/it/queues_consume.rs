@@ -66,7 +66,13 @@ async fn g23_a_handler_that_fails_or_panics_rejects_and_its_worker_goes_on(syste
     let dead = queue.dead_letters().unwrap().browse(0, 9).await.unwrap();
     let known: Vec<_> = dead
         .iter()
-        .map(|dead| (dead.item.item, dead.item.info.reason, &*dead.item.info.detail))
+        .map(|dead| {
+            (
+                dead.item.item,
+                dead.item.info.reason,
+                &*dead.item.info.detail,
+            )
+        })
         .collect();
     assert_eq!(
         known,
@@ -200,7 +206,10 @@ async fn a_handler_that_is_slower_than_its_lease_extends_it(system: System) {
     let consuming = queue.consume(&system, 2, async move |delivery: &Delivery<u32>| {
         seen.lock().push(delivery.attempt());
         for _ in 0..5 {
-            delivery.extend(10 * MS).await.map_err(|error| error.to_string())?;
+            delivery
+                .extend(10 * MS)
+                .await
+                .map_err(|error| error.to_string())?;
             clock.sleep(9 * MS).await;
         }
         Ok::<(), String>(())
@@ -215,7 +224,9 @@ async fn a_handler_that_is_slower_than_its_lease_extends_it(system: System) {
 #[callboard::test(both)]
 async fn g07_workers_end_with_their_queue(system: System) {
     let queue = hasty(&system, 3);
-    let consuming = queue.consume(&system, 3, async |_: &Delivery<u32>| Ok::<(), Infallible>(()));
+    let consuming = queue.consume(&system, 3, async |_: &Delivery<u32>| {
+        Ok::<(), Infallible>(())
+    });
     queue.stop();
     queue.wait().await;
     consuming.stop().await;
@@ -306,12 +317,17 @@ async fn g06_a_sink_gives_back_what_its_queue_does_not_take(system: System) {
     queue.stop();
     queue.wait().await;
     let error = sink.flush().await.unwrap_err();
-    assert_eq!((error.failure.kind(), error.item), (FailureKind::Stopped, Some("waits")));
+    assert_eq!(
+        (error.failure.kind(), error.item),
+        (FailureKind::Stopped, Some("waits"))
+    );
     let error = sink.close().await.unwrap_err();
     assert_eq!(error.item, Some("waits, too"));
     sink.close().await.unwrap();
     let mut letters = system.dead_letters().take();
-    let stored = letters.pop().and_then(|letter| letter.message.downcast::<&str>().ok());
+    let stored = letters
+        .pop()
+        .and_then(|letter| letter.message.downcast::<&str>().ok());
     assert_eq!((stored, letters.len()), (Some(Box::new("stored")), 0));
 }
 

@@ -8,7 +8,12 @@ use callboard::{DropReason, System, testing};
 const MS: Duration = Duration::from_millis(1);
 
 async fn bury(queue: &Queue<&'static str>) -> &'static str {
-    let delivery = queue.lease().deadline(Duration::ZERO).await.unwrap().unwrap();
+    let delivery = queue
+        .lease()
+        .deadline(Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     let item = *delivery;
     delivery.bury("never").await.unwrap();
     item
@@ -40,7 +45,11 @@ async fn g23_redriven_items_take_their_old_places(system: System) {
 #[callboard::test(both)]
 async fn g23_a_redriven_item_waits_for_those_of_its_group_in_hand(system: System) {
     let queue = Queue::bounded(&system, "q", 9);
-    queue.offer_many(["g1", "g2", "g3"]).group("g").await.unwrap();
+    queue
+        .offer_many(["g1", "g2", "g3"])
+        .group("g")
+        .await
+        .unwrap();
     bury(&queue).await;
     let second = queue.lease().await.unwrap().unwrap();
     assert_eq!(*second, "g2");
@@ -65,7 +74,10 @@ async fn g03_a_redrive_respects_the_room_and_its_maximum(system: System) {
     assert_eq!(dead.redrive(9).unwrap(), 0);
     // What it looked at and left is as it was.
     let left = dead.browse(0, 9).await.unwrap();
-    assert_eq!((left.len(), left[0].item.item, left[0].attempt), (1, "c", 0));
+    assert_eq!(
+        (left.len(), left[0].item.item, left[0].attempt),
+        (1, "c", 0)
+    );
     let state = dead.state();
     assert_eq!((state.handed, state.settled), (2, 2));
     assert_eq!(queue.poll_many(9).await.unwrap(), ["a", "b", "new"]);
@@ -147,7 +159,10 @@ async fn g23_what_is_rejected_as_dead_comes_back_and_what_is_buried_goes(system:
     again.bury("enough").await.unwrap();
     assert_eq!(dead.state().len, 0);
     let letters = system.dead_letters().take();
-    assert_eq!((letters.len(), letters[0].reason), (1, DropReason::Rejected));
+    assert_eq!(
+        (letters.len(), letters[0].reason),
+        (1, DropReason::Rejected)
+    );
 }
 
 #[callboard::test]
@@ -157,6 +172,8 @@ async fn g23_a_redriven_item_that_was_too_old_does_not_die_of_it_again(system: S
     testing::advance(&system, 10 * MS).await.unwrap();
     let dead = queue.dead_letters().unwrap();
     assert_eq!(dead.redrive(9).unwrap(), 1);
-    testing::advance(&system, Duration::from_secs(9)).await.unwrap();
+    testing::advance(&system, Duration::from_secs(9))
+        .await
+        .unwrap();
     assert_eq!(queue.poll().await.unwrap(), Some("a"));
 }

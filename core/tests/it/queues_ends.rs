@@ -45,9 +45,15 @@ async fn g07_an_end_is_told_to_all_who_wait(system: System) {
     // And to whoever comes later.
     assert_eq!(empty.poll().await.unwrap_err().kind(), FailureKind::Stopped);
     let late = empty.offer(9).await.unwrap_err();
-    assert_eq!((late.failure.kind(), late.item), (FailureKind::Stopped, Some(9)));
+    assert_eq!(
+        (late.failure.kind(), late.item),
+        (FailureKind::Stopped, Some(9))
+    );
     let late = empty.offer_many([1, 2]).await.unwrap_err();
-    assert_eq!((late.failure.kind(), late.rest), (FailureKind::Stopped, vec![1, 2]));
+    assert_eq!(
+        (late.failure.kind(), late.rest),
+        (FailureKind::Stopped, vec![1, 2])
+    );
     assert_eq!(
         empty.browse(0, 9).await.unwrap_err().kind(),
         FailureKind::Stopped
@@ -66,13 +72,24 @@ async fn g06_what_a_queue_holds_at_its_end_is_in_one_place_each(system: System) 
     for n in 0..3 {
         queue.offer(n).await.unwrap();
     }
-    queue.offer(3).delay(Duration::from_secs(9_000)).await.unwrap();
+    queue
+        .offer(3)
+        .delay(Duration::from_secs(9_000))
+        .await
+        .unwrap();
     queue.offer(4).group("g").await.unwrap();
     queue.offer(5).group("g").await.unwrap();
     let mut waits = Box::pin(queue.offer(6).into_future());
     assert!(futures::poll!(waits.as_mut()).is_pending());
     // 0 is dead, 1 is in hand, 2 was acknowledged, 6 got its place; 7 waits.
-    queue.lease().await.unwrap().unwrap().reject("no").await.unwrap();
+    queue
+        .lease()
+        .await
+        .unwrap()
+        .unwrap()
+        .reject("no")
+        .await
+        .unwrap();
     waits.await.unwrap();
     let held = queue.lease().await.unwrap().unwrap();
     assert_eq!(queue.poll().await.unwrap(), Some(2));
@@ -83,7 +100,10 @@ async fn g06_what_a_queue_holds_at_its_end_is_in_one_place_each(system: System) 
     end(&queue).await;
     assert_eq!(waits.await.unwrap_err().item, Some(8));
     let late = held.ack().await.unwrap_err();
-    assert!(matches!(late, SettleError::Stale { sequence: 2, .. }), "{late:?}");
+    assert!(
+        matches!(late, SettleError::Stale { sequence: 2, .. }),
+        "{late:?}"
+    );
     let letters = system.dead_letters().take();
     let mut live = Vec::new();
     let mut dead = Vec::new();
@@ -91,7 +111,13 @@ async fn g06_what_a_queue_holds_at_its_end_is_in_one_place_each(system: System) 
         assert_eq!(letter.reason, DropReason::Stopped);
         match letter.message.downcast_ref::<u32>() {
             Some(item) => live.push(*item),
-            None => dead.push(letter.message.downcast_ref::<callboard::queue::Dead<u32>>().unwrap().item),
+            None => dead.push(
+                letter
+                    .message
+                    .downcast_ref::<callboard::queue::Dead<u32>>()
+                    .unwrap()
+                    .item,
+            ),
         }
     }
     live.sort_unstable();
@@ -196,7 +222,10 @@ async fn a_queue_that_is_opened_after_the_end_of_its_system_has_ended(system: Sy
     .unwrap();
     assert_eq!(inner.poll().await.unwrap_err().kind(), FailureKind::Stopped);
     let error = inner.offer(1).await.unwrap_err();
-    assert_eq!((error.failure.kind(), error.item), (FailureKind::Stopped, Some(1)));
+    assert_eq!(
+        (error.failure.kind(), error.item),
+        (FailureKind::Stopped, Some(1))
+    );
     assert!(inner.wait().now_or_never().is_some());
     assert!(other.queue::<u32>("named").open().is_err());
     drop(system);

@@ -10,7 +10,10 @@ const MS: Duration = Duration::from_millis(1);
 
 fn hasty(system: &System) -> Queue<&'static str> {
     let builder = system.queue("q").priorities(3).delivery_limit(2);
-    builder.retry(Duration::ZERO, Duration::ZERO).open().unwrap()
+    builder
+        .retry(Duration::ZERO, Duration::ZERO)
+        .open()
+        .unwrap()
 }
 
 async fn offer(queue: &Queue<&'static str>, group: &str, items: &[&'static str]) {
@@ -35,9 +38,18 @@ async fn g24_items_of_a_group_come_one_at_a_time_and_groups_in_parallel(system: 
     queue.offer("free").await.unwrap();
     let mut held = all(&queue).await;
     assert_eq!(items(&held), ["a1", "b1", "free"]);
-    let places: Vec<_> = queue.browse(0, 9).await.unwrap().iter().map(|one| one.place).collect();
+    let places: Vec<_> = queue
+        .browse(0, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|one| one.place)
+        .collect();
     use ItemPlace::{Behind, InFlight};
-    assert_eq!(places, [InFlight, Behind, Behind, InFlight, Behind, InFlight]);
+    assert_eq!(
+        places,
+        [InFlight, Behind, Behind, InFlight, Behind, InFlight]
+    );
     held.remove(1).ack().await.unwrap();
     assert_eq!(items(&all(&queue).await), ["b2"]);
     held.remove(0).ack().await.unwrap();
@@ -101,7 +113,12 @@ async fn g24_a_group_goes_on_when_its_head_leaves_by_any_way(system: System) {
     let queue = hasty(&system);
     for way in 0..4 {
         let life = if way == 3 { 10 * MS } else { Duration::MAX };
-        queue.offer("g1").group("g").time_to_live(life).await.unwrap();
+        queue
+            .offer("g1")
+            .group("g")
+            .time_to_live(life)
+            .await
+            .unwrap();
         offer(&queue, "g", &["g2"]).await;
         if way < 3 {
             let head = all(&queue).await.remove(0);
@@ -123,7 +140,13 @@ async fn g24_a_group_goes_on_when_its_head_leaves_by_any_way(system: System) {
 #[callboard::test(both)]
 async fn g24_priorities_order_what_has_no_group(system: System) {
     let queue = hasty(&system);
-    for (item, priority) in [("low", 0), ("high", 2), ("beyond", 200), ("mid", 1), ("high 2", 2)] {
+    for (item, priority) in [
+        ("low", 0),
+        ("high", 2),
+        ("beyond", 200),
+        ("mid", 1),
+        ("high 2", 2),
+    ] {
         queue.offer(item).priority(priority).await.unwrap();
     }
     assert_eq!(

@@ -27,7 +27,10 @@ impl Clone for Fragile {
 
 fn hasty<T: Send + 'static>(system: &System) -> Queue<T> {
     let builder = system.queue("q").delivery_limit(2);
-    builder.retry(Duration::ZERO, Duration::ZERO).open().unwrap()
+    builder
+        .retry(Duration::ZERO, Duration::ZERO)
+        .open()
+        .unwrap()
 }
 
 fn panics<F: Future + Unpin>(future: F) -> bool {
@@ -41,9 +44,19 @@ async fn g10_an_item_that_can_not_be_copied_fails_and_is_not_lost(system: System
     for _ in 0..2 {
         assert!(panics(queue.lease().into_future()));
     }
-    assert!(queue.lease().deadline(Duration::ZERO).await.unwrap().is_none());
+    assert!(
+        queue
+            .lease()
+            .deadline(Duration::ZERO)
+            .await
+            .unwrap()
+            .is_none()
+    );
     let dead = queue.dead_letters().unwrap().poll().await.unwrap().unwrap();
-    assert_eq!((dead.item, &*dead.info.detail), (Fragile("broken"), "copying it panicked"));
+    assert_eq!(
+        (dead.item, &*dead.info.detail),
+        (Fragile("broken"), "copying it panicked")
+    );
     // To take it away needs no copy.
     queue.offer(Fragile("broken")).await.unwrap();
     assert_eq!(queue.poll().await.unwrap(), Some(Fragile("broken")));
@@ -80,7 +93,12 @@ struct Meddler {
 
 impl Meddler {
     fn meddle(&self) -> Option<QueueState> {
-        let _ = self.queue.poll().deadline(Duration::ZERO).into_future().now_or_never();
+        let _ = self
+            .queue
+            .poll()
+            .deadline(Duration::ZERO)
+            .into_future()
+            .now_or_never();
         self.queue.purge();
         self.queue.state().now_or_never()?.ok()
     }
@@ -89,7 +107,10 @@ impl Meddler {
 impl Clone for Meddler {
     fn clone(&self) -> Self {
         self.queue.state().now_or_never();
-        Meddler { queue: self.queue.clone(), dropped: Arc::clone(&self.dropped) }
+        Meddler {
+            queue: self.queue.clone(),
+            dropped: Arc::clone(&self.dropped),
+        }
     }
 }
 
@@ -105,14 +126,25 @@ impl Drop for Meddler {
 async fn g10_items_may_use_their_queue_while_they_are_copied_and_dropped(system: System) {
     let dropped = Arc::new(AtomicUsize::new(0));
     let open = |circular: bool| {
-        let builder = system.queue(if circular { "ring" } else { "q" }).capacity(1);
+        let builder = system
+            .queue(if circular { "ring" } else { "q" })
+            .capacity(1);
         let builder = builder.delivery_limit(1).dead_letter_capacity(1);
         let builder = builder.key_window(Duration::from_secs(1), 9);
-        if circular { builder.circular() } else { builder }.open().unwrap()
+        if circular {
+            builder.circular()
+        } else {
+            builder
+        }
+        .open()
+        .unwrap()
     };
     for queue in [open(false), open(true)] {
         let key = callboard::RequestKey::new();
-        let meddler = || Meddler { queue: queue.clone(), dropped: Arc::clone(&dropped) };
+        let meddler = || Meddler {
+            queue: queue.clone(),
+            dropped: Arc::clone(&dropped),
+        };
         // Dropped in every way there is.
         for way in 0..12 {
             match way {
@@ -125,8 +157,20 @@ async fn g10_items_may_use_their_queue_while_they_are_copied_and_dropped(system:
                 2 => drop(queue.offer(meddler()).deadline(Duration::ZERO).await),
                 3 => drop(queue.poll().deadline(Duration::ZERO).await),
                 4 => {
-                    drop(queue.offer(meddler()).key(key).deadline(Duration::ZERO).await);
-                    drop(queue.offer(meddler()).key(key).deadline(Duration::ZERO).await);
+                    drop(
+                        queue
+                            .offer(meddler())
+                            .key(key)
+                            .deadline(Duration::ZERO)
+                            .await,
+                    );
+                    drop(
+                        queue
+                            .offer(meddler())
+                            .key(key)
+                            .deadline(Duration::ZERO)
+                            .await,
+                    );
                 }
                 5..10 => {
                     let _ = queue.offer(meddler()).deadline(Duration::ZERO).await;
@@ -141,7 +185,12 @@ async fn g10_items_may_use_their_queue_while_they_are_copied_and_dropped(system:
                         };
                     }
                 }
-                10 => drop(queue.offer_many([meddler(), meddler()]).deadline(Duration::ZERO).await),
+                10 => drop(
+                    queue
+                        .offer_many([meddler(), meddler()])
+                        .deadline(Duration::ZERO)
+                        .await,
+                ),
                 _ => {
                     let mut poll = Box::pin(queue.poll().into_future());
                     let _ = futures::poll!(poll.as_mut());
@@ -180,22 +229,46 @@ async fn g10_wakers_may_use_the_queue_when_they_are_woken_and_dropped(system: Sy
     let queue = Queue::bounded(&system, "q", 1);
     let nosy = || Waker::from(Arc::new(Nosy(queue.clone(), Mutex::default())));
     let mut poll = queue.poll().into_future();
-    assert!(Pin::new(&mut poll).poll(&mut Context::from_waker(&nosy())).is_pending());
+    assert!(
+        Pin::new(&mut poll)
+            .poll(&mut Context::from_waker(&nosy()))
+            .is_pending()
+    );
     // The first waker is the queue's alone by now: replaced, it is dropped.
-    assert!(Pin::new(&mut poll).poll(&mut Context::from_waker(&nosy())).is_pending());
+    assert!(
+        Pin::new(&mut poll)
+            .poll(&mut Context::from_waker(&nosy()))
+            .is_pending()
+    );
     queue.offer(1).await.unwrap();
     assert_eq!(poll.await.unwrap(), Some(1));
     queue.offer(2).await.unwrap();
     let mut offer = queue.offer(3).into_future();
-    assert!(Pin::new(&mut offer).poll(&mut Context::from_waker(&nosy())).is_pending());
-    assert!(Pin::new(&mut offer).poll(&mut Context::from_waker(&nosy())).is_pending());
+    assert!(
+        Pin::new(&mut offer)
+            .poll(&mut Context::from_waker(&nosy()))
+            .is_pending()
+    );
+    assert!(
+        Pin::new(&mut offer)
+            .poll(&mut Context::from_waker(&nosy()))
+            .is_pending()
+    );
     drop(offer);
     let mut lease = queue.lease_many(2).into_future();
     assert_eq!(queue.poll().await.unwrap(), Some(2));
-    assert!(Pin::new(&mut lease).poll(&mut Context::from_waker(&nosy())).is_pending());
+    assert!(
+        Pin::new(&mut lease)
+            .poll(&mut Context::from_waker(&nosy()))
+            .is_pending()
+    );
     drop(lease);
     let mut lease = queue.lease().into_future();
-    assert!(Pin::new(&mut lease).poll(&mut Context::from_waker(&nosy())).is_pending());
+    assert!(
+        Pin::new(&mut lease)
+            .poll(&mut Context::from_waker(&nosy()))
+            .is_pending()
+    );
     queue.stop();
     queue.wait().await;
     assert!(lease.await.is_err());
@@ -229,7 +302,11 @@ async fn g21_who_leaves_at_any_point_takes_nothing_along(system: System) {
             let got = behind.now_or_never().unwrap().unwrap().unwrap();
             assert_eq!((*got, got.attempt()), (1, 1), "way {way}, point {point}");
             let state = queue.state().await.unwrap();
-            assert_eq!((state.handed, state.in_flight), (1, 1), "way {way}, point {point}");
+            assert_eq!(
+                (state.handed, state.in_flight),
+                (1, 1),
+                "way {way}, point {point}"
+            );
         }
     }
 }

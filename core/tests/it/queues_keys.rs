@@ -69,7 +69,10 @@ async fn g26_a_key_used_for_another_item_is_refused_where_items_are_compared(sys
         (error.failure.kind(), error.failure.verdict(), error.item),
         (FailureKind::KeyReused, Verdict::NotExecuted, Some("b"))
     );
-    assert_eq!(queue.offer("a").key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer("a").key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     // Also when the item has left.
     assert_eq!(queue.poll().await.unwrap(), Some("a"));
     let error = queue.offer("b").key(key).await.unwrap_err();
@@ -78,7 +81,10 @@ async fn g26_a_key_used_for_another_item_is_refused_where_items_are_compared(sys
 
     let trusts = system.queue("trusts").open().unwrap();
     trusts.offer("a").key(key).await.unwrap();
-    assert_eq!(trusts.offer("b").key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        trusts.offer("b").key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     assert!(!trusts.keeps().compared_keys);
 }
 
@@ -89,7 +95,10 @@ async fn g26_a_key_is_forgotten_when_its_window_is_over(system: System) {
     queue.offer(1).key(key).await.unwrap();
     testing::advance(&system, 9 * MS).await.unwrap();
     // A duplicate doesn't make the window longer.
-    assert_eq!(queue.offer(1).key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer(1).key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     testing::advance(&system, MS).await.unwrap();
     assert_eq!(queue.state().await.unwrap().keys, 0);
     assert_eq!(queue.offer(1).key(key).await.unwrap(), Offered::Stored(2));
@@ -107,12 +116,21 @@ async fn g03_a_full_table_of_keys_refuses_new_ones_until_there_is_room(system: S
         (error.failure.kind(), error.failure.verdict(), error.item),
         (FailureKind::Overloaded, Verdict::NotExecuted, Some(2))
     );
-    assert!(error.to_string().contains("2 keys are remembered"), "{error}");
+    assert!(
+        error.to_string().contains("2 keys are remembered"),
+        "{error}"
+    );
     // Known ones, and those without, get in.
-    assert_eq!(queue.offer(0).key(keys[0]).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer(0).key(keys[0]).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     queue.offer(3).await.unwrap();
     testing::advance(&system, 5 * MS).await.unwrap();
-    assert_eq!(queue.offer(2).key(keys[2]).await.unwrap(), Offered::Stored(4));
+    assert_eq!(
+        queue.offer(2).key(keys[2]).await.unwrap(),
+        Offered::Stored(4)
+    );
 }
 
 #[callboard::test]
@@ -132,11 +150,17 @@ async fn g26_a_key_holds_over_death_and_redrive(system: System) {
     queue.offer("a").key(key).await.unwrap();
     let delivery = queue.lease().await.unwrap().unwrap();
     delivery.bury("never").await.unwrap();
-    assert_eq!(queue.offer("a").key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer("a").key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     let dead = queue.dead_letters().unwrap();
     assert_eq!(dead.browse(0, 9).await.unwrap()[0].item.info.key, Some(key));
     assert_eq!(dead.redrive(9).unwrap(), 1);
-    assert_eq!(queue.offer("a").key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer("a").key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     let again = queue.lease().await.unwrap().unwrap();
     assert_eq!((again.key(), again.attempt()), (Some(key), 1));
 }
@@ -149,7 +173,10 @@ async fn g26_a_poller_that_gave_up_does_not_free_the_key(system: System) {
     assert!(futures::poll!(poll.as_mut()).is_pending());
     queue.offer("a").key(key).await.unwrap();
     drop(poll);
-    assert_eq!(queue.offer("a").key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer("a").key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     let delivery = queue.lease().await.unwrap().unwrap();
     assert_eq!(delivery.key(), Some(key));
 }

@@ -12,7 +12,10 @@ const MS: Duration = Duration::from_millis(1);
 /// A queue whose failed items come back at once.
 fn hasty(system: &System) -> Queue<&'static str> {
     let builder = system.queue("q").lease(100 * MS).delivery_limit(3);
-    builder.retry(Duration::ZERO, Duration::ZERO).open().unwrap()
+    builder
+        .retry(Duration::ZERO, Duration::ZERO)
+        .open()
+        .unwrap()
 }
 
 async fn lease<T: Clone + Send + 'static>(queue: &Queue<T>) -> Option<Delivery<T>> {
@@ -32,7 +35,10 @@ async fn g21_a_leased_item_is_with_one_consumer_until_it_ends(system: System) {
     assert_eq!(queue.poll().deadline(Duration::ZERO).await.unwrap(), None);
     let state = queue.state().await.unwrap();
     assert_eq!((state.len, state.in_flight, state.settled), (0, 1, 0));
-    assert_eq!(queue.browse(0, 9).await.unwrap()[0].place, ItemPlace::InFlight);
+    assert_eq!(
+        queue.browse(0, 9).await.unwrap()[0].place,
+        ItemPlace::InFlight
+    );
     delivery.ack().await.unwrap();
     let state = queue.state().await.unwrap();
     assert_eq!((state.len, state.in_flight, state.settled), (0, 0, 1));
@@ -52,9 +58,16 @@ async fn g22_a_stale_acknowledgement_is_refused_and_says_so(system: System) {
     let text = error.to_string();
     assert_eq!(
         error,
-        SettleError::Stale { queue: "q".into(), sequence, token }
+        SettleError::Stale {
+            queue: "q".into(),
+            sequence,
+            token
+        }
     );
-    assert!(text.contains('q') && text.contains(&token.to_string()), "{text}");
+    assert!(
+        text.contains('q') && text.contains(&token.to_string()),
+        "{text}"
+    );
     // It has changed nothing for who holds it now.
     holder.ack().await.unwrap();
     let state = queue.state().await.unwrap();
@@ -76,7 +89,11 @@ async fn g22_a_stale_holder_can_end_the_lease_of_nobody(system: System) {
             3 => late.extend(MS).await,
             _ => {
                 drop(late);
-                Err(SettleError::Stale { queue: "".into(), sequence: 0, token: 0 })
+                Err(SettleError::Stale {
+                    queue: "".into(),
+                    sequence: 0,
+                    token: 0,
+                })
             }
         };
         assert!(is_stale(&refused), "{refused:?}");
@@ -115,7 +132,9 @@ async fn g22_spans_out_of_range_count_as_the_nearest_bound(system: System) {
     testing::advance(&system, LEASE_RANGE.0).await.unwrap();
     assert!(is_stale(&brief.ack().await));
     assert_eq!(queue.poll().await.unwrap(), Some("a"));
-    testing::advance(&system, LEASE_RANGE.1 - 2 * MS).await.unwrap();
+    testing::advance(&system, LEASE_RANGE.1 - 2 * MS)
+        .await
+        .unwrap();
     assert!(lease(&queue).await.is_none());
     testing::advance(&system, 2 * MS).await.unwrap();
     assert!(is_stale(&long.ack().await));
@@ -147,7 +166,10 @@ async fn g23_giving_back_is_no_failure_and_keeps_the_place(system: System) {
     queue.offer_many(["a", "b"]).await.unwrap();
     for attempt in 1..30 {
         let delivery = lease(&queue).await.unwrap();
-        assert_eq!((*delivery, delivery.attempt(), delivery.failed()), ("a", attempt, 0));
+        assert_eq!(
+            (*delivery, delivery.attempt(), delivery.failed()),
+            ("a", attempt, 0)
+        );
         match attempt % 3 {
             0 => delivery.release(Duration::ZERO).await.unwrap(),
             1 => drop(delivery),
@@ -179,13 +201,19 @@ async fn g23_an_item_that_fails_too_often_is_dead_with_its_history(system: Syste
         // What is merely handed out in between counts apart.
         drop(lease(&queue).await.unwrap());
         let delivery = lease(&queue).await.unwrap();
-        assert_eq!((delivery.attempt(), delivery.failed()), (2 * failed + 2, failed));
+        assert_eq!(
+            (delivery.attempt(), delivery.failed()),
+            (2 * failed + 2, failed)
+        );
         delivery.reject(format!("reason {failed}")).await.unwrap();
     }
     assert!(lease(&queue).await.is_none());
     let dead = queue.dead_letters().unwrap().poll().await.unwrap().unwrap();
     let info = dead.info;
-    assert_eq!((dead.item, info.reason, &*info.detail), ("a", DeadReason::DeliveryLimit, "reason 2"));
+    assert_eq!(
+        (dead.item, info.reason, &*info.detail),
+        ("a", DeadReason::DeliveryLimit, "reason 2")
+    );
     assert_eq!((info.attempts, info.failed, info.sequence), (6, 3, 1));
     assert_eq!(info.group.as_deref(), Some("g"));
     let (first, last) = (info.first_failure.unwrap(), info.last_failure.unwrap());
@@ -199,16 +227,32 @@ async fn g23_times_of_failures_are_times_of_day(system: System) {
     queue.offer("a").await.unwrap();
     testing::advance(&system, 10 * MS).await.unwrap();
     let delivery = lease(&queue).await.unwrap();
-    assert_eq!((delivery.offered(), delivery.first_seen()), (start, start + 10 * MS));
+    assert_eq!(
+        (delivery.offered(), delivery.first_seen()),
+        (start, start + 10 * MS)
+    );
     delivery.reject("no").await.unwrap();
     testing::advance(&system, 10 * MS).await.unwrap();
     let delivery = lease(&queue).await.unwrap();
     assert_eq!(delivery.first_seen(), start + 10 * MS);
     delivery.bury("never").await.unwrap();
-    let info = queue.dead_letters().unwrap().poll().await.unwrap().unwrap().info;
-    assert_eq!((info.reason, info.attempts, info.failed), (DeadReason::Rejected, 2, 2));
+    let info = queue
+        .dead_letters()
+        .unwrap()
+        .poll()
+        .await
+        .unwrap()
+        .unwrap()
+        .info;
+    assert_eq!(
+        (info.reason, info.attempts, info.failed),
+        (DeadReason::Rejected, 2, 2)
+    );
     assert_eq!(info.first_failure, Some(start + 10 * MS));
-    assert_eq!((info.last_failure, info.died), (Some(start + 20 * MS), start + 20 * MS));
+    assert_eq!(
+        (info.last_failure, info.died),
+        (Some(start + 20 * MS), start + 20 * MS)
+    );
 }
 
 #[callboard::test]
@@ -321,8 +365,14 @@ async fn g21_one_consumer_at_a_time_is_active_and_the_next_takes_over(system: Sy
     queue.offer_many(0..4).await.unwrap();
     let error = queue.lease().await.unwrap_err();
     assert_eq!(error.kind(), callboard::FailureKind::NotAuthorised);
-    assert_eq!(queue.poll().await.unwrap_err().kind(), callboard::FailureKind::NotAuthorised);
-    assert_eq!(queue.poll_many(2).await.unwrap_err().kind(), callboard::FailureKind::NotAuthorised);
+    assert_eq!(
+        queue.poll().await.unwrap_err().kind(),
+        callboard::FailureKind::NotAuthorised
+    );
+    assert_eq!(
+        queue.poll_many(2).await.unwrap_err().kind(),
+        callboard::FailureKind::NotAuthorised
+    );
     let (first, second) = (queue.consumer("first"), queue.consumer("second"));
     let mut waiting = Box::pin(second.lease().into_future());
     assert!(futures::poll!(waiting.as_mut()).is_pending());
@@ -331,9 +381,19 @@ async fn g21_one_consumer_at_a_time_is_active_and_the_next_takes_over(system: Sy
     let seen: Vec<_> = queue
         .consumers()
         .iter()
-        .map(|one| (one.name.to_string(), one.in_flight, one.delivered, one.is_active))
+        .map(|one| {
+            (
+                one.name.to_string(),
+                one.in_flight,
+                one.delivered,
+                one.is_active,
+            )
+        })
         .collect();
-    assert_eq!(seen, [("first".into(), 1, 1, true), ("second".into(), 0, 0, false)]);
+    assert_eq!(
+        seen,
+        [("first".into(), 1, 1, true), ("second".into(), 0, 0, false)]
+    );
     drop(first);
     // The second gets the next; what the first has in hand is still its own.
     let next = waiting.await.unwrap().unwrap();

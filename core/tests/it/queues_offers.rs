@@ -70,9 +70,15 @@ async fn g06_an_offer_waits_as_long_as_its_deadline_says(system: System) {
     let error = brief.await.unwrap_err();
     assert_eq!(
         (error.failure.kind(), error.failure.verdict(), error.item),
-        (FailureKind::DeadlineExceeded, Verdict::NotExecuted, Some("brief"))
+        (
+            FailureKind::DeadlineExceeded,
+            Verdict::NotExecuted,
+            Some("brief")
+        )
     );
-    testing::advance(&system, Duration::from_secs(1_000_000)).await.unwrap();
+    testing::advance(&system, Duration::from_secs(1_000_000))
+        .await
+        .unwrap();
     assert!(futures::poll!(forever.as_mut()).is_pending());
     queue.poll().await.unwrap();
     assert_eq!(forever.await.unwrap(), Offered::Stored(2));
@@ -107,7 +113,10 @@ async fn g03_an_offer_that_gives_up_leaves_nothing_behind(system: System) {
     assert!(futures::poll!(offer.as_mut()).is_pending());
     drop(offer);
     let state = queue.state().await.unwrap();
-    assert_eq!((state.len, state.offered, state.waiting_offerers), (1, 1, 0));
+    assert_eq!(
+        (state.len, state.offered, state.waiting_offerers),
+        (1, 1, 0)
+    );
     assert_eq!(queue.poll().await.unwrap(), Some("first"));
     assert_eq!(queue.poll().deadline(Duration::ZERO).await.unwrap(), None);
     // A batch, after its first part.
@@ -162,7 +171,10 @@ async fn g06_a_batch_gives_back_what_does_not_fit(system: System) {
     assert_eq!(error.failure.kind(), FailureKind::Full);
     assert_eq!(error.offered, [1, 2, 3].map(Offered::Stored));
     assert_eq!(error.rest, [4, 5]);
-    assert!(error.to_string().starts_with("3 of 5 were stored"), "{error}");
+    assert!(
+        error.to_string().starts_with("3 of 5 were stored"),
+        "{error}"
+    );
     assert_eq!(queue.poll_many(9).await.unwrap(), [1, 2, 3]);
     assert!(queue.offer_many([]).await.unwrap().is_empty());
 }
@@ -231,8 +243,16 @@ async fn g23_an_item_too_old_goes_to_the_dead_letter_queue(system: System) {
     let queue = Queue::bounded(&system, "q", 4);
     queue.offer("lasts").await.unwrap();
     queue.offer("brief").time_to_live(10 * MS).await.unwrap();
-    queue.offer("gone").time_to_live(Duration::ZERO).await.unwrap();
-    queue.offer("ever").time_to_live(Duration::MAX).await.unwrap();
+    queue
+        .offer("gone")
+        .time_to_live(Duration::ZERO)
+        .await
+        .unwrap();
+    queue
+        .offer("ever")
+        .time_to_live(Duration::MAX)
+        .await
+        .unwrap();
     testing::advance(&system, 9 * MS).await.unwrap();
     assert_eq!(queue.state().await.unwrap().len, 3);
     testing::advance(&system, MS).await.unwrap();
@@ -260,7 +280,10 @@ async fn g23_a_time_to_live_is_kept_over_release(system: System) {
     delivery.release(Duration::ZERO).await.unwrap();
     assert_eq!(queue.poll().deadline(Duration::ZERO).await.unwrap(), None);
     let dead = queue.dead_letters().unwrap().poll().await.unwrap().unwrap();
-    assert_eq!((dead.item, dead.info.reason, dead.info.attempts), ("brief", DeadReason::Expired, 1));
+    assert_eq!(
+        (dead.item, dead.info.reason, dead.info.attempts),
+        ("brief", DeadReason::Expired, 1)
+    );
 
     queue.offer("released").time_to_live(10 * MS).await.unwrap();
     let delivery = queue.lease().await.unwrap().unwrap();
@@ -306,9 +329,17 @@ async fn g03_a_circular_queue_counts_what_it_drops_and_spares_what_is_in_hand(sy
     let letters = system.dead_letters().take();
     let dropped: Vec<_> = letters
         .iter()
-        .map(|letter| (letter.reason, *letter.message.downcast_ref::<u32>().unwrap()))
+        .map(|letter| {
+            (
+                letter.reason,
+                *letter.message.downcast_ref::<u32>().unwrap(),
+            )
+        })
         .collect();
-    assert_eq!(dropped, [(DropReason::DropOldest, 1), (DropReason::DropOldest, 2)]);
+    assert_eq!(
+        dropped,
+        [(DropReason::DropOldest, 1), (DropReason::DropOldest, 2)]
+    );
     assert_eq!(queue.dead_letters().unwrap().state().len, 0);
     held.ack().await.unwrap();
     assert_eq!(queue.poll_many(9).await.unwrap(), [3, 4]);
@@ -322,9 +353,16 @@ async fn g03_a_circular_queue_drops_the_oldest_also_if_it_is_delayed(system: Sys
     queue.offer("second").await.unwrap();
     queue.offer("third").await.unwrap();
     queue.offer("fourth").await.unwrap();
-    assert_eq!(queue.poll_many(9).await.unwrap(), ["second", "third", "fourth"]);
+    assert_eq!(
+        queue.poll_many(9).await.unwrap(),
+        ["second", "third", "fourth"]
+    );
 
-    queue.offer_many(["held", "behind"]).group("g").await.unwrap();
+    queue
+        .offer_many(["held", "behind"])
+        .group("g")
+        .await
+        .unwrap();
     let held = queue.lease().await.unwrap().unwrap();
     for item in ["a", "b", "c"] {
         queue.offer(item).await.unwrap();

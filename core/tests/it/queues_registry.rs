@@ -24,7 +24,11 @@ async fn a_name_leads_to_one_queue(system: System) {
 #[callboard::test(both)]
 async fn a_queue_opened_with_other_settings_shows_all_differences(system: System) {
     let _first: Queue<u32> = system.queue("orders").capacity(5).open().unwrap();
-    let wanted = system.queue::<u32>("orders").capacity(6).circular().priorities(3);
+    let wanted = system
+        .queue::<u32>("orders")
+        .capacity(6)
+        .circular()
+        .priorities(3);
     let error = wanted.open().unwrap_err();
     let OpenError::Differs { name, differences } = &error else {
         panic!("{error:?}");
@@ -32,7 +36,10 @@ async fn a_queue_opened_with_other_settings_shows_all_differences(system: System
     let settings: Vec<_> = differences.iter().map(|one| one.setting).collect();
     assert_eq!(&**name, "orders");
     // A circular queue has no more in hand than it holds.
-    assert_eq!(settings, ["kind", "capacity", "max_in_flight", "priorities"]);
+    assert_eq!(
+        settings,
+        ["kind", "capacity", "max_in_flight", "priorities"]
+    );
     let text = error.to_string();
     assert!(text.contains("kind is Bounded, wanted Circular"), "{text}");
     assert!(text.contains("capacity is 5, wanted 6"), "{text}");
@@ -55,7 +62,14 @@ async fn a_queue_for_items_of_another_type_is_not_opened(system: System) {
 async fn a_name_is_free_again_when_its_queue_has_ended(system: System) {
     for round in 0..5 {
         let queue: Queue<u32> = system.queue("orders").capacity(round + 1).open().unwrap();
-        assert!(queue.poll().deadline(Duration::ZERO).await.unwrap().is_none());
+        assert!(
+            queue
+                .poll()
+                .deadline(Duration::ZERO)
+                .await
+                .unwrap()
+                .is_none()
+        );
         queue.offer(1).await.unwrap();
         if round % 2 == 0 {
             queue.stop();
@@ -79,7 +93,10 @@ async fn queues_are_listed_and_purged_by_name(system: System) {
     let held = a.lease().await.unwrap().unwrap();
     b.offer("x").await.unwrap();
     let list = system.queues().list();
-    let names: Vec<_> = list.iter().map(|info| (&*info.name, info.item_type)).collect();
+    let names: Vec<_> = list
+        .iter()
+        .map(|info| (&*info.name, info.item_type))
+        .collect();
     assert_eq!(names, [("a", "u32"), ("b", "&str")]);
     assert_eq!((list[0].config.capacity, list[0].state.len), (7, 4));
     assert_eq!(system.queues().purge("a"), Some(4));
@@ -97,13 +114,22 @@ async fn a_temporary_queue_ends_with_its_value(system: System) {
     let handle = temporary.clone();
     handle.offer(1).await.unwrap();
     // Venice's are open to anyone who knows their names.
-    assert!(system.queues().get::<u32>(&temporary.name()).unwrap().is_none());
+    assert!(
+        system
+            .queues()
+            .get::<u32>(&temporary.name())
+            .unwrap()
+            .is_none()
+    );
     assert!(system.queues().list().is_empty());
     let another: TemporaryQueue<u32> = TemporaryQueue::start(&system, 4);
     assert_ne!(another.name(), temporary.name());
     drop(temporary);
     handle.wait().await;
-    assert_eq!(handle.poll().await.unwrap_err().kind(), FailureKind::Stopped);
+    assert_eq!(
+        handle.poll().await.unwrap_err().kind(),
+        FailureKind::Stopped
+    );
     assert_eq!(system.dead_letters().take().len(), 1);
 }
 
@@ -121,7 +147,10 @@ async fn a_temporary_queue_ends_with_its_actor(system: System) {
         }
         queue.wait().await;
         let error = queue.offer(2).await.unwrap_err();
-        assert_eq!((error.failure.kind(), error.item), (FailureKind::Stopped, Some(2)));
+        assert_eq!(
+            (error.failure.kind(), error.item),
+            (FailureKind::Stopped, Some(2))
+        );
         // An owner that is gone already owns it for no longer.
         let late: Queue<u32> = TemporaryQueue::start_for(&system, 4, &owner);
         late.wait().await;
@@ -144,7 +173,13 @@ async fn an_answer_goes_to_the_queue_that_was_named(system: System) {
     assert_eq!(replies.poll().await.unwrap().as_deref(), Some("3!"));
     // It survives a way through the dead-letter queue.
     jobs.offer(4).reply_to(&replies).await.unwrap();
-    jobs.lease().await.unwrap().unwrap().bury("no").await.unwrap();
+    jobs.lease()
+        .await
+        .unwrap()
+        .unwrap()
+        .bury("no")
+        .await
+        .unwrap();
     jobs.dead_letters().unwrap().redrive(1).unwrap();
     let job = jobs.lease().await.unwrap().unwrap();
     assert!(job.reply_to::<String>().is_some());
@@ -153,7 +188,10 @@ async fn an_answer_goes_to_the_queue_that_was_named(system: System) {
     drop(replies);
     let back: Queue<String> = job.reply_to().unwrap();
     back.wait().await;
-    assert_eq!(back.offer("late".into()).await.unwrap_err().item.as_deref(), Some("late"));
+    assert_eq!(
+        back.offer("late".into()).await.unwrap_err().item.as_deref(),
+        Some("late")
+    );
     assert_eq!(job.reply_to_name(), Some(&*name));
 }
 
@@ -182,23 +220,35 @@ async fn an_answer_is_wanted_in_a_queue_found_by_its_name(system: System) {
 async fn a_queue_shows_its_age_its_rates_and_its_consumers(system: System) {
     let queue: Queue<u32> = system.queue("q").capacity(50).open().unwrap();
     let clerk = queue.consumer("clerk");
-    testing::advance(&system, Duration::from_secs(20)).await.unwrap();
+    testing::advance(&system, Duration::from_secs(20))
+        .await
+        .unwrap();
     queue.offer_many(0..20).await.unwrap();
     for _ in 0..10 {
         clerk.lease().await.unwrap().unwrap().ack().await.unwrap();
     }
-    testing::advance(&system, Duration::from_secs(5)).await.unwrap();
+    testing::advance(&system, Duration::from_secs(5))
+        .await
+        .unwrap();
     let state = queue.state().await.unwrap();
-    assert_eq!((state.len, state.capacity, state.oldest), (10, 50, Some(Duration::from_secs(5))));
+    assert_eq!(
+        (state.len, state.capacity, state.oldest),
+        (10, 50, Some(Duration::from_secs(5)))
+    );
     let rates = state.rates;
     let near = |rate: f64, of: f64| (rate * 10.0 - of).abs() <= of * 0.2;
     assert!(near(rates.offered, 20.0), "{rates:?}");
-    assert!(near(rates.handed, 10.0) && near(rates.settled, 10.0), "{rates:?}");
+    assert!(
+        near(rates.handed, 10.0) && near(rates.settled, 10.0),
+        "{rates:?}"
+    );
     let clerks = queue.consumers();
     assert_eq!((&*clerks[0].name, clerks[0].delivered), ("clerk", 10));
     assert_eq!(clerks[0].age, Duration::from_secs(25));
     assert!(clerks[0].is_active);
-    testing::advance(&system, Duration::from_secs(20)).await.unwrap();
+    testing::advance(&system, Duration::from_secs(20))
+        .await
+        .unwrap();
     let rates = queue.state().await.unwrap().rates;
     assert_eq!((rates.offered, rates.handed), (0.0, 0.0));
     drop(clerk);
@@ -213,10 +263,24 @@ async fn a_look_changes_nothing(system: System) {
     let held = queue.lease().await.unwrap().unwrap();
     let before = queue.state().await.unwrap();
     let seen = queue.browse(0, 9).await.unwrap();
-    let places: Vec<_> = seen.iter().map(|one| (one.item, one.sequence, one.place)).collect();
+    let places: Vec<_> = seen
+        .iter()
+        .map(|one| (one.item, one.sequence, one.place))
+        .collect();
     use ItemPlace::{Delayed, InFlight, Ready};
-    assert_eq!(places, [("a", 1, InFlight), ("b", 2, Ready), ("c", 3, Ready), ("d", 4, Delayed)]);
-    assert_eq!((seen[0].attempt, seen[1].attempt, seen[3].group.as_deref()), (1, 0, Some("g")));
+    assert_eq!(
+        places,
+        [
+            ("a", 1, InFlight),
+            ("b", 2, Ready),
+            ("c", 3, Ready),
+            ("d", 4, Delayed)
+        ]
+    );
+    assert_eq!(
+        (seen[0].attempt, seen[1].attempt, seen[3].group.as_deref()),
+        (1, 0, Some("g"))
+    );
     assert_eq!(queue.browse(2, 1).await.unwrap()[0].item, "b");
     assert!(queue.browse(5, 9).await.unwrap().is_empty());
     assert_eq!(queue.state().await.unwrap(), before);

@@ -47,11 +47,19 @@ fn lost() -> Failure {
 impl Far {
     fn way(&self) -> Way {
         let mut ways = self.ways.lock();
-        if ways.is_empty() { Way::Arrives } else { ways.remove(0) }
+        if ways.is_empty() {
+            Way::Arrives
+        } else {
+            ways.remove(0)
+        }
     }
 
     async fn settle(&self, token: u64, settlement: Settlement) -> Result<(), SettleError> {
-        let stale = SettleError::Stale { queue: self.queue.name(), sequence: 0, token };
+        let stale = SettleError::Stale {
+            queue: self.queue.name(),
+            sequence: 0,
+            token,
+        };
         if let Settlement::Extend(span) = settlement {
             let receipt = self.out.lock().remove(&token).ok_or(stale)?;
             let result = receipt.extend(span).await;
@@ -95,7 +103,10 @@ impl QueueRoute<u64> for Road {
             let way = far.way();
             far.system.clock().sleep(WAY).await;
             if way == Way::RequestLost {
-                return Err(OfferError { failure: lost(), item: None });
+                return Err(OfferError {
+                    failure: lost(),
+                    item: None,
+                });
             }
             let mut offer = far.queue.offer(item).with_terms(terms);
             if let Some(span) = deadline {
@@ -104,7 +115,10 @@ impl QueueRoute<u64> for Road {
             let answer = offer.await;
             far.system.clock().sleep(WAY).await;
             match way {
-                Way::AnswerLost => Err(OfferError { failure: lost(), item: None }),
+                Way::AnswerLost => Err(OfferError {
+                    failure: lost(),
+                    item: None,
+                }),
                 _ => answer,
             }
         }
@@ -143,7 +157,9 @@ impl QueueRoute<u64> for Road {
                     first_seen: receipt.first_seen(),
                     key: receipt.key(),
                     group: receipt.group().map(Into::into),
-                    reply_to: receipt.reply_to_name().map(callboard::queue::ReplyTo::named),
+                    reply_to: receipt
+                        .reply_to_name()
+                        .map(callboard::queue::ReplyTo::named),
                 });
                 far.out.lock().insert(token, receipt);
             }
@@ -216,12 +232,21 @@ fn road(system: &System) -> (Arc<Far>, Queue<u64>) {
 #[callboard::test]
 async fn a_queue_over_a_route_is_used_like_any_other(system: System) {
     let (far, queue) = road(&system);
-    assert_eq!((&*queue.name(), queue.boundary()), ("far", Boundary::Network));
+    assert_eq!(
+        (&*queue.name(), queue.boundary()),
+        ("far", Boundary::Network)
+    );
     let key = RequestKey::new();
-    assert_eq!(queue.offer(7).group("g").key(key).await.unwrap(), Offered::Stored(1));
+    assert_eq!(
+        queue.offer(7).group("g").key(key).await.unwrap(),
+        Offered::Stored(1)
+    );
     assert_eq!(queue.offer_many([8, 9]).group("g").await.unwrap().len(), 2);
     let delivery = queue.lease().await.unwrap().unwrap();
-    assert_eq!((*delivery, delivery.attempt(), delivery.sequence()), (7, 1, 1));
+    assert_eq!(
+        (*delivery, delivery.attempt(), delivery.sequence()),
+        (7, 1, 1)
+    );
     assert_eq!((delivery.key(), delivery.group()), (Some(key), Some("g")));
     delivery.extend(Duration::from_secs(1)).await.unwrap();
     delivery.release(Duration::ZERO).await.unwrap();
@@ -257,7 +282,10 @@ async fn g26_an_offer_whose_answer_was_lost_is_offered_again_with_its_key(system
         assert_eq!(error.failure.verdict(), Verdict::MaybeExecuted);
         assert_eq!(error.item, None);
     }
-    assert_eq!(queue.offer(7).key(key).await.unwrap(), Offered::Duplicate(1));
+    assert_eq!(
+        queue.offer(7).key(key).await.unwrap(),
+        Offered::Duplicate(1)
+    );
     assert_eq!(queue.poll_many(9).await.unwrap(), [7]);
 }
 
@@ -322,7 +350,11 @@ async fn g22_an_acknowledgement_over_a_route_is_fenced_and_has_its_verdict(syste
 #[callboard::test]
 async fn a_route_that_lacks_what_is_needed_is_not_opened(system: System) {
     let (far, _) = road(&system);
-    let mut needs = Keeps { fenced_acks: true, groups: true, ..Keeps::default() };
+    let mut needs = Keeps {
+        fenced_acks: true,
+        groups: true,
+        ..Keeps::default()
+    };
     let open = |needs| Queue::over(Arc::new(Road(Arc::clone(&far))), needs);
     assert!(open(needs).is_ok());
     needs.synced_offers = true;
@@ -331,6 +363,12 @@ async fn a_route_that_lacks_what_is_needed_is_not_opened(system: System) {
     let OpenError::Lacks { name, lacks } = &error else {
         panic!("{error:?}");
     };
-    assert_eq!((&**name, &lacks[..]), ("far", &["synced_offers", "compared_keys"][..]));
-    assert!(error.to_string().contains("synced_offers, compared_keys"), "{error}");
+    assert_eq!(
+        (&**name, &lacks[..]),
+        ("far", &["synced_offers", "compared_keys"][..])
+    );
+    assert!(
+        error.to_string().contains("synced_offers, compared_keys"),
+        "{error}"
+    );
 }

@@ -50,7 +50,11 @@ fn offers(queue: &Queue<Item>, me: u64) {
                 assert_eq!(first.sequence(), again.sequence());
             }
             1 => loop {
-                match offer().deadline(Duration::ZERO).into_future().now_or_never() {
+                match offer()
+                    .deadline(Duration::ZERO)
+                    .into_future()
+                    .now_or_never()
+                {
                     Some(Ok(_)) => break,
                     Some(Err(error)) => assert_eq!(error.item, Some((me, n))),
                     None => panic!("it was not to wait"),
@@ -122,19 +126,31 @@ fn g21_threads_that_offer_and_take_lose_nothing_and_double_nothing() {
     let groups = seen.groups.lock();
     let mut all: Vec<Item> = groups.values().flatten().copied().collect();
     all.sort_unstable();
-    let expected: Vec<Item> = (0..THREADS).flat_map(|me| (0..EACH).map(move |n| (me, n))).collect();
+    let expected: Vec<Item> = (0..THREADS)
+        .flat_map(|me| (0..EACH).map(move |n| (me, n)))
+        .collect();
     assert_eq!(all, expected);
     // Each sender's items of one group came in the order they were offered.
     for group in groups.values() {
         for me in 0..THREADS {
-            let of: Vec<u64> = group.iter().filter(|item| item.0 == me).map(|item| item.1).collect();
+            let of: Vec<u64> = group
+                .iter()
+                .filter(|item| item.0 == me)
+                .map(|item| item.1)
+                .collect();
             assert!(of.is_sorted(), "{of:?}");
         }
     }
     let state = block_on(queue.state()).unwrap();
     assert_eq!((state.len, state.in_flight), (0, 0));
-    assert_eq!((state.offered, state.settled), (THREADS * EACH, THREADS * EACH));
-    assert_eq!((state.failed, state.waiting_pollers, state.waiting_offerers), (0, 0, 0));
+    assert_eq!(
+        (state.offered, state.settled),
+        (THREADS * EACH, THREADS * EACH)
+    );
+    assert_eq!(
+        (state.failed, state.waiting_pollers, state.waiting_offerers),
+        (0, 0, 0)
+    );
     block_on(system.shutdown());
 }
 
@@ -143,7 +159,12 @@ fn g21_threads_that_offer_and_take_lose_nothing_and_double_nothing() {
 fn g06_an_end_in_the_middle_of_use_leaves_each_item_in_one_place() {
     for round in 0..30_u64 {
         let system = System::with_arbiters(1).unwrap();
-        let queue: Queue<u64> = system.queue("q").capacity(8).delivery_limit(1).open().unwrap();
+        let queue: Queue<u64> = system
+            .queue("q")
+            .capacity(8)
+            .delivery_limit(1)
+            .open()
+            .unwrap();
         let (stored, settled) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let (accepted, known) = (AtomicU64::new(0), &system);
         thread::scope(|scope| {
