@@ -41,6 +41,10 @@ mod ch07 {}
 mod ch08 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/11-topics-and-lag.md")]
+mod ch11 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/17-locks-leases-fencing.md")]
 mod ch17 {}
 

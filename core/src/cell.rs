@@ -368,7 +368,6 @@ impl<A: Actor> Cell<A> {
     }
 
     /// Puts a message into room of its own, past the bound: for what was promised room before.
-    #[cfg(feature = "test")]
     pub(crate) fn put_reserved<M, How>(self: &Arc<Self>, message: M)
     where
         A: Receives<M, How>,
@@ -376,6 +375,20 @@ impl<A: Actor> Cell<A> {
         How: 'static,
     {
         match self.mailbox.push_reserved(Lean::<M, How>::of(message)) {
+            Ok(true) => self.schedule(),
+            Ok(false) => {}
+            Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),
+        }
+    }
+
+    /// The same for a message whose answer somebody waits for.
+    pub(crate) fn put_reserved_full<M, How>(self: &Arc<Self>, envelope: Envelope<M>)
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        match self.mailbox.push_reserved(Full::<M, How>::new(envelope)) {
             Ok(true) => self.schedule(),
             Ok(false) => {}
             Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),

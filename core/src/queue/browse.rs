@@ -82,7 +82,7 @@ impl<T: Clone + Send + 'static> Local<T> {
                     // An error: who asked has left.
                     let _ = tx.send(read);
                 });
-                durable.journal.read(&records, done);
+                durable.read(&records, done);
                 rx.await.map_err(|_| stopped(&self.name))?
             }
             _ => Vec::new(),

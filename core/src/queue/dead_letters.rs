@@ -197,10 +197,11 @@ impl<T: Send + 'static> Local<Dead<T>> {
             if inside.ended.is_some() {
                 // It ended while the item was on its way here: to where the others went.
                 let late = inside.engine.remove(place, now);
-                let live = late.filter(|item| matches!(item.payload, Some(Payload::Live(_))));
-                afterwards
-                    .letters
-                    .extend(live.map(|item| (item, DropReason::Stopped)));
+                if let Some(late) = late
+                    && matches!(late.payload, Some(Payload::Live(_)))
+                {
+                    afterwards.letter(late, DropReason::Stopped);
+                }
                 return;
             }
             inside.engine.admit(place, now);

@@ -13,6 +13,7 @@ pub(super) mod versions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::dead::{DeadInfo, DeadReason};
@@ -24,14 +25,17 @@ use crate::clock::Instant;
 use crate::codec;
 use crate::error::{Failure, FailureKind};
 use crate::id::RequestKey;
-use crate::journal::{Change, Durability, Journal, JournalError, RecordId, Ticket};
+use crate::journal::{
+    Change, Durability, Journal, JournalError, JournalErrorKind, OnRead, Progress, RecordId, Ticket,
+};
 
 use head::Head;
 use versions::Versions;
 
 pub(super) struct Durable<T> {
-    pub(super) journal: Arc<dyn Journal>,
-    pub(super) form: Form<T>,
+    /// Let go of when the queue ends, so that somebody else can open it while references to the queue are about.
+    journal: Mutex<Option<Arc<dyn Journal>>>,
+    form: Form<T>,
 }
 
 /// How items become bytes, and bytes items.
@@ -73,6 +77,44 @@ pub(super) struct Failures {
     pub(super) first: Option<Duration>,
     pub(super) last: Option<Duration>,
     pub(super) reason: Option<Arc<str>>,
+}
+
+impl<T> Durable<T> {
+    pub(super) fn new(journal: Arc<dyn Journal>, form: Form<T>) -> Self {
+        Durable {
+            journal: Mutex::new(Some(journal)),
+            form,
+        }
+    }
+
+    /// How far the journal is.
+    pub(super) fn progress(&self) -> Progress {
+        match self.journal() {
+            Ok(journal) => journal.progress(),
+            Err(closed) => Progress {
+                failed: Some(closed),
+                ..Progress::default()
+            },
+        }
+    }
+
+    /// Has bodies read. `done` is dropped if the queue has ended.
+    pub(super) fn read(&self, records: &[RecordId], done: OnRead) {
+        if let Ok(journal) = self.journal() {
+            journal.read(records, done);
+        }
+    }
+
+    /// The queue has ended.
+    pub(super) fn close(&self) {
+        let journal = self.journal.lock().take();
+        drop(journal);
+    }
+
+    fn journal(&self) -> Result<Arc<dyn Journal>, JournalError> {
+        let journal = self.journal.lock().clone();
+        journal.ok_or_else(|| JournalError::new(JournalErrorKind::Closed, "the queue has ended"))
+    }
 }
 
 impl<T: Send + 'static> Durable<T> {
@@ -129,11 +171,11 @@ impl<T: Send + 'static> Durable<T> {
         body: &[u8],
     ) -> Result<Ticket, JournalError> {
         let put = Change::Put { id, head, body };
-        self.journal.append(&[put], Durability::Synced)
+        self.journal()?.append(&[put], Durability::Synced)
     }
 
     pub(super) fn drop_record(&self, id: RecordId) -> Result<Ticket, JournalError> {
-        self.journal.append(&[Change::Drop { id }], SOON)
+        self.journal()?.append(&[Change::Drop { id }], SOON)
     }
 
     /// An item was acknowledged whose key is to be remembered.
@@ -196,7 +238,7 @@ impl<T: Send + 'static> Durable<T> {
     fn append_note(&self, id: RecordId, note: &Note) -> Result<Ticket, JournalError> {
         // Plain numbers and texts: they have a MessagePack form.
         let note = codec::encode(note).unwrap_or_default();
-        self.journal
+        self.journal()?
             .append(&[Change::Note { id, note: &note }], SOON)
     }
 }

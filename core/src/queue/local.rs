@@ -240,7 +240,7 @@ impl<T: Send + 'static> Local<T> {
         let mut inside = self.inside.lock();
         let result = run(&mut inside, &mut afterwards, now);
         inside.file_gone(self, &mut afterwards);
-        let due = inside.next_due();
+        let due = inside.engine.soonest.min(inside.keys.soonest);
         if due < inside.armed {
             inside.armed = due;
             afterwards.rearm = true;
@@ -260,6 +260,8 @@ impl<T: Send + 'static> Local<T> {
             inside.forget_keys(self, now);
             inside.settle(self, afterwards, now);
             inside.armed = inside.next_due();
+            inside.engine.soonest = Instant::FAR;
+            inside.keys.soonest = Instant::FAR;
             inside.armed
         })
     }
@@ -271,7 +273,7 @@ impl<T: Send + 'static> Local<T> {
         };
         self.with(|inside, afterwards, now| {
             // Read under the lock: appends are made under it, so that what is done is on the lists.
-            let progress = durable.journal.progress();
+            let progress = durable.progress();
             inside.stalled = false;
             while let Some((ticket, place)) = inside.storing.front().copied() {
                 if ticket > progress.synced {
@@ -293,7 +295,7 @@ impl<T: Send + 'static> Local<T> {
                 }
                 inside.writing.pop_front();
                 let (_, waker) = inside.marks.serve(id, Mark::Done(Ok(())));
-                afterwards.wakes.extend(waker);
+                afterwards.wake(waker);
             }
             match progress.failed {
                 None => inside.settle(self, afterwards, now),
@@ -324,7 +326,7 @@ impl<T: Send + 'static> Local<T> {
             }
             for item in inside.engine.items.drain() {
                 if matches!(item.payload, Some(Payload::Live(_))) {
-                    afterwards.letters.push((item, DropReason::Stopped));
+                    afterwards.letter(item, DropReason::Stopped);
                 }
             }
             let totals = inside.engine.totals;
@@ -333,6 +335,9 @@ impl<T: Send + 'static> Local<T> {
         });
         if let Some(dead) = &self.dead {
             dead.end(failure);
+        }
+        if let Some(durable) = &self.durable {
+            durable.close();
         }
         self.inside.lock().system.take()
     }

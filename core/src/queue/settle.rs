@@ -80,7 +80,7 @@ impl<T: Send + 'static> Local<T> {
         poll_fn(|cx| {
             self.with(|inside, afterwards, _| {
                 let Some(id) = mark.id else {
-                    let progress = durable.journal.progress();
+                    let progress = durable.progress();
                     if progress.written >= ticket {
                         return Poll::Ready(Ok(()));
                     }

@@ -300,13 +300,7 @@ pub(in crate::queue) fn halves<T: Send + 'static>(
     journal: &Arc<dyn Journal>,
     versions: super::versions::Versions<T>,
 ) -> (Durable<T>, Durable<Dead<T>>) {
-    let dead = Durable {
-        journal: Arc::clone(journal),
-        form: dead_form(versions.clone()),
-    };
-    let own = Durable {
-        journal: Arc::clone(journal),
-        form: Form::Plain(versions),
-    };
+    let dead = Durable::new(Arc::clone(journal), dead_form(versions.clone()));
+    let own = Durable::new(Arc::clone(journal), Form::Plain(versions));
     (own, dead)
 }

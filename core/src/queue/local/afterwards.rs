@@ -8,56 +8,124 @@ use crate::dead_letter::DeadLetter;
 use crate::queue::dead::DeadReason;
 use crate::queue::engine::Item;
 
-/// What is done when the lock is free again.
+/// What is done when the lock is free again. Made for each operation, so what few have is in a box.
 pub(in crate::queue) struct Afterwards<T> {
-    pub(super) wakes: Vec<Waker>,
-    /// Of those who don't wait any more.
-    idle: Vec<Waker>,
-    pub(super) trash: Vec<Payload<T>>,
-    pub(super) items: Vec<T>,
-    pub(in crate::queue) letters: Vec<(Item<Payload<T>>, DropReason)>,
-    pub(super) dead: Vec<(Item<Payload<T>>, DeadReason)>,
+    wake: Option<Waker>,
+    trash: Option<Payload<T>>,
+    rare: Option<Box<Rare<T>>>,
     pub(super) rearm: bool,
 }
+
+struct Rare<T> {
+    wakes: Vec<Waker>,
+    /// Of those who don't wait any more.
+    idle: Vec<Waker>,
+    trash: Vec<Payload<T>>,
+    letters: Vec<(Item<Payload<T>>, DropReason)>,
+    dead: Vec<(Item<Payload<T>>, DeadReason)>,
+}
+
 impl<T: Send + 'static> Afterwards<T> {
     pub(super) fn new() -> Self {
         Afterwards {
-            wakes: Vec::new(),
-            idle: Vec::new(),
-            trash: Vec::new(),
-            items: Vec::new(),
-            letters: Vec::new(),
-            dead: Vec::new(),
+            wake: None,
+            trash: None,
+            rare: None,
             rearm: false,
         }
     }
 
+    /// To be woken.
+    pub(super) fn wake(&mut self, waker: Option<Waker>) {
+        let Some(waker) = waker else {
+            return;
+        };
+        match &self.wake {
+            None => self.wake = Some(waker),
+            Some(_) => self.rare().wakes.push(waker),
+        }
+    }
+
+    pub(super) fn wake_all(&mut self, wakers: Vec<Waker>) {
+        self.rare().wakes.extend(wakers);
+    }
+
     /// To be dropped outside the lock.
     pub(in crate::queue) fn drop_item(&mut self, item: Option<T>) {
-        self.items.extend(item);
+        self.discard(item.map(Payload::Live));
+    }
+
+    /// The same for what may be stored.
+    pub(super) fn discard(&mut self, payload: Option<Payload<T>>) {
+        let Some(payload) = payload else {
+            return;
+        };
+        match &self.trash {
+            None => self.trash = Some(payload),
+            Some(_) => self.rare().trash.push(payload),
+        }
+    }
+
+    /// To the system's dead letters.
+    pub(in crate::queue) fn letter(&mut self, item: Item<Payload<T>>, reason: DropReason) {
+        self.rare().letters.push((item, reason));
+    }
+
+    /// To where the dead are.
+    pub(super) fn bury(&mut self, item: Item<Payload<T>>, reason: DeadReason) {
+        self.rare().dead.push((item, reason));
     }
 
     /// To be dropped outside the lock: with a waker a task may go, and what it holds.
     pub(in crate::queue) fn drop_waker(&mut self, waker: Option<Waker>) {
-        self.idle.extend(waker);
+        if let Some(waker) = waker {
+            self.rare().idle.push(waker);
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare<T> {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                wakes: Vec::new(),
+                idle: Vec::new(),
+                trash: Vec::new(),
+                letters: Vec::new(),
+                dead: Vec::new(),
+            })
+        })
     }
 
     pub(super) fn run(self, local: &Local<T>) {
         let Afterwards {
-            wakes,
-            idle,
+            wake,
             trash,
-            items,
-            letters,
-            dead,
+            rare,
             rearm,
         } = self;
         if rearm {
             local.alarm.ring();
         }
-        for waker in wakes {
+        if let Some(waker) = wake {
             waker.wake();
         }
+        if let Some(rare) = rare {
+            rare.run(local);
+        }
+        drop(trash);
+    }
+}
+
+impl<T: Send + 'static> Rare<T> {
+    #[cold]
+    fn run(self, local: &Local<T>) {
+        let Rare {
+            wakes,
+            idle,
+            trash,
+            letters,
+            dead,
+        } = self;
+        wakes.into_iter().for_each(Waker::wake);
         if !dead.is_empty()
             && let Some(home) = &local.dead
         {
@@ -87,6 +155,6 @@ impl<T: Send + 'static> Afterwards<T> {
                 message,
             });
         }
-        drop((trash, items, idle));
+        drop((trash, idle));
     }
 }

@@ -31,7 +31,7 @@ impl<T: Send + 'static> Inside<T> {
     ) -> Result<Ticket, JournalError> {
         let ticket = self.forget_record(local, &item);
         self.uncache(&item);
-        afterwards.trash.extend(item.payload);
+        afterwards.discard(item.payload);
         ticket
     }
 
@@ -79,12 +79,12 @@ impl<T: Send + 'static> Inside<T> {
                     DeadReason::Evicted => DropReason::DropOldest,
                     DeadReason::DeliveryLimit | DeadReason::Rejected => DropReason::Rejected,
                 };
-                afterwards.letters.push((item, reason));
+                afterwards.letter(item, reason);
             } else {
                 if let Some(durable) = &local.durable {
                     let _ = durable.note(local, &item, Some(reason));
                 }
-                afterwards.dead.push((item, reason));
+                afterwards.bury(item, reason);
             }
         }
     }
@@ -106,7 +106,7 @@ impl<T: Send + 'static> Inside<T> {
                 done @ Offerer::Done(..) => done,
             };
         });
-        afterwards.wakes.extend(wakes);
+        afterwards.wake_all(wakes);
         let mut hauls = Vec::new();
         let wakes = self.takers.serve_all(|taker| {
             let before = std::mem::replace(taker, Taker::Ended(failure.clone()));
@@ -114,7 +114,7 @@ impl<T: Send + 'static> Inside<T> {
                 hauls.push(haul);
             }
         });
-        afterwards.wakes.extend(wakes);
+        afterwards.wake_all(wakes);
         for haul in hauls {
             self.hand_back(haul, afterwards, now);
         }
@@ -123,7 +123,7 @@ impl<T: Send + 'static> Inside<T> {
                 *mark = Mark::Done(Err(unsure.clone()));
             }
         });
-        afterwards.wakes.extend(wakes);
+        afterwards.wake_all(wakes);
         self.syncing.clear();
         self.writing.clear();
         self.ended = Some(failure);

@@ -213,7 +213,7 @@ impl<T: Send + 'static> LocalFetch<T> {
             // An error: who asked has left, and has given its leases back.
             let _ = tx.send(read);
         });
-        durable.journal.read(&records, done);
+        durable.read(&records, done);
         self.stage = Stage::Reading(all, rx);
         None
     }

@@ -3,11 +3,14 @@
 
 extern crate callboard_core as callboard;
 
+mod command;
 mod common;
 mod crashes;
 mod faults;
 mod formats;
+mod kill_drill;
 mod model;
 
 mod plain;
+mod queues;
 mod space;
