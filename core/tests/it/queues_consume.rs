@@ -26,9 +26,9 @@ fn hasty(system: &System, limit: u32) -> Queue<u32> {
 #[callboard::test(both)]
 async fn g21_each_item_is_handled_once_by_one_of_the_workers(system: System) {
     let queue = hasty(&system, 3);
-    let (tx, rx) = mpsc::unbounded();
+    let (tx, rx) = mpsc::channel(64);
     let consuming = queue.consume(&system, 3, async move |delivery: &Delivery<u32>| {
-        tx.unbounded_send(**delivery).unwrap();
+        tx.clone().try_send(**delivery).unwrap();
         Ok::<(), Infallible>(())
     });
     assert_eq!(consuming.workers(), 3);
@@ -44,9 +44,11 @@ async fn g21_each_item_is_handled_once_by_one_of_the_workers(system: System) {
 #[callboard::test(both)]
 async fn g23_a_handler_that_fails_or_panics_rejects_and_its_worker_goes_on(system: System) {
     let queue = hasty(&system, 2);
-    let (tx, mut rx) = mpsc::unbounded();
+    let (tx, mut rx) = mpsc::channel(64);
     let consuming = queue.consume(&system, 1, async move |delivery: &Delivery<u32>| {
-        tx.unbounded_send((**delivery, delivery.attempt())).unwrap();
+        tx.clone()
+            .try_send((**delivery, delivery.attempt()))
+            .unwrap();
         match **delivery {
             1 => Err("bad"),
             2 => panic!("worse"),
@@ -86,10 +88,10 @@ async fn g23_a_handler_that_fails_or_panics_rejects_and_its_worker_goes_on(syste
 #[callboard::test(both)]
 async fn g10_a_handler_that_panics_before_it_makes_its_future_is_fenced_too(system: System) {
     let queue = hasty(&system, 1);
-    let (tx, mut rx) = mpsc::unbounded();
+    let (tx, mut rx) = mpsc::channel(64);
     let handler = move |delivery: &Delivery<u32>| {
         assert!(**delivery != 1, "at once");
-        tx.unbounded_send(**delivery).unwrap();
+        tx.clone().try_send(**delivery).unwrap();
         futures::future::ready(Ok::<(), Infallible>(()))
     };
     let consuming = queue.consume(&system, 1, handler);
@@ -119,9 +121,9 @@ async fn g10_a_worker_outlives_an_item_that_can_not_be_copied(system: System) {
         .delivery_limit(2)
         .open()
         .unwrap();
-    let (tx, mut rx) = mpsc::unbounded();
+    let (tx, mut rx) = mpsc::channel(64);
     let consuming = queue.consume(&system, 1, async move |delivery: &Delivery<Fragile>| {
-        tx.unbounded_send(delivery.0).unwrap();
+        tx.clone().try_send(delivery.0).unwrap();
         Ok::<(), Infallible>(())
     });
     queue.offer(Fragile("broken")).await.unwrap();
@@ -137,11 +139,11 @@ async fn g10_a_worker_outlives_an_item_that_can_not_be_copied(system: System) {
 async fn a_consumer_that_is_stopped_takes_no_more_though_more_is_there(system: System) {
     let queue = hasty(&system, 3);
     queue.offer_many(0..10).await.unwrap();
-    let (began_tx, mut began) = mpsc::unbounded();
+    let (began_tx, mut began) = mpsc::channel(64);
     let (gate, open) = oneshot::channel::<()>();
     let open = open.shared();
     let consuming = queue.consume(&system, 1, async move |_: &Delivery<u32>| {
-        began_tx.unbounded_send(()).unwrap();
+        began_tx.clone().try_send(()).unwrap();
         let _ = open.clone().await;
         Ok::<(), Infallible>(())
     });
@@ -159,9 +161,9 @@ async fn a_consumer_that_is_stopped_takes_no_more_though_more_is_there(system: S
 async fn a_consumer_that_is_dropped_gives_back_what_is_in_hand(system: System) {
     let queue = hasty(&system, 1);
     queue.offer(7).await.unwrap();
-    let (began_tx, mut began) = mpsc::unbounded();
+    let (began_tx, mut began) = mpsc::channel(64);
     let consuming = queue.consume(&system, 2, async move |_: &Delivery<u32>| {
-        began_tx.unbounded_send(()).unwrap();
+        began_tx.clone().try_send(()).unwrap();
         futures::future::pending::<()>().await;
         Ok::<(), Infallible>(())
     });
@@ -178,11 +180,11 @@ async fn g05_a_busy_worker_gives_others_their_turn(system: System) {
     const MANY: usize = 300_000;
     let queue = hasty(&system, 3);
     let done = Arc::new(AtomicUsize::new(0));
-    let (began_tx, mut began) = mpsc::unbounded();
+    let (began_tx, mut began) = mpsc::channel(64);
     let (feed, handled) = (queue.clone(), Arc::clone(&done));
     let consuming = queue.consume(&system, 1, async move |delivery: &Delivery<u32>| {
         match handled.fetch_add(1, Ordering::Relaxed) {
-            0 => began_tx.unbounded_send(()).unwrap(),
+            0 => began_tx.clone().try_send(()).unwrap(),
             // So that the test ends where it fails.
             MANY.. => return Ok::<(), Infallible>(()),
             _ => {}
@@ -336,9 +338,9 @@ async fn a_poller_is_parked_without_keeping_a_worker_from_its_items(system: Syst
     let queue = hasty(&system, 3);
     let mut parked = Box::pin(queue.poll().into_future());
     assert!(futures::poll!(parked.as_mut()).is_pending());
-    let (tx, mut rx) = mpsc::unbounded();
+    let (tx, mut rx) = mpsc::channel(64);
     let consuming = queue.consume(&system, 1, async move |delivery: &Delivery<u32>| {
-        tx.unbounded_send(**delivery).unwrap();
+        tx.clone().try_send(**delivery).unwrap();
         Ok::<(), Infallible>(())
     });
     queue.offer_many([1, 2]).await.unwrap();

@@ -211,15 +211,15 @@ async fn g07_a_dead_letter_queue_ends_with_its_queue(system: System) {
 
 #[callboard::test(both)]
 async fn a_queue_that_is_opened_after_the_end_of_its_system_has_ended(system: System) {
-    let (inner, other) = std::thread::spawn(|| {
+    let ended = || {
         let mut simulation = callboard::Simulation::new(7);
         let inner = simulation.system().clone();
         let last = inner.clone();
         simulation.block_on(async move { last.shutdown().await });
         (Queue::<u32>::bounded(&inner, "q", 1), inner)
-    })
-    .join()
-    .unwrap();
+    };
+    // On a thread of its own: this one runs a system.
+    let (inner, other) = std::thread::scope(|scope| scope.spawn(ended).join().unwrap());
     assert_eq!(inner.poll().await.unwrap_err().kind(), FailureKind::Stopped);
     let error = inner.offer(1).await.unwrap_err();
     assert_eq!(

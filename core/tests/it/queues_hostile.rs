@@ -181,7 +181,10 @@ async fn g10_items_may_use_their_queue_while_they_are_copied_and_dropped(system:
                             6 => held.reject("no").await,
                             7 => held.bury("no").await,
                             8 => held.release(Duration::ZERO).await,
-                            _ => Ok(drop(held)),
+                            _ => {
+                                drop(held);
+                                Ok(())
+                            }
                         };
                     }
                 }

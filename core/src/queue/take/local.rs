@@ -256,7 +256,7 @@ impl<T: Send + 'static> LocalFetch<T> {
             fetched: Vec::with_capacity(all.len()),
             rest: all.into_iter(),
         };
-        while let Some(taken) = opening.rest.next() {
+        for taken in opening.rest.by_ref() {
             let fetched = self.open(taken);
             opening.fetched.extend(fetched);
         }
