@@ -371,6 +371,32 @@ async fn g03_a_circular_queue_drops_the_oldest_also_if_it_is_delayed(system: Sys
     assert_eq!(queue.poll_many(9).await.unwrap(), ["a", "b", "c"]);
 }
 
+/// In Venice no deadline means not to wait, and a long one loses the item.
+#[callboard::test]
+async fn a_poll_waits_as_long_as_it_says_or_as_its_caller_lives(system: System) {
+    let queue = Queue::bounded(&system, "q", 3);
+    let mut second = Box::pin(queue.poll().deadline(Duration::from_secs(1)).into_future());
+    let mut forever = Box::pin(queue.poll().into_future());
+    let mut long = Box::pin(queue.poll().deadline(Duration::MAX).into_future());
+    for poll in [&mut second, &mut forever, &mut long] {
+        assert!(futures::poll!(poll.as_mut()).is_pending());
+    }
+    testing::advance(&system, Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert_eq!(second.now_or_never().unwrap().unwrap(), None);
+    testing::advance(&system, Duration::from_secs(1_000_000))
+        .await
+        .unwrap();
+    assert!(futures::poll!(forever.as_mut()).is_pending());
+    assert!(futures::poll!(long.as_mut()).is_pending());
+    queue.offer_many(["a", "b"]).await.unwrap();
+    assert_eq!(
+        (forever.await.unwrap(), long.await.unwrap()),
+        (Some("a"), Some("b"))
+    );
+}
+
 /// Venice's circular queue answers at once, whatever its timeout says.
 #[callboard::test]
 async fn a_poll_of_a_circular_queue_waits_as_long_as_it_says(system: System) {

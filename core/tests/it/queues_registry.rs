@@ -157,6 +157,24 @@ async fn a_temporary_queue_ends_with_its_actor(system: System) {
     }
 }
 
+/// In Venice a queue can be made under the name of the dead-letter queue.
+#[callboard::test(both)]
+async fn a_dead_letter_queue_is_reached_through_its_queue_alone(system: System) {
+    let queue: Queue<u32> = system.queue("q").open().unwrap();
+    queue.offer(1).await.unwrap();
+    let delivery = queue.lease().await.unwrap().unwrap();
+    delivery.bury("never").await.unwrap();
+    assert_eq!(system.queues().list().len(), 1);
+    for name in ["q (dead)", "q.dead", "dead"] {
+        assert!(system.queues().get::<u32>(name).unwrap().is_none());
+        if let Ok(other) = system.queue::<u32>(name).open() {
+            let got = other.poll().deadline(Duration::ZERO).await.unwrap();
+            assert_eq!(got, None, "{name}");
+        }
+    }
+    assert_eq!(queue.dead_letters().unwrap().state().len, 1);
+}
+
 /// Who asks offers with a reply-to, the worker answers there, and who asked polls the answer.
 #[callboard::test(both)]
 async fn an_answer_goes_to_the_queue_that_was_named(system: System) {
