@@ -119,7 +119,6 @@ pub(crate) fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
 }
 
 /// Gives other tasks of this thread a turn.
-#[cfg(test)]
 pub(crate) async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(move |cx| {

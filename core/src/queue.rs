@@ -75,7 +75,6 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::actor_ref::ActorRef;
 use crate::boundary::Boundary;
 use crate::error::Failure;
 use crate::system::System;
@@ -98,7 +97,7 @@ pub use state::{QueueState, SetAside};
 pub use take::{Lease, LeaseMany, Poll, PollMany, Taking};
 pub use temporary::TemporaryQueue;
 
-use keeper::Keeper;
+use keeper::Owner;
 use local::Local;
 
 /// Where in its queue an item stands: 1 for the first that was ever stored.
@@ -114,7 +113,7 @@ enum Inner<T: Send + 'static> {
     Local {
         local: Arc<Local<T>>,
         /// Ends it. `None` for the queue of the dead, which ends with its queue.
-        owner: Option<ActorRef<Keeper<T>>>,
+        owner: Option<Arc<dyn Owner>>,
         dead: Option<Arc<Local<Dead<T>>>>,
     },
     /// A queue elsewhere.

@@ -410,7 +410,6 @@ impl System {
     }
 
     /// The way to find it again, for tasks that must not keep it.
-    #[cfg(feature = "metrics")]
     pub(crate) fn downgrade(&self) -> WeakSystem {
         WeakSystem(Arc::downgrade(&self.inner))
     }
@@ -452,10 +451,8 @@ impl System {
 }
 
 /// A system, unless it is gone.
-#[cfg(feature = "metrics")]
 pub(crate) struct WeakSystem(std::sync::Weak<Inner>);
 
-#[cfg(feature = "metrics")]
 impl WeakSystem {
     pub(crate) fn upgrade(&self) -> Option<System> {
         self.0.upgrade().map(|inner| System { inner })

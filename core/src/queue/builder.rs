@@ -427,7 +427,7 @@ fn start<T: Send + 'static>(
     Queue {
         inner: Inner::Local {
             local,
-            owner: Some(keeper),
+            owner: Some(Arc::new(keeper)),
             dead: Some(dead),
         },
     }

@@ -16,6 +16,7 @@ use super::flow::Deliveries;
 use super::local::Local;
 use super::take::{self, Lease, LeaseMany, Poll, PollMany};
 use super::{Inner, Queue};
+use crate::executor::yield_now;
 use crate::panics;
 use crate::spawn::Placement;
 use crate::system::System;
@@ -163,6 +164,9 @@ impl fmt::Debug for Consuming {
 /// How long a worker waits after an error of the queue that isn't its end, a disk that refuses say.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// After so many items in a row a worker lets others have their turn (G5).
+const TURNS: u32 = 32;
+
 struct Worker<T: Send + 'static, F> {
     queue: Queue<T>,
     system: System,
@@ -234,11 +238,21 @@ where
     F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
 {
     async fn run(self) {
+        let mut turns = 0_u32;
         loop {
+            // Asked first: a queue that never runs dry would hide it.
             let lease = self.queue.lease().into_future();
-            let next = match select(lease, self.open.clone()).await {
-                Either::Left((next, _)) => next,
-                Either::Right(_) => return,
+            let next = AssertUnwindSafe(select(self.open.clone(), lease)).catch_unwind();
+            let next = match next.await {
+                Ok(Either::Right((next, _))) => next,
+                Ok(Either::Left(_)) => return,
+                Err(panic) => {
+                    // The queue has counted it as a failure of the item.
+                    let text = panics::panic_text(&*panic);
+                    tracing::warn!(queue = %self.queue.name(), %text, "an item could not be copied");
+                    self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                    Ok(None)
+                }
             };
             match next {
                 Ok(Some(delivery)) => self.handle(delivery).await,
@@ -249,30 +263,39 @@ where
                     self.system.clock().sleep(PAUSE).await;
                 }
             }
+            turns += 1;
+            if turns.is_multiple_of(TURNS) {
+                yield_now().await;
+            }
         }
     }
 
     async fn handle(&self, delivery: Delivery<T>) {
-        let handled = AssertUnwindSafe((self.handler)(&delivery))
+        // The call as well: a closure may panic before it has made its future.
+        let handled = AssertUnwindSafe(async { (self.handler)(&delivery).await })
             .catch_unwind()
             .await;
-        let settled = match handled {
-            Ok(Ok(())) => {
-                self.counts.handled.fetch_add(1, Ordering::Relaxed);
-                delivery.ack().await
-            }
+        let (count, settled) = match handled {
+            Ok(Ok(())) => (Some(&self.counts.handled), delivery.ack().await),
             Ok(Err(error)) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                delivery.reject(error.to_string()).await
+                (None, delivery.reject(error.to_string()).await)
             }
             Err(panic) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 let reason = format!("panicked: {}", panics::panic_text(&*panic));
-                delivery.reject(reason).await
+                (None, delivery.reject(reason).await)
             }
         };
-        if let Err(error) = settled {
-            tracing::warn!(queue = %self.queue.name(), %error, "an item could not be settled");
+        match settled {
+            Ok(()) => {
+                if let Some(count) = count {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(queue = %self.queue.name(), %error, "an item could not be settled");
+            }
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::browse::Browsed;
 use super::dead::{Dead, DeadInfo, DeadReason};
 use super::engine::{Extra, Item, New, Stage};
-use super::local::{DeadHome, Local, Payload};
+use super::local::{DeadHome, Haul, Local, Payload, Taken};
 use super::state::QueueState;
 use super::take::{Lease, LeaseMany, Poll};
 use super::{Inner, Queue};
 use crate::clock::Instant;
+use crate::counters::DropReason;
 use crate::error::Failure;
 
 /// The items that a queue gave up, oldest first: a queue itself, which nothing is offered to.
@@ -56,6 +57,9 @@ impl<T: Send + 'static> DeadLetterQueue<T> {
     /// # Errors
     /// If the queue has stopped.
     pub fn redrive(&self, max: usize) -> Result<usize, Failure> {
+        if let Some(ended) = self.home.inside.lock().ended.clone() {
+            return Err(ended);
+        }
         let mut moved = 0;
         while moved < max {
             let next = self.local.with(|inside, _, now| inside.engine.take(now));
@@ -65,9 +69,12 @@ impl<T: Send + 'static> DeadLetterQueue<T> {
             match self.home.take_back(item) {
                 Ok(()) => moved += 1,
                 Err((failure, item)) => {
-                    self.local.with(|inside, _, now| {
-                        let place = inside.engine.put(*item);
-                        inside.engine.admit(place, now);
+                    // As if it had not been looked at.
+                    self.local.with(|inside, afterwards, now| {
+                        if let Some(taken) = Taken::gone(*item) {
+                            inside.hand_back(Haul::One(taken), afterwards, now);
+                            inside.settle(&self.local, afterwards, now);
+                        }
                     });
                     return failure.map_or(Ok(moved), Err);
                 }
@@ -157,9 +164,12 @@ impl<T: Send + 'static> Local<Dead<T>> {
             Some(Payload::Stored(bytes)) => Payload::Stored(bytes),
             None => return,
         };
-        let reply_to = extra.and_then(|extra| extra.reply_to);
+        // Kept for its return: here the order is that of the deaths.
+        let (reply_to, priority) =
+            extra.map_or((None, 0), |extra| (extra.reply_to, extra.priority));
         let extra = Some(Box::new(Extra {
             reply_to,
+            priority,
             dead: Some(Arc::new(info)),
             ..Extra::default()
         }));
@@ -183,6 +193,16 @@ impl<T: Send + 'static> Local<Dead<T>> {
             if let Some(item) = inside.engine.items.get_mut(place) {
                 item.record = record;
                 item.offered = offered;
+            }
+            if inside.ended.is_some() {
+                // It ended while the item was on its way here: to where the others went.
+                let late = inside.engine.remove(place, now);
+                if let Some(late) = late
+                    && matches!(late.payload, Some(Payload::Live(_)))
+                {
+                    afterwards.letter(late, DropReason::Stopped);
+                }
+                return;
             }
             inside.engine.admit(place, now);
             inside.settle(self, afterwards, now);
@@ -212,12 +232,16 @@ impl<T: Send + 'static> Local<T> {
                     Payload::Stored(bytes)
                 }
             };
-            let reply_to = dead.extra.and_then(|extra| extra.reply_to);
-            let plain = info.key.is_none() && info.group.is_none() && reply_to.is_none();
+            let (reply_to, priority) = dead
+                .extra
+                .map_or((None, 0), |extra| (extra.reply_to, extra.priority));
+            let plain =
+                info.key.is_none() && info.group.is_none() && priority == 0 && reply_to.is_none();
             let extra = (!plain).then(|| {
                 Box::new(Extra {
                     group: info.group.clone(),
                     key: info.key,
+                    priority,
                     reply_to,
                     ..Extra::default()
                 })

@@ -425,6 +425,11 @@ impl<T: Send + 'static> Receipt<T> {
         self.end_soon(Settlement::Ack);
     }
 
+    /// Gives the item back without waiting for anything, also while a panic goes by that isn't its fault.
+    pub(super) fn release_soon(mut self) {
+        self.end_soon(Settlement::Release(Duration::ZERO));
+    }
+
     fn end_soon(&mut self, settlement: Settlement) {
         match self.held.take() {
             None => {}

@@ -145,6 +145,8 @@ pub(super) struct Engine<P> {
     ready: Ready,
     groups: Groups,
     later: BTreeSet<(Instant, Sequence, Place)>,
+    /// What waits and isn't ready, if the oldest that waits must be known: in a circular queue.
+    unready: BTreeSet<(Sequence, Place)>,
     expiring: BTreeSet<(Instant, Sequence, Place)>,
     leases: Leases,
     pub(super) totals: Totals,
@@ -166,6 +168,7 @@ impl<P> Engine<P> {
             items: Slab::new(),
             groups: Groups::default(),
             later: BTreeSet::new(),
+            unready: BTreeSet::new(),
             expiring: BTreeSet::new(),
             leases: Leases::default(),
             totals: Totals::default(),
@@ -390,6 +393,10 @@ impl<P> Engine<P> {
     /// Takes the next item away: leased and acknowledged at once.
     pub(super) fn take(&mut self, now: Instant) -> Option<Item<P>> {
         let place = self.next(now)?;
+        self.take_at(place, now)
+    }
+
+    fn take_at(&mut self, place: Place, now: Instant) -> Option<Item<P>> {
         self.hand_out(place, now);
         self.totals.settled += 1;
         self.remove(place, now)
@@ -397,34 +404,25 @@ impl<P> Engine<P> {
 
     /// The oldest that nobody has in hand leaves to make room. False if all are in hand.
     pub(super) fn evict(&mut self, now: Instant) -> bool {
-        let oldest = loop {
+        let ready = loop {
             match self.ready.pop_oldest() {
-                Some((sequence, place)) if is_ready(&self.items, sequence, place) => {
-                    break Some(place);
-                }
-                Some(_) => {}
-                None => break self.oldest_unready(),
+                Some((sequence, place)) if !is_ready(&self.items, sequence, place) => {}
+                first => break first,
             }
         };
-        if let Some(place) = oldest {
+        let unready = self.unready.first().copied();
+        if let (Some(ready), Some(unready)) = (ready, unready)
+            && unready < ready
+        {
+            let priority = self.items.get(ready.1).map_or(0, Item::priority);
+            self.ready.push(priority, ready.0, ready.1);
+        }
+        let oldest = ready.into_iter().chain(unready).min();
+        if let Some((_, place)) = oldest {
             self.totals.evicted += 1;
             self.leave(place, DeadReason::Evicted, now);
         }
         oldest.is_some()
-    }
-
-    /// None is ready: the first that becomes due, or else the oldest behind another of its group.
-    fn oldest_unready(&self) -> Option<Place> {
-        if let Some((_, _, place)) = self.later.first() {
-            return Some(*place);
-        }
-        let behind = self
-            .items
-            .iter()
-            .filter(|(_, item)| matches!(item.stage, Stage::Behind(_)));
-        behind
-            .min_by_key(|(_, item)| item.sequence)
-            .map(|(place, _)| place)
     }
 
     fn expire(&mut self, place: Place, now: Instant) {
@@ -444,6 +442,9 @@ impl<P> Engine<P> {
         self.leave_group(place, now);
         let item = self.items.remove(place)?;
         self.count(item.stage, -1);
+        if !self.unready.is_empty() {
+            self.unready.remove(&(item.sequence, place));
+        }
         if let Stage::Later(due) = item.stage {
             self.later.remove(&(due, item.sequence, place));
         }
@@ -512,8 +513,18 @@ impl<P> Engine<P> {
             .expiring
             .first()
             .map_or(Instant::FAR, |(due, _, _)| *due);
-        let lease = self.leases.first().map_or(Instant::FAR, |(due, _, _)| due);
-        later.min(expiring).min(lease)
+        later.min(expiring).min(self.next_lapse())
+    }
+
+    /// When the next lease lapses, or one that is over would have.
+    pub(super) fn next_lapse(&self) -> Instant {
+        self.leases.first().map_or(Instant::FAR, |(due, _, _)| due)
+    }
+
+    /// Whether this lease holds, and lapses now.
+    pub(super) fn is_due(&self, place: Place, token: u64, now: Instant) -> bool {
+        let stage = self.items.get(place).map(|item| item.stage);
+        matches!(stage, Some(Stage::Leased(lease)) if lease.token == token && lease.due <= now)
     }
 
     /// When the oldest was offered of those that wait to be handed out.
@@ -556,6 +567,15 @@ impl<P> Engine<P> {
         self.items.get(place)?.group()
     }
 
+    /// Whether one of its group that stands behind it is older.
+    fn is_overtaken(&self, place: Place) -> bool {
+        let Some(item) = self.items.get(place) else {
+            return false;
+        };
+        let behind = item.group().and_then(|group| self.groups.behind(group));
+        behind.is_some_and(|first| first < item.sequence)
+    }
+
     fn set_detached(&mut self, place: Place, detached: bool) {
         if let Some(item) = self.items.get_mut(place)
             && let Some(extra) = &mut item.extra
@@ -581,8 +601,15 @@ impl<P> Engine<P> {
     pub(super) fn set_stage(&mut self, place: Place, stage: Stage) {
         if let Some(item) = self.items.get_mut(place) {
             let before = std::mem::replace(&mut item.stage, stage);
+            let sequence = item.sequence;
             self.count(before, -1);
             self.count(stage, 1);
+            if self.config.kind == QueueKind::Circular {
+                match stage {
+                    Stage::Behind(_) | Stage::Later(_) => self.unready.insert((sequence, place)),
+                    _ => self.unready.remove(&(sequence, place)),
+                };
+            }
         }
     }
 

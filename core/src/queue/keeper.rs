@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
+use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 
 use super::dead::Dead;
 use super::local::{Local, stopped};
 use crate::actor::Actor;
+use crate::actor_ref::ActorRef;
 use crate::context::Context;
 
 /// Wakes the keeper when something is due before it would have looked.
@@ -42,6 +44,25 @@ impl<T: Send + 'static> Actor for Keeper<T> {
     async fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.spawn(keep_time(Arc::clone(&self.local)));
         ctx.spawn(keep_time(Arc::clone(&self.dead)));
+    }
+}
+
+/// The actor of a queue, for those who end it or wait for its end. It doesn't name the type of the items, so that these
+/// may hold a reference to their own queue.
+pub(super) trait Owner: Send + Sync {
+    fn stop(&self);
+    fn wait(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<T: Send + 'static> Owner for ActorRef<Keeper<T>> {
+    fn stop(&self) {
+        ActorRef::stop(self);
+    }
+
+    fn wait(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            ActorRef::wait(self).await;
+        })
     }
 }
 

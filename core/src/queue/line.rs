@@ -124,21 +124,33 @@ impl<W> Line<W> {
         }
     }
 
-    /// Somebody looks again and finds nothing: is to be woken by this.
-    pub(super) fn set_waker(&mut self, id: WaiterId, waker: &Waker) {
-        if let Some(waiter) = self.waiter_mut(id) {
-            match &mut waiter.waker {
-                Some(old) => old.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
+    /// Somebody looks again and finds nothing: is to be woken by this. Answers the waker that it replaces: to be
+    /// dropped outside the lock, because with it a task may go.
+    #[must_use = "to be dropped outside the lock"]
+    pub(super) fn set_waker(&mut self, id: WaiterId, waker: &Waker) -> Option<Waker> {
+        let place = &mut self.waiter_mut(id)?.waker;
+        match place {
+            Some(old) if old.will_wake(waker) => None,
+            _ => place.replace(waker.clone()),
         }
     }
 
-    /// Somebody goes, with what there was.
-    pub(super) fn remove(&mut self, id: WaiterId) -> Option<W> {
+    /// Somebody goes, with what there was; and the waker, as above.
+    #[must_use = "to be dropped outside the lock"]
+    pub(super) fn remove(&mut self, id: WaiterId) -> (Option<W>, Option<Waker>) {
         self.step_out(id);
-        self.waiter_mut(id)?;
-        self.waiters.remove(id.place).map(|waiter| waiter.what)
+        if self.waiter_mut(id).is_none() {
+            return (None, None);
+        }
+        match self.waiters.remove(id.place) {
+            Some(waiter) => (Some(waiter.what), waiter.waker),
+            None => (None, None),
+        }
+    }
+
+    /// What everybody waits for, in line or not.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        self.waiters.iter_mut().map(|waiter| &mut waiter.what)
     }
 
     /// Replaces what everybody waits for. Answers whom to wake.

@@ -37,7 +37,7 @@ use crate::dead_letter::DeadLetter;
 use crate::entropy::Entropy;
 use crate::error::{Failure, FailureKind};
 use crate::journal::{Durability, JournalError, JournalErrorKind, Ticket};
-use crate::system::System;
+use crate::system::{System, WeakSystem};
 
 pub(super) use afterwards::Afterwards;
 
@@ -61,6 +61,8 @@ pub(super) struct Local<T: Send + 'static> {
     pub(super) settings: QueueConfig,
     /// Hashes an item, if those with equal keys are to be compared.
     pub(super) print: Option<fn(&T) -> u64>,
+    /// For letters that are written when it has ended, too.
+    post: WeakSystem,
     pub(super) inside: Mutex<Inside<T>>,
     pub(super) alarm: Alarm,
     pub(super) durable: Option<Durable<T>>,
@@ -116,6 +118,8 @@ pub(super) enum Offerer<T> {
 pub(super) enum Taker<T> {
     Waiting(Want),
     Got(Haul<T>),
+    /// Something, whose lease lapsed before its holder looked.
+    Lapsed,
     Ended(Failure),
 }
 
@@ -136,6 +140,8 @@ pub(super) struct Want {
 pub(super) enum Mode {
     /// Takes items away.
     Take,
+    /// The same for somebody who waits: what has a group is leased until that one looks.
+    Promise,
     /// For that long.
     Lease(Option<Duration>),
 }
@@ -188,6 +194,7 @@ impl<T: Send + 'static> Local<T> {
             entropy: system.entropy().clone(),
             settings: config.clone(),
             print,
+            post: system.downgrade(),
             inside: Mutex::new(Inside {
                 engine: Engine::new(config, epoch),
                 keys,
@@ -238,13 +245,8 @@ impl<T: Send + 'static> Local<T> {
             inside.armed = due;
             afterwards.rearm = true;
         }
-        let system = if afterwards.has_letters() {
-            inside.system.clone()
-        } else {
-            None
-        };
         drop(inside);
-        afterwards.run(self, system.as_ref());
+        afterwards.run(self);
         result
     }
 
@@ -252,6 +254,7 @@ impl<T: Send + 'static> Local<T> {
     pub(super) fn tick(&self) -> Instant {
         let now = self.clock.now();
         self.with(|inside, afterwards, _| {
+            inside.take_back_what_nobody_looked_at(now);
             inside.engine.tick(now, &self.entropy);
             inside.file_gone(self, afterwards);
             inside.forget_keys(self, now);
@@ -297,7 +300,8 @@ impl<T: Send + 'static> Local<T> {
             match progress.failed {
                 None => inside.settle(self, afterwards, now),
                 Some(error) if inside.ended.is_none() => {
-                    inside.end(storage_failure(&error, Verdict::NotExecuted), afterwards);
+                    let failure = storage_failure(&error, Verdict::NotExecuted);
+                    inside.end(failure, afterwards, now);
                 }
                 Some(_) => {}
             }
@@ -309,7 +313,7 @@ impl<T: Send + 'static> Local<T> {
 
     /// Nothing is taken any more, and everybody is told. What is not on disk goes to dead letters.
     pub(super) fn end(&self, failure: &Failure) -> Option<System> {
-        self.with(|inside, afterwards, _| {
+        self.with(|inside, afterwards, now| {
             if let Some(durable) = &self.durable
                 && inside.reserved > 0
             {
@@ -317,14 +321,17 @@ impl<T: Send + 'static> Local<T> {
                 let _ = durable.reserve(inside.engine.next_sequence());
             }
             if inside.ended.is_none() {
-                inside.end(failure.clone(), afterwards);
+                inside.end(failure.clone(), afterwards, now);
+                inside.file_gone(self, afterwards);
             }
             for item in inside.engine.items.drain() {
                 if matches!(item.payload, Some(Payload::Live(_))) {
                     afterwards.letter(item, DropReason::Stopped);
                 }
             }
+            let totals = inside.engine.totals;
             inside.engine = Engine::new(inside.engine.config.clone(), self.epoch);
+            inside.engine.totals = totals;
         });
         if let Some(dead) = &self.dead {
             dead.end(failure);
@@ -353,7 +360,7 @@ impl<T: Send + 'static> Local<T> {
 
     /// One item to dead letters.
     fn letter(&self, item: T, reason: DropReason) {
-        if let Some(system) = self.inside.lock().system.clone() {
+        if let Some(system) = self.post.upgrade() {
             system.dead_letters().push(DeadLetter {
                 at: system.clock().now(),
                 target: format!("queue {}", self.name),

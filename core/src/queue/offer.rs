@@ -154,6 +154,13 @@ impl<T: Send + 'static> Offer<T> {
         self
     }
 
+    /// All that an offer may say at once, in place of what was said so far: for who passes offers on, as the far end
+    /// of a [`QueueRoute`](super::QueueRoute) does.
+    pub fn with_terms(mut self, terms: OfferTerms) -> Self {
+        self.terms = Some(Box::new(terms));
+        self
+    }
+
     /// Where the answer is wanted: its consumer gets that queue with the item.
     pub fn reply_to<R: Send + 'static>(mut self, queue: &Queue<R>) -> Self {
         self.terms().reply_to = Some(queue.as_reply_to());

@@ -78,7 +78,7 @@ impl<T: Send + 'static> Local<T> {
             id: None,
         };
         poll_fn(|cx| {
-            self.with(|inside, _, _| {
+            self.with(|inside, afterwards, _| {
                 let Some(id) = mark.id else {
                     let progress = durable.progress();
                     if progress.written >= ticket {
@@ -93,7 +93,8 @@ impl<T: Send + 'static> Local<T> {
                 match inside.marks.get_mut(id) {
                     Some(Mark::Done(done)) => Poll::Ready(done.clone()),
                     _ => {
-                        inside.marks.set_waker(id, cx.waker());
+                        let idle = inside.marks.set_waker(id, cx.waker());
+                        afterwards.drop_waker(idle);
                         Poll::Pending
                     }
                 }
@@ -127,7 +128,8 @@ struct WaitForWrite<'a, T: Send + 'static> {
 impl<T: Send + 'static> Drop for WaitForWrite<'_, T> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.local.with(|inside, _, _| inside.marks.remove(id));
+            let left = self.local.with(|inside, _, _| inside.marks.remove(id));
+            drop(left);
         }
     }
 }

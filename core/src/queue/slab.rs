@@ -58,6 +58,10 @@ impl<V> Slab<V> {
         places.filter_map(|(place, value)| value.as_ref().map(|value| (place, value)))
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.places.iter_mut().flatten()
+    }
+
     /// Takes all out, in the order of their places.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = V> + use<V> {
         self.free.clear();

@@ -91,6 +91,9 @@ builder! {
     /// A wish to have the oldest item in hand until it is acknowledged, given back, or its lease lapses:
     /// at-least-once (G21, G22). Awaited, it answers a [`Delivery`], or `None` if the deadline passed first.
     ///
+    /// The lease begins when there is an item for it, whether its future is polled then or not: one that is left
+    /// alone for longer than the lease has lost the item, and waits for the next.
+    ///
     /// # Errors
     /// As [`Poll`].
     ///
@@ -201,7 +204,7 @@ impl<T: Send + 'static> Wish<T> {
             }
             Inner::Routed(route) => {
                 let span = match mode {
-                    Mode::Take => None,
+                    Mode::Take | Mode::Promise => None,
                     Mode::Lease(span) => span,
                 };
                 let request = LeaseRequest {

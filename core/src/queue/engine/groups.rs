@@ -23,6 +23,12 @@ impl Groups {
         self.groups.get(group).map(|group| group.head)
     }
 
+    /// The number of the first behind the head.
+    pub(super) fn behind(&self, group: &str) -> Option<Sequence> {
+        let first = self.groups.get(group)?.behind.front();
+        first.map(|(sequence, _)| *sequence)
+    }
+
     /// A group of one.
     pub(super) fn begin(&mut self, group: Arc<str>, head: Place) {
         let behind = VecDeque::new();

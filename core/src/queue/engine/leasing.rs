@@ -91,6 +91,26 @@ impl<P> Engine<P> {
             return None;
         }
         let place = self.next(now)?;
+        self.hold(place, grant, now);
+        Some(place)
+    }
+
+    /// Takes the next item away. One of a group is only leased: should it come back, nobody may have the next of its
+    /// group by then (G24).
+    pub(in crate::queue) fn take_or_hold(
+        &mut self,
+        grant: Grant,
+        now: Instant,
+    ) -> Option<Result<Item<P>, Place>> {
+        let place = self.next(now)?;
+        if self.group_of(place).is_some() {
+            self.hold(place, grant, now);
+            return Some(Err(place));
+        }
+        self.take_at(place, now).map(Ok)
+    }
+
+    fn hold(&mut self, place: Place, grant: Grant, now: Instant) {
         let lease = Lease {
             token: self.next_token,
             due: now + grant.span,
@@ -101,7 +121,6 @@ impl<P> Engine<P> {
         self.soonest = self.soonest.min(lease.due);
         self.set_stage(place, Stage::Leased(lease));
         self.hand_out(place, now);
-        Some(place)
     }
 
     pub(super) fn hand_out(&mut self, place: Place, now: Instant) {
@@ -276,6 +295,12 @@ impl<P> Engine<P> {
         if due > now && self.config.reordering && self.group_of(place).is_some() {
             self.leave_group(place, now);
             self.set_detached(place, true);
+        } else if self.is_overtaken(place) {
+            // An older one of its group has come back meanwhile, from the dead say: that one is next.
+            self.leave_group(place, now);
+            self.set_stage(place, Stage::Behind(due));
+            self.admit(place, now);
+            return;
         }
         self.line_up(place, due, now);
     }

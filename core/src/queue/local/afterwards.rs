@@ -7,7 +7,6 @@ use crate::counters::DropReason;
 use crate::dead_letter::DeadLetter;
 use crate::queue::dead::DeadReason;
 use crate::queue::engine::Item;
-use crate::system::System;
 
 /// What is done when the lock is free again. Made for each operation, so what few have is in a box.
 pub(in crate::queue) struct Afterwards<T> {
@@ -19,6 +18,8 @@ pub(in crate::queue) struct Afterwards<T> {
 
 struct Rare<T> {
     wakes: Vec<Waker>,
+    /// Of those who don't wait any more.
+    idle: Vec<Waker>,
     trash: Vec<Payload<T>>,
     letters: Vec<(Item<Payload<T>>, DropReason)>,
     dead: Vec<(Item<Payload<T>>, DeadReason)>,
@@ -66,7 +67,7 @@ impl<T: Send + 'static> Afterwards<T> {
     }
 
     /// To the system's dead letters.
-    pub(super) fn letter(&mut self, item: Item<Payload<T>>, reason: DropReason) {
+    pub(in crate::queue) fn letter(&mut self, item: Item<Payload<T>>, reason: DropReason) {
         self.rare().letters.push((item, reason));
     }
 
@@ -75,16 +76,18 @@ impl<T: Send + 'static> Afterwards<T> {
         self.rare().dead.push((item, reason));
     }
 
-    pub(super) fn has_letters(&self) -> bool {
-        self.rare
-            .as_ref()
-            .is_some_and(|rare| !rare.letters.is_empty())
+    /// To be dropped outside the lock: with a waker a task may go, and what it holds.
+    pub(in crate::queue) fn drop_waker(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.rare().idle.push(waker);
+        }
     }
 
     fn rare(&mut self) -> &mut Rare<T> {
         self.rare.get_or_insert_with(|| {
             Box::new(Rare {
                 wakes: Vec::new(),
+                idle: Vec::new(),
                 trash: Vec::new(),
                 letters: Vec::new(),
                 dead: Vec::new(),
@@ -92,7 +95,7 @@ impl<T: Send + 'static> Afterwards<T> {
         })
     }
 
-    pub(super) fn run(self, local: &Local<T>, system: Option<&System>) {
+    pub(super) fn run(self, local: &Local<T>) {
         let Afterwards {
             wake,
             trash,
@@ -106,7 +109,7 @@ impl<T: Send + 'static> Afterwards<T> {
             waker.wake();
         }
         if let Some(rare) = rare {
-            rare.run(local, system);
+            rare.run(local);
         }
         drop(trash);
     }
@@ -114,9 +117,10 @@ impl<T: Send + 'static> Afterwards<T> {
 
 impl<T: Send + 'static> Rare<T> {
     #[cold]
-    fn run(self, local: &Local<T>, system: Option<&System>) {
+    fn run(self, local: &Local<T>) {
         let Rare {
             wakes,
+            idle,
             trash,
             letters,
             dead,
@@ -127,8 +131,13 @@ impl<T: Send + 'static> Rare<T> {
         {
             home.bury(dead);
         }
+        let system = if letters.is_empty() {
+            None
+        } else {
+            local.post.upgrade()
+        };
         for (item, reason) in letters {
-            let Some(system) = system else {
+            let Some(system) = &system else {
                 break;
             };
             let key = item.key();
@@ -146,6 +155,6 @@ impl<T: Send + 'static> Rare<T> {
                 message,
             });
         }
-        drop(trash);
+        drop((trash, idle));
     }
 }

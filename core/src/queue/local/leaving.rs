@@ -93,8 +93,8 @@ impl<T: Send + 'static> Inside<T> {
         self.engine.next_due().min(self.keys.next_due())
     }
 
-    /// Everybody who waits is told.
-    pub(super) fn end(&mut self, failure: Failure, afterwards: &mut Afterwards<T>) {
+    /// Everybody who waits is told. What is on its way to somebody who hasn't looked yet goes back to its place.
+    pub(super) fn end(&mut self, failure: Failure, afterwards: &mut Afterwards<T>, now: Instant) {
         let unsure = failure.clone().with_verdict(Verdict::MaybeExecuted);
         let wakes = self.offerers.serve_all(|offerer| {
             let done = Offerer::Done(Err(failure.clone()), None);
@@ -107,12 +107,17 @@ impl<T: Send + 'static> Inside<T> {
             };
         });
         afterwards.wake_all(wakes);
+        let mut hauls = Vec::new();
         let wakes = self.takers.serve_all(|taker| {
-            if let Taker::Waiting(_) = taker {
-                *taker = Taker::Ended(failure.clone());
+            let before = std::mem::replace(taker, Taker::Ended(failure.clone()));
+            if let Taker::Got(haul) = before {
+                hauls.push(haul);
             }
         });
         afterwards.wake_all(wakes);
+        for haul in hauls {
+            self.hand_back(haul, afterwards, now);
+        }
         let wakes = self.marks.serve_all(|mark| {
             if let Mark::Waiting = mark {
                 *mark = Mark::Done(Err(unsure.clone()));

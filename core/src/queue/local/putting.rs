@@ -106,8 +106,9 @@ impl<T: Send + 'static> Inside<T> {
                     },
                     now,
                 );
-                self.engine.admit(place, now);
+                // Before it is admitted: what is too old by then leaves at once, and its key holds all the same.
                 self.learn_key(place, now);
+                self.engine.admit(place, now);
                 OfferStep::Stored(offered)
             }
         };

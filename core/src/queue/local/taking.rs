@@ -120,21 +120,34 @@ impl<T: Send + 'static> Inside<T> {
         if self.engine.stages.ready == 0 {
             return None;
         }
+        let lease = self.engine.config.lease;
+        let grant = |span: Option<Duration>| Grant {
+            span: span.unwrap_or(lease),
+            consumer: want.consumer,
+        };
         let span = match want.mode {
+            Mode::Promise if local.durable.is_none() => {
+                let item = match self.engine.take_or_hold(grant(None), now)? {
+                    Ok(item) => item,
+                    Err(place) => {
+                        self.rates.count_handed(now);
+                        return Taken::leased(place, self.engine.items.get_mut(place)?);
+                    }
+                };
+                self.rates.count_handed(now);
+                self.rates.count_settled(now);
+                return Taken::gone(item);
+            }
             Mode::Take if local.durable.is_none() => {
                 let item = self.engine.take(now)?;
                 self.rates.count_handed(now);
                 self.rates.count_settled(now);
                 return Taken::gone(item);
             }
-            Mode::Take => None,
+            Mode::Take | Mode::Promise => None,
             Mode::Lease(span) => span,
         };
-        let grant = Grant {
-            span: span.unwrap_or(self.engine.config.lease),
-            consumer: want.consumer,
-        };
-        let place = self.engine.lease(grant, now)?;
+        let place = self.engine.lease(grant(span), now)?;
         self.rates.count_handed(now);
         self.consumers.count_delivery(want.consumer);
         Taken::leased(place, self.engine.items.get_mut(place)?)
@@ -232,9 +245,12 @@ impl<T: Send + 'static> Inside<T> {
             }
             _ => None,
         });
-        let Some((id, want)) = next else {
+        let Some((id, mut want)) = next else {
             return false;
         };
+        if let Mode::Take = want.mode {
+            want.mode = Mode::Promise;
+        }
         let Some(haul) = self.take(local, want, afterwards, now) else {
             return false;
         };
@@ -254,6 +270,72 @@ impl<T: Send + 'static> Inside<T> {
             return Err(too_many(name));
         }
         Ok(self.takers.join(Taker::Waiting(want), waker.clone()))
+    }
+
+    /// Somebody looks who takes away: what was held for that one has gone now.
+    pub(in crate::queue) fn keep_promise(
+        &mut self,
+        local: &Local<T>,
+        want: Want,
+        haul: &mut Haul<T>,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) {
+        if local.durable.is_some() || !matches!(want.mode, Mode::Take) {
+            return;
+        }
+        let all = match haul {
+            Haul::One(taken) => std::slice::from_mut(taken),
+            Haul::Many(all) => &mut all[..],
+        };
+        let mut moved = false;
+        for taken in all {
+            if taken.token != 0
+                && let Ok(item) = self.engine.ack(taken.place, taken.token, now)
+            {
+                // An error: of a disk, and there is none.
+                let _ = self.acked(local, item, afterwards, now);
+                taken.token = 0;
+                moved = true;
+            }
+        }
+        if moved {
+            self.settle(local, afterwards, now);
+        }
+    }
+
+    /// A lease lapses also while its item waits for its holder to look (G22): the item is back in its place then.
+    pub(super) fn take_back_what_nobody_looked_at(&mut self, now: Instant) {
+        if self.engine.next_lapse() > now {
+            return;
+        }
+        for taker in self.takers.all_mut() {
+            let Taker::Got(haul) = taker else {
+                continue;
+            };
+            let first = match &*haul {
+                Haul::One(taken) => Some(taken),
+                Haul::Many(all) => all.first(),
+            };
+            // Those of one haul were leased at one time, for one span.
+            let is_due = first.is_some_and(|taken| {
+                self.engine.is_due(taken.place, taken.token, now)
+                    && matches!(taken.payload, Payload::Live(_))
+            });
+            if !is_due {
+                continue;
+            }
+            let all = match std::mem::replace(taker, Taker::Lapsed) {
+                Taker::Got(Haul::One(taken)) => vec![taken],
+                Taker::Got(Haul::Many(all)) => all,
+                _ => Vec::new(),
+            };
+            for taken in all {
+                if let Ok(item) = self.engine.held(taken.place, taken.token) {
+                    item.payload = Some(taken.payload);
+                }
+            }
+        }
     }
 
     /// What somebody had in hand who will not look at it any more goes back, as if it had not been handed out.
@@ -298,7 +380,8 @@ impl<T: Send + 'static> Inside<T> {
 }
 
 impl<T> Taken<T> {
-    pub(super) fn gone(item: Item<Payload<T>>) -> Option<Self> {
+    /// One that has left its queue.
+    pub(in crate::queue) fn gone(item: Item<Payload<T>>) -> Option<Self> {
         Some(Taken {
             place: 0,
             token: 0,

@@ -211,18 +211,21 @@ impl<T: Send + 'static> LocalOffer<T> {
             Some(sleep) => Pin::new(sleep).poll(cx).is_ready(),
             None => false,
         };
-        let found = self.local.with(|inside, _, _| {
+        let found = self.local.with(|inside, afterwards, _| {
             let is_over = match inside.offerers.get_mut(id) {
                 Some(Offerer::Done(..)) | None => true,
                 // On its way to the disk: how that ends must be known.
                 Some(Offerer::Syncing(..)) => false,
                 Some(Offerer::Waiting(_)) => late,
             };
-            if is_over {
-                return Some(inside.offerers.remove(id));
-            }
-            inside.offerers.set_waker(id, cx.waker());
-            None
+            let (found, idle) = if is_over {
+                let (found, idle) = inside.offerers.remove(id);
+                (Some(found), idle)
+            } else {
+                (None, inside.offerers.set_waker(id, cx.waker()))
+            };
+            afterwards.drop_waker(idle);
+            found
         });
         let Some(found) = found else {
             return Poll::Pending;

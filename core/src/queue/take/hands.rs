@@ -5,21 +5,28 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Fetched;
 use super::local::LocalFetch;
 use crate::queue::delivery::Settlement;
 use crate::queue::local::{Haul, Local, Taken};
 use crate::queue::slab::Place;
 
-/// Items that are not yet opened. They go back also if opening one panics.
-pub(super) struct Rest<'a, T: Send + 'static> {
+/// Items of which some are opened. All go back if opening one panics: that is no failure of the others.
+pub(super) struct Opening<'a, T: Send + 'static> {
     pub(super) fetch: &'a LocalFetch<T>,
-    pub(super) all: std::vec::IntoIter<Taken<T>>,
+    pub(super) fetched: Vec<Fetched<T>>,
+    pub(super) rest: std::vec::IntoIter<Taken<T>>,
 }
 
-impl<T: Send + 'static> Drop for Rest<'_, T> {
+impl<T: Send + 'static> Drop for Opening<'_, T> {
     fn drop(&mut self) {
-        if self.all.len() > 0 {
-            let rest = self.all.by_ref().collect();
+        for fetched in self.fetched.drain(..) {
+            if let Some(receipt) = fetched.receipt {
+                receipt.release_soon();
+            }
+        }
+        if self.rest.len() > 0 {
+            let rest = self.rest.by_ref().collect();
             self.fetch.hand_back(Haul::Many(rest));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 
-use super::hands::{Originals, Rest};
+use super::hands::{Opening, Originals};
 use super::{Catch, Fetched};
 use crate::boundary::Verdict;
 use crate::clock::Sleep;
@@ -170,14 +170,17 @@ impl<T: Send + 'static> LocalFetch<T> {
         let found = local.with(|inside, afterwards, now| {
             match inside.takers.get_mut(id) {
                 Some(Taker::Waiting(_)) if !late => {
-                    inside.takers.set_waker(id, cx.waker());
+                    let idle = inside.takers.set_waker(id, cx.waker());
+                    afterwards.drop_waker(idle);
                     return None;
                 }
                 _ => {}
             }
-            let mut found = inside.takers.remove(id);
+            let (mut found, idle) = inside.takers.remove(id);
+            afterwards.drop_waker(idle);
             // More may have come since there was one.
             if let Some(Taker::Got(haul)) = &mut found {
+                inside.keep_promise(local, want, haul, afterwards, now);
                 inside.top_up(local, want, haul, afterwards, now);
             }
             Some(found)
@@ -189,6 +192,11 @@ impl<T: Send + 'static> LocalFetch<T> {
                 Step::Have(haul)
             }
             Some(Some(Taker::Ended(failure))) => Step::End(Err(failure)),
+            // It came too late to its item, and starts again.
+            Some(Some(Taker::Lapsed)) => {
+                self.stage = Stage::New;
+                Step::Again
+            }
             Some(_) => Step::End(Ok(Catch::Nothing)),
         }
     }
@@ -245,16 +253,18 @@ impl<T: Send + 'static> LocalFetch<T> {
     }
 
     fn open_all(&self, all: Vec<Taken<T>>) -> Vec<Fetched<T>> {
-        let mut fetched = Vec::with_capacity(all.len());
-        let mut rest = Rest {
+        let mut opening = Opening {
             fetch: self,
-            all: all.into_iter(),
+            fetched: Vec::with_capacity(all.len()),
+            rest: all.into_iter(),
         };
+        // Behind that, so that what goes back is whole again by then.
         let mut originals = Originals::new(&self.local);
-        for taken in rest.all.by_ref() {
-            fetched.extend(self.open(taken, &mut originals));
+        for taken in opening.rest.by_ref() {
+            let fetched = self.open(taken, &mut originals);
+            opening.fetched.extend(fetched);
         }
-        fetched
+        std::mem::take(&mut opening.fetched)
     }
 
     /// The short way of a poll: for what is in memory and ready.
@@ -315,6 +325,12 @@ impl<T: Send + 'static> LocalFetch<T> {
             return None;
         }
         let copy = self.copy?;
+        let mut opening = Opening {
+            fetch: self,
+            fetched: Vec::new(),
+            rest: Vec::new().into_iter(),
+        };
+        // Behind that, so that what goes back is whole again by then.
         let mut originals = Originals::new(local);
         let mut plains = Vec::new();
         local.with(|inside, _, now| {
@@ -333,12 +349,13 @@ impl<T: Send + 'static> LocalFetch<T> {
         if plains.is_empty() {
             return None;
         }
-        let mut deliveries = Vec::with_capacity(plains.len());
+        opening.fetched.reserve(plains.len());
         for (plain, item) in plains.into_iter().zip(originals.copies(copy)) {
-            let receipt = Receipt::plain(&self.local, plain);
-            deliveries.push(Delivery::new(item, receipt));
+            let receipt = Some(Receipt::plain(&self.local, plain));
+            opening.fetched.push(Fetched { item, receipt });
         }
-        Some(deliveries)
+        let fetched = std::mem::take(&mut opening.fetched);
+        Some(fetched.into_iter().filter_map(Fetched::deliver).collect())
     }
 
     /// The item itself. `None` if it can't be made of its bytes: then it is set aside.
@@ -408,7 +425,9 @@ impl<T: Send + 'static> Drop for LocalFetch<T> {
             Stage::Waiting(id) => {
                 let local = &*self.local;
                 local.with(|inside, afterwards, now| {
-                    if let Some(Taker::Got(haul)) = inside.takers.remove(id) {
+                    let (left, idle) = inside.takers.remove(id);
+                    afterwards.drop_waker(idle);
+                    if let Some(Taker::Got(haul)) = left {
                         inside.hand_back(haul, afterwards, now);
                         inside.settle(local, afterwards, now);
                     }
