@@ -41,6 +41,22 @@ mod ch07 {}
 mod ch08 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/09-queue-actors.md")]
+mod ch09 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/10-leases-limits-dead-letters.md")]
+mod ch10 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/11-durable-queues.md")]
+mod ch11 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/13-tell-queue-or-topic.md")]
+mod ch13 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/17-locks-leases-fencing.md")]
 mod ch17 {}
 
