@@ -129,7 +129,6 @@ impl<A: Actor> ActorRef<A> {
     }
 
     /// Puts a message into room of its own, past the bound: for what was promised room before.
-    #[cfg(feature = "test")]
     pub(crate) fn tell_reserved<M, How>(&self, message: M)
     where
         A: Receives<M, How>,

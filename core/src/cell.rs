@@ -368,7 +368,6 @@ impl<A: Actor> Cell<A> {
     }
 
     /// Puts a message into room of its own, past the bound: for what was promised room before.
-    #[cfg(feature = "test")]
     pub(crate) fn put_reserved<M, How>(self: &Arc<Self>, message: M)
     where
         A: Receives<M, How>,

@@ -7,6 +7,7 @@ mod common;
 mod crashes;
 mod faults;
 mod formats;
+mod kill_drill;
 mod model;
 
 mod plain;
