@@ -73,6 +73,10 @@ mod coming_from_actix {}
 mod coming_from_kameo_or_ractor {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/comparison.md")]
+mod comparison {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/log-format.md")]
 mod log_format {}
 

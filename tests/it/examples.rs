@@ -94,7 +94,7 @@ programs! {
 mod coffee_shop;
 
 #[test]
-fn the_coffee_shop_has_the_same_day_whosever_turn_it_is() {
+fn g22_the_coffee_shop_has_the_same_day_whosever_turn_it_is() {
     let expected = text_of("tests/fixtures/coffee_shop.out");
     for turns in 0..SEEDS {
         let mut out = Vec::new();
@@ -106,7 +106,7 @@ fn the_coffee_shop_has_the_same_day_whosever_turn_it_is() {
 }
 
 #[test]
-fn the_coffee_shop_loses_no_order_on_other_days_and_by_a_real_clock() {
+fn g21_the_coffee_shop_loses_no_order_on_other_days_and_by_a_real_clock() {
     for seed in 0..60 {
         let mut out = Vec::new();
         let day = coffee_shop::Run::simulated(seed, 20);
