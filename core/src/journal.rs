@@ -78,7 +78,11 @@ pub type OnRead = Box<dyn FnOnce(Vec<Result<Vec<u8>, JournalError>>) + Send>;
 /// Records that outlive the process.
 pub trait Journal: Send + Sync + 'static {
     /// Appends changes behind all that was appended before, all under one ticket. It copies them and returns at
-    /// once: nothing is on disk yet. May be called under a lock of the caller.
+    /// once: nothing is on disk yet. May be called under a lock of the caller. No changes at all are fine: their
+    /// ticket is written or synced when all before it is.
+    ///
+    /// A loss of power leaves a beginning of what was appended and not synced, cut anywhere: also between changes
+    /// of one append, but never a later one without an earlier one.
     ///
     /// # Errors
     /// Then none of the changes is appended: [`JournalErrorKind::Busy`] while too much waits to be written (the

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use callboard_core::journal::{JournalError, JournalErrorKind, OnRead, RecordId, Ticket};
 
@@ -166,7 +165,6 @@ impl Shared {
             _ => {
                 let path = segment_path(&self.dir, segment);
                 let text = format!("record {id} is damaged: {} at {offset}", path.display());
-                self.damaged.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(journal = %self.name, record = id, segment, offset, "a damaged record");
                 Err(JournalError::new(JournalErrorKind::Damaged, text))
             }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::common::{Home, Owner, bytes_of};
 
 /// How many runs there are of each kind, unless the environment says otherwise.
-const RUNS: u64 = 500;
+const RUNS: u64 = 300;
 
 fn runs() -> u64 {
     let set = std::env::var("CALLBOARD_CRASHES").ok();

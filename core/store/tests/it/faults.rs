@@ -158,7 +158,7 @@ fn written(seed: u64, count: u64) -> SimDisk {
 fn g25_a_flipped_bit_inside_costs_its_own_record_and_is_told() {
     const RECORDS: u64 = 40;
     let entropy = Entropy::seeded(7);
-    for seed in 0..250 {
+    for seed in 0..150 {
         let disk = written(seed, RECORDS);
         let home = Home::on(&disk);
         let paths: Vec<_> = disk
@@ -320,7 +320,7 @@ fn a_header_that_is_damaged_is_written_anew() {
 #[test]
 fn any_bytes_are_opened_or_refused_and_nothing_panics() {
     let entropy = Entropy::seeded(11);
-    for seed in 0..300 {
+    for seed in 0..200 {
         let disk = written(seed, 20);
         let home = Home::on(&disk);
         for number in 1..=3 + entropy.below(2) {

@@ -3,6 +3,7 @@
 
 extern crate callboard_core as callboard;
 
+mod command;
 mod common;
 mod crashes;
 mod faults;

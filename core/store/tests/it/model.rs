@@ -140,7 +140,7 @@ fn run(seed: u64, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_journal_is_a_map_that_survives(seed in any::<u64>(), steps in vec(step(), 1..160)) {
