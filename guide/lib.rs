@@ -53,12 +53,16 @@ mod ch10 {}
 mod ch11 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/12-topics-and-lag.md")]
+mod ch12 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/13-tell-queue-or-topic.md")]
 mod ch13 {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/17-locks-leases-fencing.md")]
-mod ch17 {}
+#[doc = include_str!("src/18-locks-leases-fencing.md")]
+mod ch18 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]

@@ -1,8 +1,10 @@
 //! The goals: how far ahead of the best actor framework of the same run Callboard has to be.
 
-use crate::plan::{Better, Block, Cell, Column};
-use crate::results::{Results, Row};
+use common::results::{Results, Row};
+
+use crate::plan::{Block, Cell};
 use crate::systems::{Candidate, Family};
+use common::plan::{Better, Column};
 
 const CALLBOARD: &str = "callboard";
 const NO_HAND_OFF: &str = "callboard (no hand-off)";

@@ -3,42 +3,53 @@
 //! Repetitions are the outer loop and systems the inner one, so that a phase in which the machine is slow
 //! meets them all. See `README.md` beside `Cargo.toml` for what is measured and what it does not say.
 
-mod alloc;
-mod args;
 mod goals;
-mod machine;
 mod plan;
 mod render;
-mod results;
-mod stopwatch;
 mod systems;
-mod tally;
-mod threads;
 mod workloads;
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
-use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, thread};
 
-use args::{Args, Command};
-use machine::Usage;
+use common::args::{self, Args, Command, Defaults};
+use common::machine;
+use common::plan::{chosen, contains_one};
+use common::render::block;
+use common::results::Results;
+use common::run::{self, Conditions, PAUSE, Result};
+use common::size::Size;
+
 use plan::{Block, Cell};
-use results::{Results, Row};
-use stopwatch::Stopwatch;
 use systems::Candidate;
-use workloads::Size;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+const HELP: &str = "\
+Callboard beside other actor frameworks and bare channels, all in one process.
 
-/// Lets threads of the run before come to their end.
-const PAUSE: Duration = Duration::from_millis(10);
+    cargo bench --manifest-path benches/Cargo.toml --bench local [-- OPTIONS]
+
+    --only <text>     only workloads whose name contains the text (may be given again)
+    --system <text>   only systems whose name contains the text (may be given again)
+    --reps <n>        repetitions (default 5), after one that is not counted
+    --quick           fewer messages, 3 repetitions: shows that it works, not how fast it is
+    --force           measure although the machine is busy
+    --write-guide     write the Markdown into the guide instead of target/bench/
+    --list            the names of workloads and systems
+    --help            this text
+
+Writes target/bench/local.json and target/bench/local.md.";
+
+const DEFAULTS: Defaults = Defaults { full: 5, quick: 3 };
+
+/// What is measured beside Callboard.
+const PEERS: [&str; 8] = [
+    "actix", "actix-rt", "kameo", "ractor", "xtra", "kanal", "flume", "tokio",
+];
 
 fn main() -> ExitCode {
-    let done = match args::parse(env::args().skip(1)) {
+    let done = match args::parse(env::args().skip(1), DEFAULTS) {
         Ok(Command::Help) => {
-            println!("{}", args::HELP);
+            println!("{HELP}");
             Ok(())
         }
         Ok(Command::List) => {
@@ -53,13 +64,7 @@ fn main() -> ExitCode {
         Ok(Command::Measure(args)) => measure(&args),
         Err(wrong) => Err(wrong.into()),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("local: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run::ended("local", done)
 }
 
 fn list() {
@@ -72,12 +77,7 @@ fn list() {
 }
 
 fn measure(args: &Args) -> Result<()> {
-    if let Some(why) = machine::why_busy() {
-        if !args.force {
-            return Err(format!("not measured: {why}. Wait, or give --force.").into());
-        }
-        eprintln!("local: {why}; measuring all the same");
-    }
+    run::wait_for_nobody("local", args)?;
     let blocks = chosen(plan::blocks(), &args.only);
     let mut systems = systems::all();
     systems.retain(|system| contains_one(system.name(), &args.systems));
@@ -85,31 +85,14 @@ fn measure(args: &Args) -> Result<()> {
         return Err("nothing is called that; see --list".into());
     }
 
-    let before = Usage::now();
-    let begin = Stopwatch::start();
+    let conditions = Conditions::watch();
     let results = run_all(&blocks, &systems, args)?;
-    let took = begin.elapsed();
-    let others = before
-        .zip(Usage::now())
-        .map(|(before, now)| now.since(&before).others_share());
+    let conditions = conditions.report(args, &machine::versions(&PEERS));
 
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
-    let text = report(&blocks, &systems, &results, args, took, others);
+    let text = report(&blocks, &systems, &results, &conditions);
     print!("{text}");
-    write(&results.rows(&blocks, &names), &text, args)
-}
-
-/// The blocks with those cells that are asked for.
-fn chosen(mut blocks: Vec<Block>, only: &[String]) -> Vec<Block> {
-    for block in &mut blocks {
-        block.cells.retain(|cell| contains_one(cell.workload, only));
-    }
-    blocks.retain(|block| !block.cells.is_empty());
-    blocks
-}
-
-fn contains_one(name: &str, texts: &[String]) -> bool {
-    texts.is_empty() || texts.iter().any(|text| name.contains(text.as_str()))
+    run::write("local", &results.rows(&blocks, &names), &text, args)
 }
 
 fn run_all(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
@@ -121,7 +104,7 @@ fn run_all(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Res
             eprintln!("repetition {rep} of {}: {}", args.reps, cell.workload);
             run_systems(cell, systems, args.size, rep, |system, figures| {
                 if rep > 0 {
-                    results.add(cell, system, &figures);
+                    results.add(cell, system, &figures, None);
                 }
             })?;
         }
@@ -130,7 +113,7 @@ fn run_all(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Res
         for cell in cells().filter(|cell| !cell.work.is_timed()) {
             eprintln!("repetition {rep} of {}: {}", args.reps, cell.workload);
             run_systems(cell, systems, args.size, rep, |system, figures| {
-                results.add(cell, system, &figures);
+                results.add(cell, system, &figures, None);
             })?;
         }
     }
@@ -188,14 +171,12 @@ fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
     Ok(())
 }
 
-/// What is printed and written: tables, goals, and under what conditions they came about.
+/// What is printed and written: under what conditions figures came about, tables, goals.
 fn report(
     blocks: &[Block],
     systems: &[Box<dyn Candidate>],
     results: &Results,
-    args: &Args,
-    took: Duration,
-    others: Option<f64>,
+    conditions: &str,
 ) -> String {
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
     let mut text = String::from("# Local speed\n\n");
@@ -204,51 +185,9 @@ fn report(
         text += " --features metrics";
     }
     text += "`\n\n";
-    text += &format!("- Machine: {}.\n", machine::describe());
-    text += &format!("- Peers: {}\n", machine::peers());
-    text += &format!(
-        "- Medians [smallest..largest] of {} repetitions, {} s in all.\n",
-        args.reps,
-        took.as_secs()
-    );
-    if let Some(others) = others {
-        let percent = others * 100.0;
-        text += &format!("- Other processes used {percent:.1} % of the processor time.\n");
-    }
-    if args.size == Size::Quick {
-        text += "- **A quick run: it shows that the program works, not how fast anything is.**\n";
-    }
-    if args.force {
-        text += "- **Forced: nobody made sure that the machine was quiet.**\n";
-    }
-    text += "\n";
-    for block in blocks {
-        text += &render::block(block, &names, results);
+    text += conditions;
+    for one in blocks {
+        text += &block(one, &names, results);
     }
     text + &render::goals(&goals::verdicts(blocks, systems, results))
-}
-
-fn write(rows: &[&Row], text: &str, args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = root.join("target/bench");
-    write_file(
-        &folder.join("local.json"),
-        &serde_json::to_string_pretty(rows)?,
-    )?;
-    let markdown: PathBuf = if args.write_guide {
-        root.join("guide/src/bench-local.md")
-    } else {
-        folder.join("local.md")
-    };
-    write_file(&markdown, text)
-}
-
-fn write_file(path: &Path, text: &str) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(path, format!("{}\n", text.trim_end()))?;
-    let path = fs::canonicalize(path)?;
-    eprintln!("wrote {}", path.display());
-    Ok(())
 }

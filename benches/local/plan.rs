@@ -1,65 +1,12 @@
 //! Which workloads make up the table, and what they are called there and in the JSON.
 
-use crate::threads::Layout::{OneThread, TwoThreads};
+use common::plan::{self, Column, cell, less, more};
+use common::threads::Layout::{self, OneThread, TwoThreads};
+
 use crate::workloads::Work;
 
-/// Which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Better {
-    More,
-    Less,
-}
-
-/// One figure of a run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Column {
-    /// In the table.
-    pub(crate) head: &'static str,
-    /// In the JSON, with the cell's workload.
-    pub(crate) unit: &'static str,
-    pub(crate) better: Better,
-}
-
-/// One workload in one setting.
-#[derive(Debug, Clone)]
-pub(crate) struct Cell {
-    /// In the JSON, in goals, and what `--only` looks at.
-    pub(crate) workload: &'static str,
-    pub(crate) work: Work,
-    /// In the order of the figures that a run answers.
-    pub(crate) columns: Vec<Column>,
-}
-
-/// A table of its own: a row per system.
-#[derive(Debug, Clone)]
-pub(crate) struct Block {
-    pub(crate) title: &'static str,
-    pub(crate) cells: Vec<Cell>,
-}
-
-fn cell(workload: &'static str, work: Work, columns: &[Column]) -> Cell {
-    Cell {
-        workload,
-        work,
-        columns: columns.to_vec(),
-    }
-}
-
-fn more(head: &'static str, unit: &'static str) -> Column {
-    Column {
-        head,
-        unit,
-        better: Better::More,
-    }
-}
-
-fn less(head: &'static str, unit: &'static str) -> Column {
-    Column {
-        head,
-        unit,
-        better: Better::Less,
-    }
-}
+pub(crate) type Cell = plan::Cell<Work>;
+pub(crate) type Block = plan::Block<Work>;
 
 /// Everything, in the order of the tables. What uses much memory comes last, so that it leaves no holes in
 /// the heap of the others.
@@ -241,12 +188,7 @@ fn ask_columns() -> [Column; 3] {
     ]
 }
 
-fn in_flight(
-    workload: &'static str,
-    askers: u64,
-    layout: crate::threads::Layout,
-    head: &'static str,
-) -> Cell {
+fn in_flight(workload: &'static str, askers: u64, layout: Layout, head: &'static str) -> Cell {
     cell(
         workload,
         Work::AskInFlight { askers, layout },

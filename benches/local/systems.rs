@@ -14,9 +14,11 @@ use std::future::Future;
 
 use tokio::sync::oneshot;
 
-use crate::tally::Tally;
-use crate::threads::Layout;
-use crate::workloads::{self, Size, Work};
+use common::tally::Tally;
+use common::threads::Layout;
+
+use crate::workloads::{self, Work};
+use common::size::Size;
 
 /// The capacity of every bounded mailbox.
 pub(crate) const CAPACITY: usize = 1_024;

@@ -12,8 +12,10 @@ mod spawn;
 mod tell;
 mod watch;
 
+use common::size::{Size, each, millions};
+use common::threads::{Layout, yield_now};
+
 use crate::systems::{Family, System};
-use crate::threads::{Layout, yield_now};
 
 /// A workload. What a run of it answers stands at each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,24 +96,6 @@ impl Work {
     }
 }
 
-/// How much of a workload one run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// Enough to measure.
-    Full,
-    /// Enough to see that it works.
-    Quick,
-}
-
-impl Size {
-    fn pick(self, full: u64, quick: u64) -> u64 {
-        match self {
-            Size::Full => full,
-            Size::Quick => quick,
-        }
-    }
-}
-
 /// Runs a workload once on a system.
 pub(crate) fn measure<S: System>(system: &S, work: Work, size: Size) -> Vec<f64> {
     match work {
@@ -154,16 +138,4 @@ async fn settle<S: System>(counter: &S::Counter, sum: u64) {
 /// The sum of 0 to `count` - 1.
 fn sum_below(count: u64) -> u64 {
     count * count.saturating_sub(1) / 2
-}
-
-/// Millions a second.
-#[allow(clippy::cast_precision_loss)]
-fn millions(count: u64, elapsed: std::time::Duration) -> f64 {
-    count as f64 / elapsed.as_secs_f64() / 1e6
-}
-
-/// What one of `count` comes to.
-#[allow(clippy::cast_precision_loss)]
-fn each(total: f64, count: u64) -> f64 {
-    total / count as f64
 }

@@ -22,12 +22,13 @@ use crate::cell::{Cell, Opens};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::driver::Arbiter;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Meta};
 use crate::error::{Failure, FailureKind, SendError};
 use crate::executor;
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
+use crate::responder::Responder;
 use crate::route::{Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
 use crate::stamp;
@@ -136,6 +137,20 @@ impl<A: Actor> ActorRef<A> {
         How: 'static,
     {
         self.cell.put_reserved::<M, How>(message);
+    }
+
+    /// The same for a message whose answer goes to `responder`, which is told also if the actor ends first.
+    pub(crate) fn ask_reserved<M, How>(&self, message: M, responder: Responder<M::Reply>)
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        self.cell.put_reserved_full::<M, How>(Envelope {
+            message,
+            meta: Meta::default(),
+            responder,
+        });
     }
 
     /// Sends a message; if it can't be delivered, there is nobody to give it back to. Answers whether it is

@@ -381,6 +381,20 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// The same for a message whose answer somebody waits for.
+    pub(crate) fn put_reserved_full<M, How>(self: &Arc<Self>, envelope: Envelope<M>)
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        match self.mailbox.push_reserved(Full::<M, How>::new(envelope)) {
+            Ok(true) => self.schedule(),
+            Ok(false) => {}
+            Err(record) => self.bury(Opens::<A>::open(record), DropReason::Stopped),
+        }
+    }
+
     /// Waits in line for room.
     pub(crate) fn put_waiting<M, How>(
         &self,

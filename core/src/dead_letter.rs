@@ -35,11 +35,11 @@
 //!     let clerk = system.actor(|| Clerk).label("clerk").start();
 //!     clerk.tell(Job).await?;
 //!     clerk.stop();
-//!     let Some(TopicEvent::Message { subject, value, .. }) = dead.next().await else {
+//!     let Some(TopicEvent::Message(notice)) = dead.next().await else {
 //!         return Err("no notice".into());
 //!     };
-//!     assert_eq!(&*subject, "dead.stopped.clerk");
-//!     assert_eq!((&*value.target, value.reason), ("clerk", DropReason::Stopped));
+//!     assert_eq!(notice.subject(), "dead.stopped.clerk");
+//!     assert_eq!((&*notice.target, notice.reason), ("clerk", DropReason::Stopped));
 //!     Ok::<(), Box<dyn std::error::Error>>(())
 //! })
 //! # .unwrap();
@@ -58,7 +58,8 @@ use crate::clock::Instant;
 use crate::counters::{Counters, DropReason};
 use crate::id::RequestKey;
 use crate::topic::{
-    Hub, MAX_SUBJECT, SubjectError, SubscriberOptions, Subscription, Wakes, as_level, check_pattern,
+    Hub, MAX_SUBJECT, SubjectError, SubscriberOptions, Subscription, TopicOptions, as_level,
+    check_pattern,
 };
 
 /// How many dead letters a system keeps.
@@ -166,8 +167,8 @@ pub struct TargetCounts {
 pub struct DeadLetters {
     counters: Arc<Counters>,
     kept: Mutex<Kept>,
-    /// `None` once the system has been shut down.
-    hub: Mutex<Option<Hub<DeadLetterNotice>>>,
+    /// Has ended once the system has been shut down.
+    hub: Arc<Hub<DeadLetterNotice>>,
 }
 
 #[derive(Default)]
@@ -197,7 +198,11 @@ impl DeadLetters {
         DeadLetters {
             counters,
             kept: Mutex::default(),
-            hub: Mutex::new(Some(Hub::new())),
+            hub: Arc::new(Hub::new(
+                "dead letters".into(),
+                TopicOptions::default(),
+                None,
+            )),
         }
     }
 
@@ -239,18 +244,10 @@ impl DeadLetters {
     }
 
     fn publish(&self, letter: &DeadLetter) {
-        // Declared first, so that it is dropped last: who waits is woken outside the lock.
-        let mut wakes = Wakes::default();
-        let mut hub = self.hub.lock();
-        match hub.as_mut() {
-            Some(hub) if hub.is_idle() => hub.skip(),
-            Some(hub) => {
-                let notice = DeadLetterNotice::of(letter);
-                hub.publish(&notice.subject().into(), &notice, &mut wakes);
-            }
-            None => {}
-        }
-        drop(hub);
+        self.hub.publish_made(|| {
+            let notice = DeadLetterNotice::of(letter);
+            (notice.subject(), notice)
+        });
     }
 
     /// Tells of each letter that comes from now on, if its [subject](DeadLetterNotice::subject) is one that
@@ -268,19 +265,13 @@ impl DeadLetters {
         options: SubscriberOptions,
     ) -> Result<Subscription<DeadLetterNotice>, SubjectError> {
         check_pattern(pattern)?;
-        let mut hub = self.hub.lock();
-        Ok(match hub.as_mut() {
-            Some(hub) => hub.subscribe(pattern.to_owned(), options),
-            // The hub of nobody ends at once, and its subscriptions with it.
-            None => Hub::new().subscribe(pattern.to_owned(), options),
-        })
+        Ok(self.hub.subscribe_plain(pattern, options))
     }
 
     /// The system is over: no more is told to subscribers, and no message is kept any more. One that holds a
     /// reference would keep its actor, and with it the system, for ever.
     pub(crate) fn end(&self) {
-        let hub = self.hub.lock().take();
-        drop(hub);
+        self.hub.end();
         let mut kept = self.kept.lock();
         kept.over = true;
         let ring = std::mem::take(&mut kept.ring);
@@ -331,6 +322,13 @@ impl DeadLetters {
             by_target,
             elsewhere,
         }
+    }
+}
+
+impl Drop for DeadLetters {
+    /// However the system ends, who listens sees the end.
+    fn drop(&mut self) {
+        self.hub.end();
     }
 }
 

@@ -51,7 +51,8 @@ pub trait Leases: Send + Sync + 'static {
         lease: Duration,
     ) -> BoxFuture<'static, Result<Instant, LeaseError>>;
 
-    /// Ends a lease. Never waits, on any thread; the answer tells whether there was anything to end.
+    /// Ends a lease. Never waits, on any thread; the answer tells whether there was anything to end, and comes also
+    /// if nobody is there any more to end it.
     fn release(&self, token: Token, answer: Responder<Result<(), Stale>>);
 
     /// Who holds and who waits.
@@ -140,7 +141,7 @@ pub enum LeaseError {
     /// It had ended.
     #[error(transparent)]
     Stale(#[from] Stale),
-    /// There was no answer: the lock has ended, or the deadline passed.
+    /// There was no answer: the lock has ended, or who grants can't be reached.
     #[error(transparent)]
     Failed(#[from] Failure),
 }

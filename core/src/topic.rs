@@ -1,9 +1,9 @@
-//! Topic actors: publish and subscribe. Each subscriber gets each message that its pattern matches, in
-//! the publisher's order, or is told exactly which it missed (G27, G28).
+//! Topics: publish and subscribe. Each subscriber gets each message that its pattern matches, in the publisher's
+//! order, or is told exactly which it missed (G27, G28).
 //!
-//! A [`Topic`] is a reference to an actor. Each subscriber has a buffer and a policy of its own, so that a
-//! slow one delays nobody. Subjects have levels, `lesson.viewed.intro`; a pattern has `*` for one level
-//! and a last `>` for the rest.
+//! Subjects have levels, `lesson.viewed.intro`; a pattern has `*` for one level and a last `>` for the rest. What a
+//! publish costs grows with the levels of its subject and with those who get the message, not with the number of
+//! subscriptions.
 //!
 //! ```
 //! use callboard_core::topic::{SubscriberOptions, Topic, TopicEvent};
@@ -14,104 +14,102 @@
 //!     let system = callboard_core::System::current().ok_or("no system")?;
 //!     let topic = Topic::start(&system, "lessons");
 //!     let mut views = topic.subscribe("lesson.viewed.*", SubscriberOptions::default()).await?;
-//!     topic.publish("lesson.viewed.intro", 1).await?;
-//!     let Some(TopicEvent::Message { subject, value, .. }) = views.next().await else {
+//!     let published = topic.publish("lesson.viewed.intro", 1).await?;
+//!     assert_eq!((published.sequence, published.matched, published.dropped), (1, 1, 0));
+//!     let Some(TopicEvent::Message(message)) = views.next().await else {
 //!         return Err("no message".into());
 //!     };
-//!     assert_eq!((&*subject, value), ("lesson.viewed.intro", 1));
+//!     assert_eq!((message.subject(), *message), ("lesson.viewed.intro", 1));
 //!     Ok::<(), Box<dyn std::error::Error>>(())
 //! })
 //! # .unwrap();
 //! ```
+//!
+//! # Who is slow
+//!
+//! Each subscriber has a buffer and a [policy](SlowSubscriber) of its own, so that a slow one delays nobody beyond what
+//! its policy says. What it misses it is told as a [gap](TopicEvent::Gap), in its place between the messages; what its
+//! publisher is told is that [somebody](Published::dropped) missed something.
+//!
+//! # Who comes late
+//!
+//! - A message published with [`retain`](Publish::retain) is kept as the last value of its subject, for those who
+//!   subscribe [with retained values](Subscribe::with_retained).
+//! - A topic with a [history](TopicOptions::history) lets subscriptions begin [in the past](Subscribe::from), by
+//!   number or by time.
+//! - A [durable](Subscribe::durable) subscription has a name, under which the topic keeps how far it was
+//!   [acknowledged](Subscription::acknowledge).
+//! - A topic that is [opened](Topic::open) over a journal keeps all of that over the end of the process.
+//!
+//! # Who shares
+//!
+//! Of a [group](Subscribe::shared) each message goes to one live member (G30). Whoever wants leases, acknowledgement and
+//! another try after a failure wants a [queue](crate::queue).
+//!
+//! # How it is made
+//!
+//! A topic's subscriptions lie behind a lock that each caller takes on its own thread: a publish is no hop and wakes
+//! nobody but subscribers that wait. A message is stored once, and all its subscribers share it. The actor that belongs
+//! to each topic is for its life: it is stopped, watched and observed like any other.
 
 mod actor;
 mod buffer;
+mod error;
+mod handling;
+mod history;
 mod hub;
+mod message;
+mod open;
+mod options;
+mod place;
+mod publish;
+mod sink;
+mod state;
+mod store;
 mod subject;
+mod subscribe;
+mod subscription;
 #[cfg(test)]
 mod tests;
+mod trie;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::actor_ref::ActorRef;
-use crate::error::Failure;
+use crate::actor_ref::{ActorRef, Recipient};
+use crate::clock::Clock;
+use crate::journal::Journals;
+use crate::message::WireMessage;
 use crate::system::System;
+use crate::watch::{ExitReason, OnEnd, OnLife, Watch, WatchHandle};
 
+pub use error::{PublishError, TopicError};
+pub use handling::Handling;
+pub use message::{Origin, TopicEvent, TopicMessage};
+pub use options::{
+    DEFAULT_DURABLES, DEFAULT_RETAINED, DEFAULT_SUBSCRIBER_CAPACITY, Replay, SlowSubscriber,
+    SubscriberOptions, TopicOptions,
+};
+pub use publish::{Publish, Publishing};
+pub use sink::TopicSink;
+pub use state::{SubscriptionState, TopicState};
 pub use subject::{MAX_SUBJECT, SubjectError};
+pub use subscribe::Subscribe;
+pub use subscription::Subscription;
 
-pub(crate) use hub::{Hub, Wakes};
+pub(crate) use hub::Hub;
 pub(crate) use subject::{as_level, check_pattern};
 
-use actor::{Publish, State, Subscribe, TopicActor};
-use buffer::Buffer;
+use actor::{Life, TopicActor};
 
-/// How many messages wait for a subscriber unless told otherwise.
-pub const DEFAULT_SUBSCRIBER_CAPACITY: usize = 1_024;
-
-/// A reference to a topic actor. Clones refer to the same topic.
-pub struct Topic<T: Clone + Send + 'static> {
+/// A reference to a topic. Clones refer to the same one. It can be used from any thread and any runtime, or none.
+///
+/// Dropping the last reference ends nothing: a topic ends when it is [stopped](Topic::stop), or with its system.
+pub struct Topic<T: Send + Sync + 'static> {
+    hub: Arc<Hub<T>>,
     actor: ActorRef<TopicActor<T>>,
-    name: Arc<str>,
-}
-
-/// What happens to a message that finds a subscriber's buffer full. Either way the subscriber is told
-/// what it missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum SlowSubscriber {
-    /// The oldest waiting message goes.
-    #[default]
-    DropOldest,
-    /// The arriving message goes.
-    DropNewest,
-    /// The subscription ends after what is buffered and the notice of the gap.
-    Disconnect,
-}
-
-/// How a subscriber wants to be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SubscriberOptions {
-    /// How many messages wait for it (at least 1).
-    pub capacity: usize,
-    /// What happens to the next one.
-    pub policy: SlowSubscriber,
-}
-
-impl Default for SubscriberOptions {
-    fn default() -> Self {
-        SubscriberOptions {
-            capacity: DEFAULT_SUBSCRIBER_CAPACITY,
-            policy: SlowSubscriber::default(),
-        }
-    }
-}
-
-/// What a subscriber gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TopicEvent<T> {
-    /// A message.
-    Message {
-        /// What it was published to.
-        subject: Arc<str>,
-        /// Its number in the topic: 1 for the first ever published.
-        sequence: u64,
-        /// The message.
-        value: T,
-    },
-    /// Messages for this subscriber were dropped here: those with numbers in this range, ends included.
-    /// (Numbers in it may also be of messages that its pattern doesn't match.)
-    Gap {
-        /// The number of the first that was missed.
-        from: u64,
-        /// The number of the last that was missed.
-        to: u64,
-    },
 }
 
 /// What became of a published message.
@@ -119,177 +117,230 @@ pub enum TopicEvent<T> {
 pub struct Published {
     /// Its number in the topic.
     pub sequence: u64,
-    /// How many subscriptions it matched.
+    /// How many subscriptions it matched, a group being one.
     pub matched: usize,
     /// How many of these had no room and lost a message, this one or an older one.
     pub dropped: usize,
 }
 
-/// What a topic has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct TopicState {
-    /// Messages published since it started.
-    pub published: u64,
-    /// Messages put into buffers since it started.
-    pub delivered: u64,
-    /// Messages dropped because a buffer was full.
-    pub dropped: u64,
-    /// Subscriptions now.
-    pub subscribers: usize,
-}
-
-/// Why a publish or a subscribe failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TopicError {
-    /// The subject or the pattern is malformed.
-    #[error(transparent)]
-    Subject(#[from] SubjectError),
-    /// The topic did not answer.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-}
-
-impl<T: Clone + Send + 'static> Topic<T> {
-    /// Starts a topic.
+impl<T: Send + Sync + 'static> Topic<T> {
+    /// Starts a topic that keeps nothing but what waits for its subscribers, and up to [`DEFAULT_RETAINED`] retained
+    /// values.
     pub fn start(system: &System, name: impl Into<Arc<str>>) -> Self {
-        let name = name.into();
+        Topic::start_with(system, name, TopicOptions::default())
+    }
+
+    /// Starts a topic that keeps its last messages too, for replay and durable subscriptions: in memory, so until it
+    /// ends.
+    pub fn start_with(system: &System, name: impl Into<Arc<str>>, options: TopicOptions) -> Self {
+        let clock = system.clock().clone();
+        Topic::run(
+            system,
+            Arc::new(Hub::new(name.into(), options, Some(clock))),
+        )
+    }
+
+    fn run(system: &System, hub: Arc<Hub<T>>) -> Self {
+        let life = Life::new(&hub);
         let actor = system
-            .actor(TopicActor::new)
-            .label(format!("topic {name}"))
+            .actor(move || TopicActor::new(life))
+            .label(format!("topic {}", hub.name))
+            .observable()
             .start();
-        Topic { actor, name }
+        Topic { hub, actor }
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.hub.name
     }
 
-    /// Publishes to all whose pattern matches, and answers how many that were.
+    /// Publishes to all whose pattern matches. Awaited, it answers how many that were, how many of them lost a message
+    /// because they are slow, and the number of the message (G27, G28).
     ///
-    /// # Errors
-    /// If the subject is malformed, or the topic has stopped.
-    ///
-    /// # Cancel safety
-    /// Dropping it may or may not have published.
-    pub async fn publish(&self, subject: &str, value: T) -> Result<Published, TopicError> {
-        subject::check_subject(subject)?;
-        let publish = Publish {
-            subject: subject.into(),
-            value,
-        };
-        Ok(self.actor.ask(publish).await.map_err(Failure::from)?)
+    /// It is done on the calling thread, without a wait, unless there are subscribers that
+    /// [make it wait](SlowSubscriber::Wait), or the topic is [stored](Topic::open): then it answers after the sync.
+    pub fn publish<'a>(&'a self, subject: &'a str, value: T) -> Publish<'a, T> {
+        Publish::new(self, subject, value)
     }
 
-    /// Publishes without waiting for anything.
+    /// Publishes without waiting for anything. Subscribers that make their publisher wait, and have no room, miss the
+    /// message. `None` if the topic is stored: it is on its way to the journal, and nobody has it as yet.
     ///
     /// # Errors
-    /// If the subject is malformed, the topic has stopped, or its mailbox is full.
-    pub fn try_publish(&self, subject: &str, value: T) -> Result<(), TopicError> {
-        subject::check_subject(subject)?;
-        let publish = Publish {
-            subject: subject.into(),
-            value,
-        };
-        Ok(self.actor.try_tell(publish).map_err(Failure::from)?)
+    /// [`PublishError`] with the message, if the subject is malformed or the topic has ended; of a topic that is stored
+    /// also if its journal has no room or has failed.
+    pub fn try_publish(
+        &self,
+        subject: &str,
+        value: T,
+    ) -> Result<Option<Published>, PublishError<T>> {
+        Publish::new(self, subject, value).without_waiting()
     }
 
-    /// Subscribes to what the pattern matches, from now on. The subscription ends when it is dropped.
+    /// Subscribes to what the pattern matches, from now on unless told otherwise. The subscription ends when it is
+    /// dropped.
+    pub fn subscribe<'a>(
+        &'a self,
+        pattern: &'a str,
+        options: SubscriberOptions,
+    ) -> Subscribe<'a, T> {
+        Subscribe::new(self, pattern, options)
+    }
+
+    /// Subscribes, and runs a closure for each event: see [`Subscription::on`]. A pattern can have any number of
+    /// handlers.
     ///
     /// # Errors
-    /// If the pattern is malformed, or the topic has stopped.
+    /// As [`subscribe`](Topic::subscribe).
     ///
     /// # Cancel safety
     /// Dropping it leaves no subscription behind.
-    pub async fn subscribe(
+    pub async fn on(
         &self,
         pattern: &str,
         options: SubscriberOptions,
-    ) -> Result<Subscription<T>, TopicError> {
-        subject::check_pattern(pattern)?;
-        let subscribe = Subscribe::new(pattern, options);
-        Ok(self.actor.ask(subscribe).await.map_err(Failure::from)?)
+        handler: impl AsyncFnMut(TopicEvent<T>) + Send + 'static,
+    ) -> Result<Handling, TopicError> {
+        let subscription = self.subscribe(pattern, options).await?;
+        Ok(subscription.on(self.system(), handler))
     }
 
-    /// What it has seen.
+    /// Subscribes an actor, until it ends or what is returned is dropped: see [`Subscription::forward`].
     ///
     /// # Errors
-    /// If the topic has stopped.
+    /// As [`subscribe`](Topic::subscribe).
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves no subscription behind.
+    pub async fn forward(
+        &self,
+        pattern: &str,
+        options: SubscriberOptions,
+        recipient: &Recipient<TopicEvent<T>>,
+    ) -> Result<Handling, TopicError> {
+        Ok(self.subscribe(pattern, options).await?.forward(recipient))
+    }
+
+    /// A sink that publishes what is sent into it under this subject.
+    ///
+    /// # Errors
+    /// If the subject is malformed.
+    pub fn sink(&self, subject: &str) -> Result<TopicSink<T>, SubjectError> {
+        subject::check_subject(subject)?;
+        Ok(TopicSink::new(self.clone(), subject.into()))
+    }
+
+    /// Forgets the retained value of a subject. Answers whether there was one.
+    ///
+    /// # Errors
+    /// If the topic is stored and its journal refuses; the value is forgotten until the next start.
+    pub fn forget_retained(&self, subject: &str) -> Result<bool, TopicError> {
+        self.hub.forget_retained(subject)
+    }
+
+    /// Forgets a durable subscription with its position. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`TopicError::DurableInUse`] if somebody holds it; what the journal says, if the topic is stored.
+    pub fn forget_durable(&self, name: &str) -> Result<bool, TopicError> {
+        self.hub.forget_durable(name)
+    }
+
+    /// What it holds and has seen. An ended topic shows what it had seen. The same is what it shows to
+    /// [`System::observe`].
+    #[must_use]
+    pub fn state(&self) -> TopicState {
+        self.hub.state()
+    }
+
+    /// Its subscriptions, sorted by pattern.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<SubscriptionState> {
+        self.hub.subscriptions()
+    }
+
+    /// Ends the topic: nothing is published from now on, and subscriptions end after what they have buffered. Who still
+    /// reads from the history gets a gap for the rest of it. What a topic that is stored has not synced by now may or
+    /// may not be in its journal.
+    pub fn stop(&self) {
+        self.hub.end();
+        self.actor.stop();
+    }
+
+    /// Waits until it has ended.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
-    pub async fn state(&self) -> Result<TopicState, Failure> {
-        Ok(self.actor.ask(State).await?)
+    pub async fn wait(&self) -> ExitReason {
+        self.actor.wait().await
     }
 
-    /// Ends the topic; subscriptions end after what they have buffered.
-    pub fn stop(&self) {
-        self.actor.stop();
+    fn hub(&self) -> &Hub<T> {
+        &self.hub
+    }
+
+    fn hub_arc(&self) -> &Arc<Hub<T>> {
+        &self.hub
+    }
+
+    fn clock(&self) -> &Clock {
+        self.system().clock()
+    }
+
+    fn system(&self) -> &System {
+        self.actor.cell().system()
     }
 }
 
-impl<T: Clone + Send + 'static> Clone for Topic<T> {
+impl<T: WireMessage + Sync> Topic<T> {
+    /// Opens a topic whose messages outlive the process (G29): its history, its retained values and the positions of
+    /// its durable subscriptions are in the journal of its name. A message is published when it is synced; before that
+    /// no subscriber has it, and its publisher no answer.
+    ///
+    /// The history is in memory too, and bounded by the options: what is more than that is let go of here.
+    ///
+    /// # Errors
+    /// [`TopicError::Journal`] if the journal can't be opened, because another process has it, say;
+    /// [`TopicError::WrongType`] if it holds messages of another type. A message that can't be read, because it is damaged
+    /// or of another version, is counted as [`unreadable`](TopicState::unreadable), and is a gap in replays.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the journal as it was.
+    pub async fn open(
+        system: &System,
+        name: impl Into<Arc<str>>,
+        options: TopicOptions,
+        journals: &dyn Journals,
+    ) -> Result<Self, TopicError> {
+        let clock = system.clock().clone();
+        let hub = open::open(name.into(), options, clock, journals).await?;
+        Ok(Topic::run(system, hub))
+    }
+}
+
+impl<T: Send + Sync + 'static> Watch for Topic<T> {
+    fn watch(&self, on_end: OnEnd) -> WatchHandle {
+        self.actor.watch(on_end)
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.actor.watch_life(on_event)
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for Topic<T> {
     fn clone(&self) -> Self {
         Topic {
+            hub: Arc::clone(&self.hub),
             actor: self.actor.clone(),
-            name: Arc::clone(&self.name),
         }
     }
 }
 
-impl<T: Clone + Send + 'static> fmt::Debug for Topic<T> {
+impl<T: Send + Sync + 'static> fmt::Debug for Topic<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Topic({})", self.name)
-    }
-}
-
-/// The messages of a topic that one subscriber gets, as a stream. It ends when the topic ends, or as its
-/// policy says. Dropping it unsubscribes.
-#[must_use = "a subscription that is dropped gets nothing"]
-pub struct Subscription<T> {
-    buffer: Arc<Buffer<T>>,
-    since: u64,
-}
-
-impl<T> Subscription<T> {
-    fn new(buffer: Arc<Buffer<T>>, since: u64) -> Self {
-        Subscription { buffer, since }
-    }
-
-    /// The number of the last message that was published before it began: 0 if none was. Who subscribes
-    /// again can tell from it what was missed in between.
-    #[must_use]
-    pub fn since(&self) -> u64 {
-        self.since
-    }
-
-    /// How many messages wait in its buffer.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.buffer.len()
-    }
-}
-
-impl<T> Stream for Subscription<T> {
-    type Item = TopicEvent<T>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TopicEvent<T>>> {
-        self.buffer.poll_next(cx)
-    }
-}
-
-impl<T> Drop for Subscription<T> {
-    fn drop(&mut self) {
-        self.buffer.abandon();
-    }
-}
-
-impl<T> fmt::Debug for Subscription<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("waiting", &self.waiting())
-            .finish_non_exhaustive()
+        write!(f, "Topic({})", self.hub.name)
     }
 }

@@ -343,7 +343,7 @@ impl Platform {
         false
     }
 
-    pub(crate) async fn views_published(&self) -> u64 {
-        self.viewed.state().await.map_or(0, |state| state.published)
+    pub(crate) fn views_published(&self) -> u64 {
+        self.viewed.state().published
     }
 }

@@ -204,7 +204,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NameError`]: the name is malformed, or has a topic of that type in that version already.
-    pub fn expose_topic<T: WireMessage + Clone>(
+    pub fn expose_topic<T: WireMessage + Sync>(
         &self,
         name: &str,
         topic: &Topic<T>,

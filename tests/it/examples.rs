@@ -55,6 +55,9 @@ transcripts! {
     fencing: "../../examples/fencing.rs",
     queues_hello: "../../examples/queues/hello.rs",
     queues_work_queue: "../../examples/queues/work_queue.rs",
+    queues_publish_subscribe: "../../examples/queues/publish_subscribe.rs",
+    queues_routing: "../../examples/queues/routing.rs",
+    queues_topics: "../../examples/queues/topics.rs",
     queues_rpc: "../../examples/queues/rpc.rs",
 }
 

@@ -9,9 +9,10 @@ use std::future::Future;
 use actix::{Actor, Addr, Context, Handler, Message};
 use actix_rt::{Arbiter, ArbiterHandle};
 
+use common::tally::Tally;
+use common::threads::{Layout, on_fresh_thread, yield_now};
+
 use super::{CAPACITY, Family, System};
-use crate::tally::Tally;
-use crate::threads::{Layout, on_fresh_thread, yield_now};
 use crate::workloads::Work;
 
 pub(crate) struct Actix<const BOUNDED: bool>;

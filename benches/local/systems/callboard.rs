@@ -7,9 +7,10 @@ use std::sync::mpsc;
 use callboard::{Actor, ActorRef, Context, Handler, Message, Overflow, Placement, Terminated};
 use tokio::sync::oneshot;
 
+use common::tally::Tally;
+use common::threads::{HUNG_AFTER, Layout, on_fresh_thread};
+
 use super::{CAPACITY, Family, System};
-use crate::tally::Tally;
-use crate::threads::{HUNG_AFTER, Layout, on_fresh_thread};
 use crate::workloads::Work;
 
 pub(crate) struct Callboard {

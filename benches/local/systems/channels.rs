@@ -6,9 +6,10 @@ use std::marker::PhantomData;
 
 use tokio::sync::oneshot;
 
+use common::tally::Tally;
+use common::threads::{Layout, TokioStage, run_on_tokio};
+
 use super::{CAPACITY, Family, System};
-use crate::tally::Tally;
-use crate::threads::{Layout, TokioStage, run_on_tokio};
 use crate::workloads::Work;
 
 /// A bounded channel whose senders can wait.

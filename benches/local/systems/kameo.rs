@@ -7,9 +7,10 @@ use kameo::error::Infallible;
 use kameo::mailbox;
 use kameo::message::{Context, Message};
 
+use common::tally::Tally;
+use common::threads::{Layout, TokioStage, run_on_tokio};
+
 use super::{CAPACITY, Family, System};
-use crate::tally::Tally;
-use crate::threads::{Layout, TokioStage, run_on_tokio};
 
 pub(crate) struct Kameo;
 

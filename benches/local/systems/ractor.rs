@@ -4,9 +4,10 @@ use std::future::Future;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
+use common::tally::Tally;
+use common::threads::{Layout, TokioStage, run_on_tokio};
+
 use super::{Family, System};
-use crate::tally::Tally;
-use crate::threads::{Layout, TokioStage, run_on_tokio};
 
 pub(crate) struct Ractor;
 

@@ -5,9 +5,10 @@ use std::future::Future;
 
 use xtra::{Actor, Address, Context, Handler, Mailbox};
 
+use common::tally::Tally;
+use common::threads::{Layout, TokioStage, run_on_tokio};
+
 use super::{CAPACITY, Family, System};
-use crate::tally::Tally;
-use crate::threads::{Layout, TokioStage, run_on_tokio};
 
 pub(crate) struct Xtra;
 

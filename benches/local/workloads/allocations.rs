@@ -1,10 +1,11 @@
 //! Allocations per message in the steady state, one thread.
 
+use common::alloc;
+use common::tally::Tally;
+use common::threads::{Layout, yield_now};
+
 use super::{Size, burst_is_over, each, settle, sum_below};
-use crate::alloc;
 use crate::systems::System;
-use crate::tally::Tally;
-use crate::threads::{Layout, yield_now};
 
 /// Enough to bring every buffer to its final size.
 const WARM_UP: u64 = 20_000;

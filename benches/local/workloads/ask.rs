@@ -1,10 +1,11 @@
 //! Asks: in sequence, and many in flight.
 
+use common::stopwatch::Stopwatch;
+use common::tally::{Finish, Tally};
+use common::threads::Layout;
+
 use super::{Size, millions};
-use crate::stopwatch::Stopwatch;
 use crate::systems::System;
-use crate::tally::{Finish, Tally};
-use crate::threads::Layout;
 
 /// How many asks warm up pools and caches before any is timed.
 const WARM_UP: u64 = 1_000;

@@ -1,10 +1,11 @@
 //! One sender, many receivers: each round tells each of them once.
 
+use common::stopwatch::Stopwatch;
+use common::tally::{Finish, Tally};
+use common::threads::{Layout, yield_now};
+
 use super::{Size, burst_is_over, millions, sum_below};
-use crate::stopwatch::Stopwatch;
 use crate::systems::System;
-use crate::tally::{Finish, Tally};
-use crate::threads::{Layout, yield_now};
 
 const RECEIVERS: u64 = 100;
 

@@ -1,11 +1,12 @@
 //! What an actor weighs that does nothing: its share of the heap, and of the resident size of a process
 //! that does nothing else (its state, 32 bytes here, included).
 
+use common::alloc;
+use common::tally::{Finish, Tally};
+use common::threads::Layout;
+
 use super::{Size, each};
-use crate::alloc;
 use crate::systems::System;
-use crate::tally::{Finish, Tally};
-use crate::threads::Layout;
 
 pub(super) fn measure<S: System>(system: &S, used: bool, size: Size) -> Vec<f64> {
     let count = size.pick(100_000, 10_000);

@@ -1,10 +1,11 @@
 //! A ring of actors on one thread and one token: what it costs to run another actor.
 
+use common::stopwatch::Stopwatch;
+use common::tally::{Finish, Tally};
+use common::threads::Layout;
+
 use super::{Size, millions};
-use crate::stopwatch::Stopwatch;
 use crate::systems::System;
-use crate::tally::{Finish, Tally};
-use crate::threads::Layout;
 
 const ACTORS: usize = 1_000;
 

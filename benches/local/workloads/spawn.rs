@@ -1,10 +1,11 @@
 //! Starting and stopping many actors on one thread, until the last one's state has been dropped.
 
+use common::stopwatch::Stopwatch;
+use common::tally::{Finish, Tally};
+use common::threads::Layout;
+
 use super::{Size, each};
-use crate::stopwatch::Stopwatch;
 use crate::systems::System;
-use crate::tally::{Finish, Tally};
-use crate::threads::Layout;
 
 pub(super) fn measure<S: System>(system: &S, size: Size) -> Vec<f64> {
     let count = size.pick(100_000, 10_000);

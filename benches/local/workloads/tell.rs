@@ -1,10 +1,11 @@
 //! Tells: one or more senders, one receiver, until the receiver has counted all.
 
+use common::stopwatch::Stopwatch;
+use common::tally::{Finish, Tally};
+use common::threads::{Layout, yield_now};
+
 use super::{Size, burst_is_over, millions, sum_below};
-use crate::stopwatch::Stopwatch;
 use crate::systems::{Family, System};
-use crate::tally::{Finish, Tally};
-use crate::threads::{Layout, yield_now};
 
 pub(super) fn measure<S: System>(system: &S, senders: u64, layout: Layout, size: Size) -> Vec<f64> {
     let share = size.pick(2_000_000, 80_000) / senders;

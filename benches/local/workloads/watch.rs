@@ -1,11 +1,12 @@
 //! What a watch costs, with its notice: actors started and stopped on one thread, without and with another
 //! actor that watches each of them.
 
+use common::stopwatch::Stopwatch;
+use common::tally::{Finish, Tally};
+use common::threads::Layout;
+
 use super::{Size, each};
-use crate::stopwatch::Stopwatch;
 use crate::systems::System;
-use crate::tally::{Finish, Tally};
-use crate::threads::Layout;
 
 pub(super) fn measure<S: System>(system: &S, size: Size) -> Vec<f64> {
     let count = size.pick(100_000, 10_000);

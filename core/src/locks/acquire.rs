@@ -204,6 +204,7 @@ impl Future for Acquiring {
         if let State::Waits(granting) = &mut this.state {
             if let Poll::Ready(granted) = granting.as_mut().poll(cx) {
                 this.state = State::Ended;
+                this.loss = None;
                 return Poll::Ready(this.end(granted));
             }
             let ended = this.loss.as_mut().map(|loss| Pin::new(loss).poll(cx));

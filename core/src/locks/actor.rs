@@ -105,17 +105,20 @@ impl Leases for LocalLeases {
     ) -> BoxFuture<'static, Result<Instant, LeaseError>> {
         let actor = self.actor.clone();
         Box::pin(async move {
-            let renewed = actor.ask(Renew { token, lease }).await;
+            // The lease has an end of its own; that of the request in hand is another matter.
+            let renewed = actor.ask(Renew { token, lease }).no_deadline().await;
             Ok(renewed.map_err(Failure::from)??)
         })
     }
 
     fn release(&self, token: Token, answer: Responder<Result<(), Stale>>) {
         // With the actor all its leases have ended.
-        if self.actor.is_alive() {
-            self.actor.tell_reserved(Release { token, answer });
-        } else {
+        if !self.actor.is_alive() {
             answer.fail(stopped(&self.actor.label()));
+        } else if answer.expects_answer() {
+            self.actor.ask_reserved(Release { token }, answer);
+        } else {
+            self.actor.tell_reserved(Release { token });
         }
     }
 
@@ -163,11 +166,10 @@ impl Message for Renew {
 
 struct Release {
     token: Token,
-    answer: Responder<Result<(), Stale>>,
 }
 
 impl Message for Release {
-    type Reply = ();
+    type Reply = Result<(), Stale>;
 }
 
 /// Somebody waits no longer.
@@ -211,10 +213,8 @@ impl Handed {
 impl Drop for Handed {
     fn drop(&mut self) {
         if !self.taken && self.actor.is_alive() {
-            self.actor.tell_reserved(Release {
-                token: self.grant.token,
-                answer: Responder::nowhere(),
-            });
+            let token = self.grant.token;
+            self.actor.tell_reserved(Release { token });
         }
     }
 }
@@ -349,11 +349,16 @@ impl Handler<Renew> for LockActor {
 }
 
 impl Handler<Release> for LockActor {
-    async fn handle(&mut self, release: Release, ctx: &mut Context<Self>) {
+    async fn handle(
+        &mut self,
+        Release { token }: Release,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), Stale> {
         let now = ctx.system().clock().now();
         self.expire(now);
-        release.answer.send(self.line.release(release.token));
+        let released = self.line.release(token);
         self.settle(now, ctx);
+        released
     }
 }
 

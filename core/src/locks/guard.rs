@@ -92,11 +92,11 @@ impl Guard {
 
     /// Lets the lease last for `lease` from now on ([`MIN_LEASE`](super::MIN_LEASE) to
     /// [`MAX_LEASE`](super::MAX_LEASE); other spans mean the nearest), unless it lasts longer already. Answers
-    /// when it ends.
+    /// when it ends. Waits for the answer as long as the caller lives.
     ///
     /// # Errors
     /// [`LeaseError::Stale`] if the lease has ended: then another may hold the lock. [`LeaseError::Failed`] if
-    /// there was no answer; the lease ends when it would have, or later.
+    /// the lock has ended.
     ///
     /// # Cancel safety
     /// Dropping it may have renewed the lease or not.

@@ -151,6 +151,8 @@ pub(super) struct Engine<P> {
     pub(super) stages: Stages,
     next_sequence: Sequence,
     next_token: u64,
+    /// The soonest of what became due since somebody looked when to look again.
+    pub(super) soonest: Instant,
     /// What has left for good, and why; for whoever called.
     pub(super) gone: Vec<(Item<P>, DeadReason)>,
 }
@@ -170,6 +172,7 @@ impl<P> Engine<P> {
             stages: Stages::default(),
             next_sequence: 1,
             next_token: 1,
+            soonest: Instant::FAR,
             gone: Vec::new(),
         }
     }
@@ -228,6 +231,7 @@ impl<P> Engine<P> {
         self.count(stage, 1);
         if let Some(expires) = expires {
             self.expiring.insert((expires, sequence, place));
+            self.soonest = self.soonest.min(expires);
         }
         place
     }
@@ -315,15 +319,55 @@ impl<P> Engine<P> {
         if due > now {
             self.set_stage(place, Stage::Later(due));
             self.later.insert((due, sequence, place));
+            self.soonest = self.soonest.min(due);
         } else {
             self.set_stage(place, Stage::Ready);
-            self.ready.push(priority, sequence, place);
-            if self.ready.len() > 2 * self.stages.ready + 64 {
-                let items = &self.items;
-                self.ready
-                    .sweep(|sequence, place| is_ready(items, sequence, place));
-            }
+            self.line_up_ready(priority, sequence, place);
         }
+    }
+
+    fn line_up_ready(&mut self, priority: u8, sequence: Sequence, place: Place) {
+        self.ready.push(priority, sequence, place);
+        if self.ready.len() > 2 * self.stages.ready + 64 {
+            let items = &self.items;
+            self.ready
+                .sweep(|sequence, place| is_ready(items, sequence, place));
+        }
+    }
+
+    /// Stores an item of which there is nothing to know, to be handed out at once.
+    pub(super) fn store_plain(&mut self, payload: P, now: Instant) -> Sequence {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.totals.offered += 1;
+        let place = self.items.insert(Item {
+            sequence,
+            record: sequence,
+            payload: Some(payload),
+            offered: self.time_of_day(now),
+            first_seen: Duration::ZERO,
+            attempt: 0,
+            failed: 0,
+            stage: Stage::Ready,
+            extra: None,
+        });
+        self.stages.ready += 1;
+        self.line_up_ready(0, sequence, place);
+        sequence
+    }
+
+    /// Takes the next item away if there is nothing to know of it: leased and acknowledged at once.
+    pub(super) fn take_plain(&mut self) -> Option<P> {
+        let (sequence, place) = self.ready.first()?;
+        let item = self.items.get(place)?;
+        if item.sequence != sequence || item.stage != Stage::Ready || item.extra.is_some() {
+            return None;
+        }
+        self.ready.pop();
+        self.stages.ready -= 1;
+        self.totals.handed += 1;
+        self.totals.settled += 1;
+        self.items.remove(place)?.payload
     }
 
     /// The next item to be handed out.

@@ -233,15 +233,15 @@ impl<T: Send + 'static> Local<T> {
         let mut inside = self.inside.lock();
         let result = run(&mut inside, &mut afterwards, now);
         inside.file_gone(self, &mut afterwards);
-        let due = inside.next_due();
+        let due = inside.engine.soonest.min(inside.keys.soonest);
         if due < inside.armed {
             inside.armed = due;
             afterwards.rearm = true;
         }
-        let system = if afterwards.letters.is_empty() {
-            None
-        } else {
+        let system = if afterwards.has_letters() {
             inside.system.clone()
+        } else {
+            None
         };
         drop(inside);
         afterwards.run(self, system.as_ref());
@@ -257,6 +257,8 @@ impl<T: Send + 'static> Local<T> {
             inside.forget_keys(self, now);
             inside.settle(self, afterwards, now);
             inside.armed = inside.next_due();
+            inside.engine.soonest = Instant::FAR;
+            inside.keys.soonest = Instant::FAR;
             inside.armed
         })
     }
@@ -290,7 +292,7 @@ impl<T: Send + 'static> Local<T> {
                 }
                 inside.writing.pop_front();
                 let (_, waker) = inside.marks.serve(id, Mark::Done(Ok(())));
-                afterwards.wakes.extend(waker);
+                afterwards.wake(waker);
             }
             match progress.failed {
                 None => inside.settle(self, afterwards, now),
@@ -319,7 +321,7 @@ impl<T: Send + 'static> Local<T> {
             }
             for item in inside.engine.items.drain() {
                 if matches!(item.payload, Some(Payload::Live(_))) {
-                    afterwards.letters.push((item, DropReason::Stopped));
+                    afterwards.letter(item, DropReason::Stopped);
                 }
             }
             inside.engine = Engine::new(inside.engine.config.clone(), self.epoch);

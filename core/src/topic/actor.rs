@@ -1,82 +1,44 @@
-//! The actor inside a topic.
+//! The actor inside a topic. Publishers and subscribers don't go through its mailbox; it is there so that a topic can
+//! be stopped, watched, observed and listed like everything else, and so that it ends with its system.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::hub::{Hub, Wakes};
-use super::{Published, SubscriberOptions, Subscription, TopicState};
-use crate::actor::{Actor, Handler};
-use crate::context::Context;
-use crate::message::Message;
+use super::hub::Hub;
+use super::state::TopicState;
+use crate::actor::Actor;
+use crate::observe::Observable;
 
-pub(super) struct Publish<T> {
-    pub(super) subject: Arc<str>,
-    pub(super) value: T,
+pub(super) struct TopicActor<T: Send + Sync + 'static> {
+    life: Life<T>,
 }
 
-impl<T: Send + 'static> Message for Publish<T> {
-    type Reply = Published;
-}
+/// Ends the topic when it is dropped: with the actor, however that ends, or with a start that never came to be.
+pub(super) struct Life<T>(Arc<Hub<T>>);
 
-pub(super) struct Subscribe<T> {
-    pattern: String,
-    options: SubscriberOptions,
-    value: PhantomData<fn() -> T>,
-}
-
-impl<T> Subscribe<T> {
-    pub(super) fn new(pattern: &str, options: SubscriberOptions) -> Self {
-        Subscribe {
-            pattern: pattern.to_owned(),
-            options,
-            value: PhantomData,
-        }
+impl<T> Life<T> {
+    pub(super) fn new(hub: &Arc<Hub<T>>) -> Self {
+        Life(Arc::clone(hub))
     }
 }
 
-impl<T: Send + 'static> Message for Subscribe<T> {
-    type Reply = Subscription<T>;
-}
-
-pub(super) struct State;
-
-impl Message for State {
-    type Reply = TopicState;
-}
-
-pub(super) struct TopicActor<T> {
-    /// Dropped with the actor, which ends the subscriptions.
-    hub: Hub<T>,
-}
-
-impl<T> TopicActor<T> {
-    pub(super) fn new() -> Self {
-        TopicActor { hub: Hub::new() }
+impl<T> Drop for Life<T> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
-impl<T: Clone + Send + 'static> Actor for TopicActor<T> {}
-
-impl<T: Clone + Send + 'static> Handler<Publish<T>> for TopicActor<T> {
-    async fn handle(&mut self, publish: Publish<T>, _ctx: &mut Context<Self>) -> Published {
-        let Publish { subject, value } = publish;
-        let mut wakes = Wakes::default();
-        self.hub.publish(&subject, &value, &mut wakes)
+impl<T: Send + Sync + 'static> TopicActor<T> {
+    pub(super) fn new(life: Life<T>) -> Self {
+        TopicActor { life }
     }
 }
 
-impl<T: Clone + Send + 'static> Handler<Subscribe<T>> for TopicActor<T> {
-    async fn handle(
-        &mut self,
-        subscribe: Subscribe<T>,
-        _ctx: &mut Context<Self>,
-    ) -> Subscription<T> {
-        self.hub.subscribe(subscribe.pattern, subscribe.options)
-    }
-}
+impl<T: Send + Sync + 'static> Actor for TopicActor<T> {}
 
-impl<T: Clone + Send + 'static> Handler<State> for TopicActor<T> {
-    async fn handle(&mut self, _: State, _ctx: &mut Context<Self>) -> TopicState {
-        self.hub.state()
+impl<T: Send + Sync + 'static> Observable for TopicActor<T> {
+    type State = TopicState;
+
+    fn observe(&self) -> TopicState {
+        self.life.0.state()
     }
 }

@@ -51,6 +51,11 @@ fn check_levels(text: &str) -> Result<(), SubjectError> {
     Ok(())
 }
 
+/// Whether a checked pattern ends in `>`.
+pub(super) fn ends_in_rest(pattern: &str) -> bool {
+    pattern == ">" || pattern.ends_with(".>")
+}
+
 /// A text for people as one level of a subject: `_` stands for what a level can't have (dots, wildcards,
 /// white space), and what is longer than `longest` bytes is cut.
 pub(crate) fn as_level(text: &str, longest: usize) -> String {

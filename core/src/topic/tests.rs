@@ -1,179 +1,127 @@
-//! Topic actors: order, gaps, isolation.
+//! Parts of a topic that need nothing around them: the buffer between publishers and readers.
 
-use futures::{FutureExt, StreamExt};
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
 use proptest::prelude::*;
 
+use super::buffer::{After, Buffer, Item, Pushed, Took};
+use super::message::Entry;
 use super::*;
 
 fn options(capacity: usize, policy: SlowSubscriber) -> SubscriberOptions {
     SubscriberOptions { capacity, policy }
 }
 
-fn drain<T>(subscription: &mut Subscription<T>) -> Vec<TopicEvent<T>> {
-    std::iter::from_fn(|| subscription.next().now_or_never().flatten()).collect()
-}
-
-fn message(sequence: u64, value: u32) -> TopicEvent<u32> {
-    TopicEvent::Message {
-        subject: "a.b".into(),
+fn push(buffer: &Buffer<u64>, sequence: u64, may_wait: bool) -> Pushed {
+    let entry = Arc::new(Entry {
+        subject: "a".into(),
         sequence,
-        value,
+        at: std::time::Duration::ZERO,
+        key: None,
+        value: sequence,
+    });
+    buffer.push(&entry, may_wait, &mut After::default())
+}
+
+/// Hands on what comes next, as a subscription does.
+fn read(buffer: &Buffer<u64>, in_hand: &mut VecDeque<Item<u64>>) -> Option<TopicEvent<u64>> {
+    if in_hand.is_empty() {
+        let took = buffer.take(in_hand, &mut After::default());
+        assert!(matches!(took, Took::Items | Took::Nothing));
     }
-}
-
-#[callboard::test(both)]
-async fn g27_every_matching_subscriber_gets_every_message_in_order(system: System) {
-    let topic = Topic::start(&system, "t");
-    let mut all = topic
-        .subscribe(">", SubscriberOptions::default())
-        .await
-        .unwrap();
-    let mut some = topic
-        .subscribe("a.*", SubscriberOptions::default())
-        .await
-        .unwrap();
-    for n in 0..10_u32 {
-        let subject = if n % 2 == 0 { "a.b" } else { "c" };
-        let published = topic.publish(subject, n).await.unwrap();
-        assert_eq!(published.sequence, u64::from(n) + 1);
-        assert_eq!(published.matched, if n % 2 == 0 { 2 } else { 1 });
+    let item = in_hand.pop_front()?;
+    if item.is_message() {
+        buffer.handed_on();
     }
-    let values = |events: Vec<TopicEvent<u32>>| -> Vec<u32> {
-        events
-            .into_iter()
-            .map(|event| match event {
-                TopicEvent::Message { value, .. } => value,
-                TopicEvent::Gap { .. } => panic!("no gap is due"),
-            })
-            .collect()
-    };
-    assert_eq!(values(drain(&mut all)), (0..10).collect::<Vec<_>>());
-    assert_eq!(values(drain(&mut some)), [0, 2, 4, 6, 8]);
+    Some(item.into_event())
 }
 
-#[callboard::test(both)]
-async fn g28_a_subscription_knows_what_was_published_before_it(system: System) {
-    let topic = Topic::start(&system, "t");
-    let options = SubscriberOptions::default();
-    assert_eq!(topic.subscribe(">", options).await.unwrap().since(), 0);
-    for n in 1..=3_u32 {
-        topic.publish("a.b", n).await.unwrap();
+fn is_let_in(buffer: &Buffer<u64>, sequence: u64) -> bool {
+    let cx = Context::from_waker(std::task::Waker::noop());
+    buffer.poll_line(sequence, &cx) == Poll::Ready(())
+}
+
+#[test]
+fn g28_who_waits_is_let_in_in_order_and_who_gives_up_leaves_a_gap_in_its_place() {
+    let policy = SlowSubscriber::Wait(std::time::Duration::from_secs(1));
+    let buffer = Buffer::new(options(1, policy));
+    buffer.join();
+    assert_eq!(push(&buffer, 1, true), Pushed::Stored);
+    for sequence in 2..=5 {
+        assert_eq!(push(&buffer, sequence, true), Pushed::InLine);
     }
-    assert_eq!(topic.subscribe(">", options).await.unwrap().since(), 3);
-}
-
-#[callboard::test(both)]
-async fn g28_a_slow_subscriber_delays_nobody_and_is_told_what_it_missed(system: System) {
-    let topic = Topic::start(&system, "t");
-    let mut oldest = topic
-        .subscribe(">", options(2, SlowSubscriber::DropOldest))
-        .await
-        .unwrap();
-    let mut newest = topic
-        .subscribe(">", options(2, SlowSubscriber::DropNewest))
-        .await
-        .unwrap();
-    let mut ended = topic
-        .subscribe(">", options(2, SlowSubscriber::Disconnect))
-        .await
-        .unwrap();
-    let mut fast = topic
-        .subscribe(">", SubscriberOptions::default())
-        .await
-        .unwrap();
-    for n in 1..=5_u32 {
-        topic.publish("a.b", n).await.unwrap();
-    }
-    assert_eq!(drain(&mut fast).len(), 5);
-    let gap = |from, to| TopicEvent::Gap { from, to };
-    assert_eq!(
-        drain(&mut oldest),
-        [gap(1, 3), message(4, 4), message(5, 5)]
-    );
-    assert_eq!(
-        drain(&mut newest),
-        [message(1, 1), message(2, 2), gap(3, 5)]
-    );
-    assert_eq!(drain(&mut ended), [message(1, 1), message(2, 2), gap(3, 3)]);
-    assert_eq!(ended.next().await, None);
-    topic.publish("a.b", 6).await.unwrap();
-    assert_eq!(drain(&mut newest), [message(6, 6)]);
-    let state = topic.state().await.unwrap();
-    assert_eq!((state.published, state.subscribers), (6, 3));
-}
-
-#[callboard::test(both)]
-async fn a_dropped_subscription_is_forgotten_and_an_ended_topic_ends_its_streams(system: System) {
-    let topic = Topic::start(&system, "t");
-    let gone = topic
-        .subscribe("a", SubscriberOptions::default())
-        .await
-        .unwrap();
-    let mut stays = topic
-        .subscribe("b", SubscriberOptions::default())
-        .await
-        .unwrap();
-    drop(gone);
-    assert_eq!(topic.state().await.unwrap().subscribers, 1);
-    topic.publish("b", 1).await.unwrap();
-    topic.stop();
-    assert!(matches!(
-        stays.next().await,
-        Some(TopicEvent::Message { value: 1, .. })
-    ));
-    assert_eq!(stays.next().await, None);
-    assert!(matches!(
-        topic.publish("b", 2).await,
-        Err(TopicError::Failed(_))
-    ));
-}
-
-#[callboard::test(both)]
-async fn bad_subjects_are_refused_by_name(system: System) {
-    let topic = Topic::start(&system, "t");
-    let error = topic.publish("a..b", 1).await.unwrap_err();
-    assert!(error.to_string().contains("a..b"), "{error}");
-    let error = topic
-        .subscribe("a.>.b", SubscriberOptions::default())
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("a.>.b"), "{error}");
-    assert!(topic.try_publish("a.*", 1).is_err());
+    assert_eq!(push(&buffer, 6, false), Pushed::DroppedNewest);
+    assert!(!buffer.give_up(3, &mut After::default()));
+    assert!(!buffer.give_up(4, &mut After::default()));
+    let mut in_hand = VecDeque::new();
+    let mut next = || read(&buffer, &mut in_hand).map(|event| event.range());
+    assert!(!is_let_in(&buffer, 2));
+    assert_eq!(next(), Some((1, 1)));
+    assert!(is_let_in(&buffer, 2) && !is_let_in(&buffer, 5));
+    assert!(buffer.give_up(2, &mut After::default()), "it is in already");
+    assert_eq!(next(), Some((2, 2)));
+    assert!(is_let_in(&buffer, 5));
+    assert_eq!(next(), Some((3, 4)));
+    assert_eq!(next(), Some((5, 5)));
+    assert_eq!(next(), Some((6, 6)));
+    assert_eq!(next(), None);
+    let tally = buffer.tally();
+    assert_eq!((tally.delivered, tally.dropped), (3, 3));
 }
 
 proptest! {
-    /// G27 and G28: whatever is read when, what a subscriber gets is every number once, in order, as a
-    /// message or inside a gap.
+    /// G27 and G28: whatever is read when, whoever waits or gives up, what a subscriber gets is every number once, in
+    /// order, as a message or inside a gap that says how many it stands for; and the bound holds.
     #[test]
     fn g28_messages_and_gaps_cover_every_number_once(
-        capacity in 1..4_usize,
-        newest in any::<bool>(),
-        steps in proptest::collection::vec(any::<bool>(), 0..60),
+        capacity in 1..70_usize,
+        policy in 0..3_usize,
+        steps in proptest::collection::vec((0..6_u8, any::<prop::sample::Index>()), 0..400),
     ) {
-        let policy = if newest { SlowSubscriber::DropNewest } else { SlowSubscriber::DropOldest };
-        let buffer = Arc::new(Buffer::new(options(capacity, policy)));
-        let mut subscription = Subscription::new(Arc::clone(&buffer), 0);
-        let subject: Arc<str> = "a".into();
-        let (mut published, mut seen) = (0, 0);
+        let wait = SlowSubscriber::Wait(std::time::Duration::from_secs(1));
+        let policy = [SlowSubscriber::DropOldest, SlowSubscriber::DropNewest, wait][policy];
+        let buffer = Buffer::new(options(capacity, policy));
+        buffer.join();
+        let (mut published, mut seen, mut handed, mut missed) = (0, 0, 0, 0);
+        let mut waiting: Vec<u64> = Vec::new();
+        let mut in_hand = VecDeque::new();
         let mut check = |event: TopicEvent<u64>| {
-            let (from, to) = match event {
-                TopicEvent::Message { sequence, .. } => (sequence, sequence),
-                TopicEvent::Gap { from, to } => (from, to),
-            };
+            let (from, to) = event.range();
             assert_eq!(from, seen + 1);
             assert!(to >= from);
             seen = to;
-        };
-        for publish in steps {
-            if publish {
-                published += 1;
-                buffer.push(&subject, published, published);
-                prop_assert!(buffer.len() <= capacity);
-            } else if let Some(event) = subscription.next().now_or_never().flatten() {
-                check(event);
+            match event {
+                TopicEvent::Message(_) => handed += 1,
+                TopicEvent::Gap { missed: count, .. } => {
+                    assert_eq!(count, Some(to - from + 1));
+                    missed += to - from + 1;
+                }
             }
+        };
+        for (step, index) in steps {
+            match step {
+                0..=3 => {
+                    published += 1;
+                    if push(&buffer, published, step > 0) == Pushed::InLine {
+                        waiting.push(published);
+                    }
+                }
+                4 if !waiting.is_empty() => {
+                    let sequence = waiting.swap_remove(index.index(waiting.len()));
+                    buffer.give_up(sequence, &mut After::default());
+                }
+                _ => read(&buffer, &mut in_hand).into_iter().for_each(&mut check),
+            }
+            waiting.retain(|sequence| !is_let_in(&buffer, *sequence));
+            prop_assert!(buffer.len() <= capacity + waiting.len());
         }
-        drain(&mut subscription).into_iter().for_each(&mut check);
+        while let Some(event) = read(&buffer, &mut in_hand) {
+            check(event);
+        }
         prop_assert_eq!(seen, published);
+        let tally = buffer.tally();
+        prop_assert_eq!(tally.dropped, missed);
+        prop_assert_eq!(handed + missed, published);
     }
 }

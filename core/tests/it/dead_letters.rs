@@ -33,7 +33,7 @@ fn drain(subscription: &mut Subscription<DeadLetterNotice>) -> Vec<Event> {
 
 async fn next_subject(subscription: &mut Subscription<DeadLetterNotice>) -> String {
     match subscription.next().await {
-        Some(TopicEvent::Message { subject, .. }) => subject.to_string(),
+        Some(TopicEvent::Message(message)) => message.subject().to_owned(),
         other => panic!("no notice: {other:?}"),
     }
 }
@@ -60,9 +60,7 @@ async fn g27_a_subscriber_is_told_of_each_letter_in_order(system: System) {
     drop(gate);
     held.wait().await;
     let seen = [all.next().await, all.next().await].map(|event| match event {
-        Some(TopicEvent::Message {
-            sequence, value, ..
-        }) => (sequence, value),
+        Some(TopicEvent::Message(message)) => (message.sequence(), message.into_value()),
         other => panic!("no notice: {other:?}"),
     });
     assert_eq!((seen[0].0, seen[1].0), (1, 2));
@@ -137,13 +135,8 @@ async fn g28_a_slow_subscriber_delays_nobody_and_is_told_what_it_missed(system: 
     }
     // One is in the mailbox, five are dead letters.
     assert_eq!(system.counters().drops(DropReason::DropNewest), 5);
-    let numbers = |events: Vec<Event>| -> Vec<(u64, u64)> {
-        let range = |event| match event {
-            TopicEvent::Message { sequence, .. } => (sequence, sequence),
-            TopicEvent::Gap { from, to } => (from, to),
-        };
-        events.into_iter().map(range).collect()
-    };
+    let numbers =
+        |events: Vec<Event>| -> Vec<(u64, u64)> { events.iter().map(Event::range).collect() };
     assert_eq!(numbers(drain(&mut oldest)), [(1, 3), (4, 4), (5, 5)]);
     assert_eq!(numbers(drain(&mut ended)), [(1, 1), (2, 2), (3, 3)]);
     assert_eq!(ended.next().await, None);
@@ -176,9 +169,12 @@ async fn g03_a_dead_letter_makes_no_other(system: System) {
     letters.push(letter("somebody", DropReason::Undelivered));
     // A forwarder whose receiver has ended gets its message back: nothing comes round again by itself.
     let mut forwarded = 0;
-    while let Some(TopicEvent::Message { value, .. }) = dead.next().now_or_never().flatten() {
+    while let Some(TopicEvent::Message(notice)) = dead.next().now_or_never().flatten() {
         forwarded += 1;
-        undertaker.tell(Report(value)).await.unwrap_err();
+        undertaker
+            .tell(Report(notice.into_value()))
+            .await
+            .unwrap_err();
     }
     assert_eq!(forwarded, 1);
     assert_eq!(letters.counts().total(), 1);
@@ -280,11 +276,8 @@ proptest! {
         // The numbers of the letters that match, oldest first.
         let mut owed = std::collections::VecDeque::new();
         let (mut number, mut expired) = (0_u64, 0_u64);
-        let take = |owed: &mut std::collections::VecDeque<u64>, event: Event| {
-            let (from, to) = match event {
-                TopicEvent::Message { sequence, .. } => (sequence, sequence),
-                TopicEvent::Gap { from, to } => (from, to),
-            };
+        let take = |owed: &mut std::collections::VecDeque<u64>, event: &Event| {
+            let (from, to) = event.range();
             assert_eq!(owed.front(), Some(&from));
             while owed.front().is_some_and(|next| *next <= to) {
                 owed.pop_front();
@@ -304,13 +297,13 @@ proptest! {
                 }
                 _ => {
                     if let Some(event) = dead.next().now_or_never().flatten() {
-                        take(&mut owed, event);
+                        take(&mut owed, &event);
                     }
                 }
             }
         }
         for event in drain(&mut dead) {
-            take(&mut owed, event);
+            take(&mut owed, &event);
         }
         prop_assert!(owed.is_empty(), "never told of {owed:?}");
         let counts = letters.counts();

@@ -194,6 +194,45 @@ async fn g31_an_actor_that_lives_keeps_its_lease_and_one_that_ended_does_not(sys
     assert_eq!(guard.lost().await, Lost::Expired);
 }
 
+/// Holds the lock for longer than whoever asked waits.
+#[derive(Message)]
+#[message(reply = bool)]
+struct Toil(Mutex);
+
+#[derive(Message)]
+#[message(reply = Option<Result<(), Lost>>)]
+struct Toiled;
+
+#[derive(Default)]
+struct Toiler(Option<Result<(), Lost>>);
+
+impl Actor for Toiler {}
+
+impl Handler<Toil> for Toiler {
+    async fn handle(&mut self, Toil(mutex): Toil, ctx: &mut Context<Self>) -> bool {
+        let guard = mutex.acquire().lease(SHORT).await.unwrap();
+        let work = ctx.sleep(SHORT * 100);
+        self.0 = Some(guard.hold_while(work).await);
+        true
+    }
+}
+
+impl Handler<Toiled> for Toiler {
+    async fn handle(&mut self, _: Toiled, _: &mut Context<Self>) -> Option<Result<(), Lost>> {
+        self.0
+    }
+}
+
+/// The deadline of a request is not that of the lease that its handler keeps alive.
+#[callboard::test]
+async fn g31_a_lease_is_kept_alive_past_the_deadline_of_the_request(system: System) {
+    let mutex = Mutex::new(&system, "till");
+    let toiler = system.start(Toiler::default());
+    let gave_up = toiler.ask(Toil(mutex)).deadline(SHORT * 2).await;
+    assert_eq!(gave_up.unwrap_err().kind(), FailureKind::DeadlineExceeded);
+    assert_eq!(toiler.ask(Toiled).await.unwrap(), Some(Ok(())));
+}
+
 /// Blocks its thread until it is let go.
 #[derive(Message)]
 struct Block {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard::locks::{
-    Acquire, Acquiring, Fence, LeaseError, LockOptions, LockState, Lost, MAX_LEASE, Mutex, RwLock,
-    Semaphore, Stale, Token,
+    Acquire, Acquiring, Fence, Guard, LeaseError, LockOptions, LockState, Lost, MAX_LEASE, Mutex,
+    RwLock, Semaphore, Stale, Token,
 };
 use callboard::{FailureKind, System, Verdict};
 use futures::future::join_all;
@@ -289,6 +289,23 @@ async fn g31_a_lock_that_ends_tells_who_waits_and_who_holds(system: System) {
     let late = presses.acquire().await.unwrap_err();
     assert_eq!(late.kind(), FailureKind::Stopped);
     assert!(presses.state().await.is_err());
+}
+
+#[callboard::test(both)]
+async fn g07_a_release_that_comes_after_the_end_is_answered(system: System) {
+    let presses = Semaphore::new(&system, "presses", 4);
+    let mut guards = Vec::new();
+    for _ in 0..4 {
+        guards.push(presses.acquire().await.unwrap());
+    }
+    // Some may be queued when it ends, some come later.
+    presses.stop();
+    for released in join_all(guards.into_iter().map(Guard::release)).await {
+        match released {
+            Err(LeaseError::Failed(failure)) => assert_eq!(failure.kind(), FailureKind::Stopped),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[callboard::test(both)]

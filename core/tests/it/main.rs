@@ -50,6 +50,7 @@ mod stashes;
 mod stream_wakers;
 mod streamed;
 mod tasks;
+mod topics;
 #[cfg(not(callboard_plain_alloc))]
 mod ui;
 mod waits;

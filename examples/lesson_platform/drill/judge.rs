@@ -254,7 +254,7 @@ impl Drill {
 
     /// Every view that was published has been counted by the other process.
     async fn check_views(&self, broken: &mut Vec<String>) -> String {
-        let published = self.platform.views_published().await;
+        let published = self.platform.views_published();
         let from = self.clock.now();
         let mut counted = 0;
         while counted < published && self.clock.now().since(from) < SETTLE {

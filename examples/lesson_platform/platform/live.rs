@@ -188,10 +188,10 @@ impl Watcher {
         let mut missed = false;
         while let Some(event) = next {
             match event {
-                TopicEvent::Message {
-                    sequence, value, ..
-                } if value.slug == self.slug => self.note(sequence),
-                TopicEvent::Message { .. } => {}
+                TopicEvent::Message(viewed) if viewed.slug == self.slug => {
+                    self.note(viewed.sequence());
+                }
+                TopicEvent::Message(_) => {}
                 TopicEvent::Gap { .. } => missed = true,
             }
             // The end of the topic is seen by whoever looks next.

@@ -76,7 +76,7 @@ impl Platform {
             .map(|(_, peer)| peer.state().stats.late_replies);
         let late = counters.drops(DropReason::LateReply) + late.sum::<u64>();
         let jobs = self.jobs.state().await.unwrap_or_default();
-        let topic = self.viewed.state().await.unwrap_or_default();
+        let topic = self.viewed.state();
         let retries = self.policies.stats();
         let dedup = self.tree.dedup.stats();
         let handled = self

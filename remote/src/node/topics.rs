@@ -29,15 +29,25 @@ pub(crate) trait ServeTopic: Send + Sync {
 /// A subscription whose messages are encoded.
 pub(crate) struct Encoded {
     since: u64,
-    events: LocalBoxStream<'static, TopicEvent<Payload>>,
+    events: LocalBoxStream<'static, Outgoing>,
 }
 
-/// An encoded message; `None` if it refuses to be encoded.
-type Payload = Option<Vec<u8>>;
+/// What goes to the peer.
+enum Outgoing {
+    Event {
+        subject: String,
+        sequence: u64,
+        payload: Vec<u8>,
+    },
+    Gap {
+        from: u64,
+        to: u64,
+    },
+}
 
-pub(crate) struct ToTopic<T: WireMessage + Clone>(pub(crate) Topic<T>);
+pub(crate) struct ToTopic<T: WireMessage + Sync>(pub(crate) Topic<T>);
 
-impl<T: WireMessage + Clone> ServeTopic for ToTopic<T> {
+impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
     fn subscribe(
         &self,
         pattern: String,
@@ -63,18 +73,24 @@ impl<T: WireMessage + Clone> ServeTopic for ToTopic<T> {
     }
 }
 
-fn encode<T: WireMessage>(event: TopicEvent<T>) -> TopicEvent<Payload> {
+fn encode<T: WireMessage>(event: TopicEvent<T>) -> Outgoing {
     match event {
-        TopicEvent::Message {
-            subject,
-            sequence,
-            value,
-        } => TopicEvent::Message {
-            subject,
-            sequence,
-            value: codec::encode(&value).ok(),
-        },
-        TopicEvent::Gap { from, to } => TopicEvent::Gap { from, to },
+        TopicEvent::Message(message) => {
+            let sequence = message.sequence();
+            match codec::encode(message.value()) {
+                Ok(payload) => Outgoing::Event {
+                    subject: message.subject().to_owned(),
+                    sequence,
+                    payload,
+                },
+                // It refuses to be encoded: the peer misses it.
+                Err(_) => Outgoing::Gap {
+                    from: sequence,
+                    to: sequence,
+                },
+            }
+        }
+        TopicEvent::Gap { from, to, .. } => Outgoing::Gap { from, to },
     }
 }
 
@@ -188,10 +204,10 @@ impl Pump {
             .await;
         while let Some(event) = subscription.events.next().await {
             let sent = match event {
-                TopicEvent::Message {
+                Outgoing::Event {
                     subject,
                     sequence,
-                    value: Some(payload),
+                    payload,
                 } => {
                     let event = Event {
                         sequence,
@@ -206,11 +222,7 @@ impl Pump {
                         sent => sent,
                     }
                 }
-                TopicEvent::Message { sequence, .. } => {
-                    self.send(Kind::Gap, |out| put_gap(out, sequence, sequence))
-                        .await
-                }
-                TopicEvent::Gap { from, to } => {
+                Outgoing::Gap { from, to } => {
                     self.send(Kind::Gap, |out| put_gap(out, from, to)).await
                 }
             };

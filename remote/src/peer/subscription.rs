@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use callboard::topic::SubscriberOptions;
+use callboard::topic::{SlowSubscriber, SubscriberOptions};
 use callboard::{Failure, FailureKind, Incarnation, Verdict, WireMessage, codec};
 use futures::Stream;
 use tokio::sync::watch;
@@ -133,7 +133,15 @@ pub(super) fn subscribe<T: WireMessage>(
         buffer: Arc::clone(&buffer),
         answer,
     };
-    owner.core.subscribe(number, Arc::new(feed));
+    if let SlowSubscriber::Wait(_) = options.policy {
+        // Between the publisher and who is to make it wait lie buffers that can't: half a promise is none.
+        let failure = Failure::new(FailureKind::BadPayload, Verdict::NotSent);
+        feed.failed(failure.with_detail(
+            "a publisher in another process can't be made to wait: choose another policy",
+        ));
+    } else {
+        owner.core.subscribe(number, Arc::new(feed));
+    }
     RemoteSubscription {
         owner: Arc::clone(owner),
         number,

@@ -37,7 +37,7 @@ pub(crate) async fn g27_a_subscriber_gets_each_message_that_matches_in_order<W: 
     let stats = peer.state().stats;
     assert_eq!((stats.events, stats.gaps), (30, 0));
     drop(some);
-    while topic.state().await.unwrap().subscribers > 1 {
+    while topic.state().subscribers > 1 {
         system.clock().sleep(Duration::from_millis(1)).await;
     }
     topic.stop();
@@ -61,7 +61,7 @@ pub(crate) async fn g28_a_subscription_survives_a_lost_connection_and_names_the_
     topic.publish("a", Viewed(1)).await.unwrap();
     assert_eq!(views.next().await, Some(message("a", 1, 1)));
     node.close();
-    while topic.state().await.unwrap().subscribers > 0 {
+    while topic.state().subscribers > 0 {
         system.clock().sleep(Duration::from_millis(1)).await;
     }
     topic.publish("a", Viewed(2)).await.unwrap();
@@ -69,7 +69,7 @@ pub(crate) async fn g28_a_subscription_survives_a_lost_connection_and_names_the_
     // The same start of the node, reached again: the numbers are comparable.
     let again = serve(1);
     wire.serve(&again).await;
-    while topic.state().await.unwrap().subscribers == 0 {
+    while topic.state().subscribers == 0 {
         system.clock().sleep(Duration::from_millis(1)).await;
     }
     topic.publish("a", Viewed(4)).await.unwrap();
@@ -159,6 +159,15 @@ pub(crate) async fn g34_a_subscription_that_cannot_be_is_answered_at_once<W: Wir
         peer.subscribe::<Viewed>("views", &"a".repeat(1_000))
             .is_err()
     );
+    // A publisher in another process can't be made to wait, and half of that promise isn't given.
+    let options = SubscriberOptions {
+        policy: SlowSubscriber::Wait(Duration::from_secs(1)),
+        ..SubscriberOptions::default()
+    };
+    let waits = peer.subscribe_with::<Viewed>("views", ">", options);
+    let failure = waits.unwrap().ready().await.unwrap_err();
+    assert_eq!(failure.verdict(), Verdict::NotSent);
+    assert!(failure.to_string().contains("wait"), "{failure}");
     let good = peer.subscribe::<Viewed>("views", ">").unwrap();
     good.ready().await.unwrap();
 }

@@ -17,13 +17,13 @@ const UNSAFE: &[&str] = &[
 /// What is shipped to nobody and can't do without: an allocator that counts, and models in which loom
 /// watches the accesses.
 const UNSAFE_TOOLS: &[&str] = &[
-    "benches/local/alloc.rs",
+    "benches/common/alloc.rs",
     "core/loom/src/models/mailbox.rs",
     "core/loom/src/models/owners.rs",
 ];
 
 /// The only places that read the machine's clock: one for programs, one for benchmarks.
-const CLOCKS: &[&str] = &["core/src/clock.rs", "benches/local/stopwatch.rs"];
+const CLOCKS: &[&str] = &["core/src/clock.rs", "benches/common/stopwatch.rs"];
 
 /// Where the payload format is known.
 const MESSAGE_PACK: &[&str] = &[

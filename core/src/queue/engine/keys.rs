@@ -13,6 +13,8 @@ pub(in crate::queue) struct Keys {
     known: HashMap<RequestKey, Known>,
     /// By the time they were learned.
     order: VecDeque<(Instant, RequestKey)>,
+    /// The soonest that is to be forgotten of those learned since somebody looked.
+    pub(in crate::queue) soonest: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,7 @@ impl Keys {
             capacity,
             known: HashMap::new(),
             order: VecDeque::new(),
+            soonest: Instant::FAR,
         }
     }
 
@@ -72,6 +75,7 @@ impl Keys {
             is_tomb,
         };
         self.known.insert(key, known);
+        self.soonest = self.soonest.min(since + self.window);
         let at = self.order.partition_point(|(other, _)| *other <= since);
         self.order.insert(at, (since, key));
     }

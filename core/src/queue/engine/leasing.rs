@@ -23,6 +23,7 @@ impl<P> Engine<P> {
         };
         self.next_token += 1;
         self.leases.begin(lease.due, lease.token, place);
+        self.soonest = self.soonest.min(lease.due);
         self.set_stage(place, Stage::Leased(lease));
         self.hand_out(place, now);
         Some(place)
@@ -160,6 +161,7 @@ impl<P> Engine<P> {
         let before = std::mem::replace(&mut lease.due, due);
         self.leases.end(before, token, place);
         self.leases.begin(due, token, place);
+        self.soonest = self.soonest.min(due);
         Ok(due)
     }
 

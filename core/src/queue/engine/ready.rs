@@ -14,6 +14,7 @@ type Entry = (Sequence, Place);
 pub(super) struct Ready {
     /// The most urgent last.
     levels: Box<[Level]>,
+    len: usize,
 }
 
 #[derive(Default)]
@@ -26,15 +27,17 @@ impl Ready {
     pub(super) fn new(levels: u8) -> Self {
         Ready {
             levels: (0..levels.max(1)).map(|_| Level::default()).collect(),
+            len: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.levels.iter().map(Level::len).sum()
+        self.len
     }
 
     /// Priorities above the highest level count as that.
     pub(super) fn push(&mut self, priority: u8, sequence: Sequence, place: Place) {
+        self.len += 1;
         let highest = self.levels.len() - 1;
         let level = &mut self.levels[usize::from(priority).min(highest)];
         match level.line.back() {
@@ -46,15 +49,24 @@ impl Ready {
     }
 
     /// The oldest of the most urgent level.
-    pub(super) fn pop(&mut self) -> Option<Entry> {
-        self.levels.iter_mut().rev().find_map(Level::pop)
+    pub(super) fn first(&self) -> Option<Entry> {
+        self.levels.iter().rev().find_map(Level::first)
     }
 
-    /// The oldest of all.
+    /// Takes that one out.
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        let popped = self.levels.iter_mut().rev().find_map(Level::pop);
+        self.len -= usize::from(popped.is_some());
+        popped
+    }
+
+    /// Takes out the oldest of all.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry> {
         let levels = self.levels.iter_mut().filter(|level| level.len() > 0);
         let oldest = levels.min_by_key(|level| level.first());
-        oldest.and_then(Level::pop)
+        let popped = oldest.and_then(Level::pop);
+        self.len -= usize::from(popped.is_some());
+        popped
     }
 
     pub(super) fn sweep(&mut self, mut holds: impl FnMut(Sequence, Place) -> bool) {
@@ -66,6 +78,7 @@ impl Ready {
                 .out_of_line
                 .retain(|(sequence, place)| holds(*sequence, *place));
         }
+        self.len = self.levels.iter().map(Level::len).sum();
     }
 }
 
@@ -75,6 +88,9 @@ impl Level {
     }
 
     fn first(&self) -> Option<Entry> {
+        if self.out_of_line.is_empty() {
+            return self.line.front().copied();
+        }
         let early = self.out_of_line.first().copied();
         let line = self.line.front().copied();
         early.into_iter().chain(line).min()

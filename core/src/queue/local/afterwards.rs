@@ -9,47 +9,119 @@ use crate::queue::dead::DeadReason;
 use crate::queue::engine::Item;
 use crate::system::System;
 
-/// What is done when the lock is free again.
+/// What is done when the lock is free again. Made for each operation, so what few have is in a box.
 pub(in crate::queue) struct Afterwards<T> {
-    pub(super) wakes: Vec<Waker>,
-    pub(super) trash: Vec<Payload<T>>,
-    pub(super) items: Vec<T>,
-    pub(super) letters: Vec<(Item<Payload<T>>, DropReason)>,
-    pub(super) dead: Vec<(Item<Payload<T>>, DeadReason)>,
+    wake: Option<Waker>,
+    trash: Option<Payload<T>>,
+    rare: Option<Box<Rare<T>>>,
     pub(super) rearm: bool,
 }
+
+struct Rare<T> {
+    wakes: Vec<Waker>,
+    trash: Vec<Payload<T>>,
+    letters: Vec<(Item<Payload<T>>, DropReason)>,
+    dead: Vec<(Item<Payload<T>>, DeadReason)>,
+}
+
 impl<T: Send + 'static> Afterwards<T> {
     pub(super) fn new() -> Self {
         Afterwards {
-            wakes: Vec::new(),
-            trash: Vec::new(),
-            items: Vec::new(),
-            letters: Vec::new(),
-            dead: Vec::new(),
+            wake: None,
+            trash: None,
+            rare: None,
             rearm: false,
         }
     }
 
+    /// To be woken.
+    pub(super) fn wake(&mut self, waker: Option<Waker>) {
+        let Some(waker) = waker else {
+            return;
+        };
+        match &self.wake {
+            None => self.wake = Some(waker),
+            Some(_) => self.rare().wakes.push(waker),
+        }
+    }
+
+    pub(super) fn wake_all(&mut self, wakers: Vec<Waker>) {
+        self.rare().wakes.extend(wakers);
+    }
+
     /// To be dropped outside the lock.
     pub(in crate::queue) fn drop_item(&mut self, item: Option<T>) {
-        self.items.extend(item);
+        self.discard(item.map(Payload::Live));
+    }
+
+    /// The same for what may be stored.
+    pub(super) fn discard(&mut self, payload: Option<Payload<T>>) {
+        let Some(payload) = payload else {
+            return;
+        };
+        match &self.trash {
+            None => self.trash = Some(payload),
+            Some(_) => self.rare().trash.push(payload),
+        }
+    }
+
+    /// To the system's dead letters.
+    pub(super) fn letter(&mut self, item: Item<Payload<T>>, reason: DropReason) {
+        self.rare().letters.push((item, reason));
+    }
+
+    /// To where the dead are.
+    pub(super) fn bury(&mut self, item: Item<Payload<T>>, reason: DeadReason) {
+        self.rare().dead.push((item, reason));
+    }
+
+    pub(super) fn has_letters(&self) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| !rare.letters.is_empty())
+    }
+
+    fn rare(&mut self) -> &mut Rare<T> {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                wakes: Vec::new(),
+                trash: Vec::new(),
+                letters: Vec::new(),
+                dead: Vec::new(),
+            })
+        })
     }
 
     pub(super) fn run(self, local: &Local<T>, system: Option<&System>) {
         let Afterwards {
-            wakes,
+            wake,
             trash,
-            items,
-            letters,
-            dead,
+            rare,
             rearm,
         } = self;
         if rearm {
             local.alarm.ring();
         }
-        for waker in wakes {
+        if let Some(waker) = wake {
             waker.wake();
         }
+        if let Some(rare) = rare {
+            rare.run(local, system);
+        }
+        drop(trash);
+    }
+}
+
+impl<T: Send + 'static> Rare<T> {
+    #[cold]
+    fn run(self, local: &Local<T>, system: Option<&System>) {
+        let Rare {
+            wakes,
+            trash,
+            letters,
+            dead,
+        } = self;
+        wakes.into_iter().for_each(Waker::wake);
         if !dead.is_empty()
             && let Some(home) = &local.dead
         {
@@ -74,6 +146,6 @@ impl<T: Send + 'static> Afterwards<T> {
                 message,
             });
         }
-        drop((trash, items));
+        drop(trash);
     }
 }

@@ -31,7 +31,7 @@ impl<T: Send + 'static> Inside<T> {
     ) -> Result<Ticket, JournalError> {
         let ticket = self.forget_record(local, &item);
         self.uncache(&item);
-        afterwards.trash.extend(item.payload);
+        afterwards.discard(item.payload);
         ticket
     }
 
@@ -79,12 +79,12 @@ impl<T: Send + 'static> Inside<T> {
                     DeadReason::Evicted => DropReason::DropOldest,
                     DeadReason::DeliveryLimit | DeadReason::Rejected => DropReason::Rejected,
                 };
-                afterwards.letters.push((item, reason));
+                afterwards.letter(item, reason);
             } else {
                 if let Some(durable) = &local.durable {
                     let _ = durable.note(local, &item, Some(reason));
                 }
-                afterwards.dead.push((item, reason));
+                afterwards.bury(item, reason);
             }
         }
     }
@@ -106,19 +106,19 @@ impl<T: Send + 'static> Inside<T> {
                 done @ Offerer::Done(..) => done,
             };
         });
-        afterwards.wakes.extend(wakes);
+        afterwards.wake_all(wakes);
         let wakes = self.takers.serve_all(|taker| {
             if let Taker::Waiting(_) = taker {
                 *taker = Taker::Ended(failure.clone());
             }
         });
-        afterwards.wakes.extend(wakes);
+        afterwards.wake_all(wakes);
         let wakes = self.marks.serve_all(|mark| {
             if let Mark::Waiting = mark {
                 *mark = Mark::Done(Err(unsure.clone()));
             }
         });
-        afterwards.wakes.extend(wakes);
+        afterwards.wake_all(wakes);
         self.syncing.clear();
         self.writing.clear();
         self.ended = Some(failure);

@@ -22,6 +22,16 @@ use crate::queue::slab::Place;
 const RESERVED_AT_ONCE: u64 = 1_000;
 
 impl<T: Send + 'static> Inside<T> {
+    /// Stores an item in memory of which there is nothing to know. It comes back if that isn't so simple.
+    pub(in crate::queue) fn offer_plain(&mut self, item: T, now: Instant) -> Result<Offered, T> {
+        if self.ended.is_some() || self.offerers.len() > 0 || !self.engine.has_room() {
+            return Err(item);
+        }
+        let sequence = self.engine.store_plain(Payload::Live(item), now);
+        self.rates.count_offered(now);
+        Ok(Offered::Stored(sequence))
+    }
+
     /// Stores an item, if there is room and nobody waits for it before.
     pub(in crate::queue) fn offer(
         &mut self,
@@ -145,7 +155,7 @@ impl<T: Send + 'static> Inside<T> {
         afterwards: &mut Afterwards<T>,
     ) -> OfferStep {
         if self.storing.is_empty() {
-            afterwards.items.extend(item.take());
+            afterwards.drop_item(item.take());
             return OfferStep::Stored(offered);
         }
         // The first may still be on its way to the disk: this one is answered when that is.
@@ -264,9 +274,9 @@ impl<T: Send + 'static> Inside<T> {
             _ => return,
         };
         let (before, waker) = self.offerers.serve(id, Offerer::Done(Ok(offered), None));
-        afterwards.wakes.extend(waker);
+        afterwards.wake(waker);
         if let Some(Offerer::Syncing(_, Some(item))) = before {
-            afterwards.items.push(item);
+            afterwards.drop_item(Some(item));
         }
     }
 }

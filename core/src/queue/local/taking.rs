@@ -71,6 +71,11 @@ impl<T: Send + 'static> Inside<T> {
         if self.engine.stages.ready == 0 || !self.may_take(want.consumer) {
             return None;
         }
+        if let Some(Payload::Live(item)) = self.engine.take_plain() {
+            self.rates.count_handed(now);
+            self.rates.count_settled(now);
+            return Some(item);
+        }
         let item = self.engine.take(now)?;
         self.rates.count_handed(now);
         self.rates.count_settled(now);
@@ -126,6 +131,9 @@ impl<T: Send + 'static> Inside<T> {
         afterwards: &mut Afterwards<T>,
         now: Instant,
     ) {
+        if self.offerers.len() == 0 && self.takers.len() == 0 {
+            return;
+        }
         loop {
             let mut moved = false;
             while self.offerers.len() > 0
@@ -181,7 +189,7 @@ impl<T: Send + 'static> Inside<T> {
             OfferStep::Refused(failure) => Offerer::Done(Err(failure), item),
         };
         self.offerers.put(id, next, None);
-        afterwards.wakes.extend(waker);
+        afterwards.wake(waker);
     }
 
     /// Gives the first who may have it what there is.
@@ -208,7 +216,7 @@ impl<T: Send + 'static> Inside<T> {
             return false;
         };
         let (_, waker) = self.takers.serve(id, Taker::Got(haul));
-        afterwards.wakes.extend(waker);
+        afterwards.wake(waker);
         true
     }
 
@@ -251,7 +259,7 @@ impl<T: Send + 'static> Inside<T> {
                 if item.payload.is_none() {
                     item.payload = Some(taken.payload);
                 } else {
-                    afterwards.trash.push(taken.payload);
+                    afterwards.discard(Some(taken.payload));
                 }
                 // Held: looked at above.
                 let _ = inside

@@ -34,6 +34,11 @@ pub(in crate::queue) struct Prepared<T> {
 }
 
 impl<T: Send + 'static> Local<T> {
+    /// Whether there is nothing to know of an item whose offer says nothing.
+    pub(super) fn is_plain(&self) -> bool {
+        self.durable.is_none() && self.settings.time_to_live.is_none()
+    }
+
     pub(super) fn prepare(
         &self,
         item: &T,
@@ -134,6 +139,19 @@ impl<T: Send + 'static> LocalOffer<T> {
         cx: &mut Context<'_>,
     ) -> Option<Result<Offered, OfferError<T>>> {
         let local = &*self.local;
+        let item = if terms.is_none() && local.is_plain() {
+            let stored = local.with(|inside, afterwards, now| {
+                let stored = inside.offer_plain(item, now)?;
+                inside.settle(local, afterwards, now);
+                Ok(stored)
+            });
+            match stored {
+                Ok(stored) => return Some(Ok(stored)),
+                Err(item) => item,
+            }
+        } else {
+            item
+        };
         let mut about = match local.prepare(&item, terms) {
             Ok(about) => about,
             Err(failure) => {

@@ -186,6 +186,17 @@ impl<T: Send + 'static> Batch<T> {
         let local = Arc::clone(&self.local);
         local.with(|inside, afterwards, now| {
             let mut failed = None;
+            if self.group.is_none() && local.is_plain() {
+                while let Some(item) = self.items.pop_front() {
+                    match inside.offer_plain(item, now) {
+                        Ok(offered) => self.offered.push(offered),
+                        Err(item) => {
+                            self.items.push_front(item);
+                            break;
+                        }
+                    }
+                }
+            }
             while let Some(item) = self.items.pop_front() {
                 let mut about = match abouts.pop_front() {
                     Some(about) => about,

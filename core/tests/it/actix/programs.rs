@@ -158,8 +158,9 @@ impl actix::Handler<Listen> for Listener {
 
 impl actix::StreamHandler<TopicEvent<u32>> for Listener {
     fn handle(&mut self, event: TopicEvent<u32>, _: &mut Self::Context) {
-        if let TopicEvent::Message { subject, value, .. } = event {
-            self.0.try_send(format!("{subject} {value}")).unwrap();
+        if let TopicEvent::Message(message) = event {
+            let heard = format!("{} {}", message.subject(), *message);
+            self.0.try_send(heard).unwrap();
         }
     }
 

@@ -1,36 +1,29 @@
 //! The command line.
 
-use crate::workloads::Size;
-
-pub(crate) const HELP: &str = "\
-Callboard beside other actor frameworks and bare channels, all in one process.
-
-    cargo bench --manifest-path benches/Cargo.toml --bench local [-- OPTIONS]
-
-    --only <text>     only workloads whose name contains the text (may be given again)
-    --system <text>   only systems whose name contains the text (may be given again)
-    --reps <n>        repetitions (default 5), after one that is not counted
-    --quick           fewer messages, 3 repetitions: shows that it works, not how fast it is
-    --force           measure although the machine is busy
-    --write-guide     write the Markdown into the guide instead of target/bench/
-    --list            the names of workloads and systems
-    --help            this text
-
-Writes target/bench/local.json and target/bench/local.md.";
+use crate::size::Size;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Args {
-    pub(crate) only: Vec<String>,
-    pub(crate) systems: Vec<String>,
-    pub(crate) reps: usize,
-    pub(crate) size: Size,
-    pub(crate) force: bool,
-    pub(crate) write_guide: bool,
+pub struct Args {
+    pub only: Vec<String>,
+    pub systems: Vec<String>,
+    pub reps: usize,
+    pub size: Size,
+    pub force: bool,
+    pub write_guide: bool,
+}
+
+/// What a benchmark does unless it is told otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// Repetitions of a run that measures.
+    pub full: usize,
+    /// Repetitions of a run that shows that it works.
+    pub quick: usize,
 }
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
+pub enum Command {
     Help,
     List,
     Measure(Args),
@@ -43,7 +36,8 @@ pub(crate) enum Command {
 }
 
 /// How this program calls itself for a run in a process of its own.
-pub(crate) fn run_once(workload: &str, system: &str, size: Size) -> Vec<String> {
+#[must_use]
+pub fn run_once(workload: &str, system: &str, size: Size) -> Vec<String> {
     let mut args = vec![
         "--run-once".to_owned(),
         workload.to_owned(),
@@ -59,7 +53,7 @@ pub(crate) fn run_once(workload: &str, system: &str, size: Size) -> Vec<String> 
 ///
 /// # Errors
 /// What is wrong with them, as a sentence.
-pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
+pub fn parse(args: impl Iterator<Item = String>, defaults: Defaults) -> Result<Command, String> {
     let mut args = args.peekable();
     let mut once = None;
     let mut reps = None;
@@ -105,8 +99,8 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command, Strin
         return Err("--write-guide wants a whole run: no --quick, --only or --system".to_owned());
     }
     parsed.reps = reps.unwrap_or(match parsed.size {
-        Size::Full => 5,
-        Size::Quick => 3,
+        Size::Full => defaults.full,
+        Size::Quick => defaults.quick,
     });
     Ok(Command::Measure(parsed))
 }

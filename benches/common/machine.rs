@@ -13,7 +13,8 @@ const BUSY_LIMIT: f64 = 0.10;
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Why one should not measure now.
-pub(crate) fn why_busy() -> Option<String> {
+#[must_use]
+pub fn why_busy() -> Option<String> {
     if let Some(load) = load_average().filter(|load| *load > LOAD_LIMIT) {
         return Some(format!(
             "the load average over one minute is {load:.2} (limit {LOAD_LIMIT})"
@@ -38,7 +39,7 @@ fn load_average() -> Option<f64> {
 
 /// Processor time since the machine's start, in its ticks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Usage {
+pub struct Usage {
     busy: f64,
     idle: f64,
     /// This process's part of `busy`, its ended children included.
@@ -46,7 +47,8 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    pub(crate) fn now() -> Option<Self> {
+    #[must_use]
+    pub fn now() -> Option<Self> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let fields: Vec<f64> = stat
             .lines()
@@ -75,7 +77,8 @@ impl Usage {
         })
     }
 
-    pub(crate) fn since(&self, before: &Usage) -> Usage {
+    #[must_use]
+    pub fn since(&self, before: &Usage) -> Usage {
         Usage {
             busy: self.busy - before.busy,
             idle: self.idle - before.idle,
@@ -88,13 +91,15 @@ impl Usage {
     }
 
     /// The share of all processor time that others used, time stolen by a hypervisor included.
-    pub(crate) fn others_share(&self) -> f64 {
+    #[must_use]
+    pub fn others_share(&self) -> f64 {
         (self.busy - self.own).max(0.0) / (self.busy + self.idle).max(1.0)
     }
 }
 
 /// The machine in one line.
-pub(crate) fn describe() -> String {
+#[must_use]
+pub fn describe() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
@@ -116,17 +121,15 @@ pub(crate) fn describe() -> String {
     parts.map(|part| part.trim().to_owned()).join(", ")
 }
 
-/// The peers with their versions, from the lock file this program was built with.
-pub(crate) fn peers() -> String {
+/// These crates with their versions, from the lock file this program was built with.
+#[must_use]
+pub fn versions(names: &[&str]) -> String {
     const LOCK: &str = include_str!("../Cargo.lock");
-    let names = [
-        "actix", "actix-rt", "kameo", "ractor", "xtra", "kanal", "flume", "tokio",
-    ];
-    let versions = names.map(|name| {
+    let versions = names.iter().map(|name| {
         let version = LOCK
             .split_once(&format!("name = \"{name}\"\nversion = \""))
             .and_then(|(_, rest)| rest.split_once('"'));
         format!("{name} {}", version.map_or("?", |(version, _)| version))
     });
-    versions.join(", ")
+    versions.collect::<Vec<_>>().join(", ")
 }

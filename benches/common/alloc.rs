@@ -19,23 +19,23 @@ struct Counting;
 
 /// What was counted since [`start`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Counted {
+pub struct Counted {
     /// Calls that gave memory; growing a block in place counts as one.
-    pub(crate) allocations: u64,
+    pub allocations: u64,
     /// Bytes given minus bytes taken back, as asked for by the program: what the allocator adds on top
     /// shows only in the resident size.
-    pub(crate) live_bytes: i64,
+    pub live_bytes: i64,
 }
 
 /// Counts from zero.
-pub(crate) fn start() {
+pub fn start() {
     ALLOCATIONS.store(0, Relaxed);
     LIVE_BYTES.store(0, Relaxed);
     ON.store(true, Relaxed);
 }
 
 /// Stops counting.
-pub(crate) fn stop() -> Counted {
+pub fn stop() -> Counted {
     ON.store(false, Relaxed);
     Counted {
         allocations: ALLOCATIONS.load(Relaxed),

@@ -9,11 +9,11 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 /// A run that takes longer hangs: a message was lost, or nobody was woken.
-pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(300);
+pub const HUNG_AFTER: Duration = Duration::from_secs(300);
 
 /// How many threads a workload uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub enum Layout {
     /// Senders and receivers share one thread.
     OneThread,
     /// Receivers have a thread of their own, with a runtime of its own.
@@ -24,7 +24,7 @@ pub(crate) enum Layout {
 ///
 /// # Panics
 /// If it panics, or has not ended after [`HUNG_AFTER`].
-pub(crate) fn on_fresh_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn on_fresh_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
         let output = body();
@@ -47,16 +47,16 @@ pub(crate) fn on_fresh_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send
 ///
 /// One thread means one runtime for both sides.
 #[derive(Clone)]
-pub(crate) struct TokioStage {
+pub struct TokioStage {
     /// Where the receivers live.
-    pub(crate) receivers: Handle,
+    pub receivers: Handle,
     /// Whether the senders live there too.
-    pub(crate) shared: bool,
+    pub shared: bool,
 }
 
 /// Runs `body` as a task (not as the root future, whose wake-ups cost a system call each) on the senders'
 /// runtime.
-pub(crate) fn run_on_tokio<F, Fut>(layout: Layout, body: F) -> Fut::Output
+pub fn run_on_tokio<F, Fut>(layout: Layout, body: F) -> Fut::Output
 where
     F: FnOnce(TokioStage) -> Fut + Send + 'static,
     Fut: Future<Output: Send> + Send + 'static,
@@ -121,7 +121,7 @@ impl Drop for ReceiverThread {
 }
 
 /// Gives other tasks of this thread a turn, on any executor.
-pub(crate) async fn yield_now() {
+pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {

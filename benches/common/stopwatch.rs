@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 /// Runs from its start.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stopwatch(Instant);
+pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     #[inline]
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Stopwatch(Instant::now())
     }
 
     #[inline]
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 /// The count and the sum of what one receiver got. Part of the receiver's state: dropping it says that the
 /// receiver has ended.
-pub(crate) struct Tally {
+pub struct Tally {
     left: u64,
     sum: u64,
     finish: Arc<Finish>,
@@ -16,7 +16,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// A tally that reports to `finish` once it has counted `expected` values.
-    pub(crate) fn of(expected: u64, finish: &Arc<Finish>) -> Self {
+    pub fn of(expected: u64, finish: &Arc<Finish>) -> Self {
         Tally {
             left: expected,
             sum: 0,
@@ -25,13 +25,13 @@ impl Tally {
     }
 
     /// A tally that never finishes by itself, alone in its run.
-    pub(crate) fn endless() -> Self {
+    pub fn endless() -> Self {
         Tally::of(u64::MAX, &Finish::new(1).0)
     }
 
     /// Counts a value and answers the sum so far.
     #[inline]
-    pub(crate) fn add(&mut self, value: u64) -> u64 {
+    pub fn add(&mut self, value: u64) -> u64 {
         self.sum = self.sum.wrapping_add(value);
         self.left = self.left.wrapping_sub(1);
         if self.left == 0 {
@@ -41,7 +41,7 @@ impl Tally {
     }
 
     /// Reports at once: the ring's token has come to its end.
-    pub(crate) fn finish_now(&self) {
+    pub fn finish_now(&self) {
         self.finish.report(self.sum);
     }
 }
@@ -54,7 +54,7 @@ impl Drop for Tally {
 
 /// Where the parties of one run report: each once when it has finished, and receivers again when they have
 /// ended.
-pub(crate) struct Finish {
+pub struct Finish {
     sum: AtomicU64,
     unfinished: AtomicUsize,
     present: AtomicUsize,
@@ -65,9 +65,7 @@ pub(crate) struct Finish {
 impl Finish {
     /// For that many parties. The first receiver gets the sum of all sums when all have finished, the
     /// second is told when all have ended.
-    pub(crate) fn new(
-        parties: usize,
-    ) -> (Arc<Finish>, oneshot::Receiver<u64>, oneshot::Receiver<()>) {
+    pub fn new(parties: usize) -> (Arc<Finish>, oneshot::Receiver<u64>, oneshot::Receiver<()>) {
         let (finished_tx, finished) = oneshot::channel();
         let (gone_tx, gone) = oneshot::channel();
         let finish = Finish {
@@ -81,7 +79,7 @@ impl Finish {
     }
 
     /// One party has finished, with this sum.
-    pub(crate) fn report(&self, sum: u64) {
+    pub fn report(&self, sum: u64) {
         self.sum.fetch_add(sum, Ordering::AcqRel);
         if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
             send(&self.finished, self.sum.load(Ordering::Acquire));

@@ -1,0 +1,13 @@
+//! What the benchmarks share: the command line, the machine, threads of a run, figures and tables.
+
+pub mod alloc;
+pub mod args;
+pub mod machine;
+pub mod plan;
+pub mod render;
+pub mod results;
+pub mod run;
+pub mod size;
+pub mod stopwatch;
+pub mod tally;
+pub mod threads;
