@@ -93,22 +93,30 @@ pub fn simulated(run: &Run, turns: u64, out: &mut impl Write) -> callboard::Resu
     simulation.block_on(day(system, plan, out))
 }
 
-fn main() -> ExitCode {
-    let mut out = std::io::stdout();
-    let command = match args::parse(std::env::args().skip(1)) {
+/// What the program does with these arguments: answers its exit status.
+pub fn program(
+    arguments: impl Iterator<Item = String>,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> callboard::Result<u8> {
+    let command = match args::parse(arguments) {
         Ok(Command::Help) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
+            writeln!(out, "{HELP}")?;
+            return Ok(0);
         }
         Ok(Command::Run(run)) => run,
         Err(wrong) => {
-            eprintln!("{wrong}\n\n{HELP}");
-            return ExitCode::from(2);
+            writeln!(errors, "{wrong}\n\n{HELP}")?;
+            return Ok(2);
         }
     };
-    match run(&command, &mut out) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    Ok(u8::from(!run(&command, out)?))
+}
+
+fn main() -> ExitCode {
+    let arguments = std::env::args().skip(1);
+    match program(arguments, &mut std::io::stdout(), &mut std::io::stderr()) {
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("the shop could not work: {error}");
             ExitCode::from(2)

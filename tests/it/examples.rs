@@ -124,6 +124,31 @@ fn g21_the_coffee_shop_loses_no_order_on_other_days_and_by_a_real_clock() {
     }
 }
 
+#[test]
+fn the_coffee_shop_says_what_it_does_not_understand() {
+    let check = |arguments: &[&str], status, on_out: &str, on_errors: &str| {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        let found = coffee_shop::program(arguments, &mut out, &mut errors);
+        let (out, errors) = (text(out), text(errors));
+        assert_eq!(found.expect("it works"), status, "{out}{errors}");
+        assert!(out.contains(on_out), "{out}");
+        assert!(errors.contains(on_errors), "{errors}");
+        assert_eq!(errors.is_empty(), on_errors.is_empty(), "{errors}");
+    };
+    check(&["--help"], 0, "Usage: coffee_shop", "");
+    check(
+        &["--seed", "1", "--customers", "5"],
+        0,
+        "no order was lost",
+        "",
+    );
+    check(&["--customers", "3"], 2, "", "--customers is 3");
+    check(&["--seed", "today"], 2, "", "not \"today\"");
+    check(&["--seed"], 2, "", "--seed needs a number");
+    check(&["--closed"], 2, "", "unknown argument \"--closed\"");
+}
+
 fn text(out: Vec<u8>) -> String {
     String::from_utf8(out).expect("examples print UTF-8")
 }

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::source_tree::{assert_none, exists, files, text_of};
+use crate::source_tree::{assert_none, exists, files, rust_files, text_of};
 
 const CHAPTERS: &str = "guide/src/";
 
@@ -161,6 +161,66 @@ fn every_anchor_of_a_small_example_is_shown_in_a_chapter() {
         }
     }
     assert_none("anchors that no chapter includes:", &problems);
+}
+
+/// Rows of the tables whose last column is headed so: the line's number, and that column.
+fn rows_shown_by(text: &str) -> Vec<(usize, &str)> {
+    let mut inside = false;
+    let mut rows = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let cells = line.strip_prefix('|').and_then(|row| row.strip_suffix('|'));
+        match cells
+            .and_then(|cells| cells.rsplit('|').next())
+            .map(str::trim)
+        {
+            None => inside = false,
+            Some("Shown by") => inside = true,
+            Some(last) if inside && !last.starts_with("---") => rows.push((number + 1, last)),
+            Some(_) => {}
+        }
+    }
+    rows
+}
+
+/// What is wrong with the proof that a row names, if anything.
+fn unproved(shown_by: &str) -> Vec<String> {
+    let code = |mark: &str| rust_files().iter().any(|file| file.code.contains(mark));
+    let mut problems = Vec::new();
+    for name in shown_by.split('`').skip(1).step_by(2) {
+        if !code(&format!("fn {name}(")) && !example_exists(name) {
+            problems.push(format!("there is no test or example {name}"));
+        }
+    }
+    let numbers = shown_by.split([',', ' ', ';']).filter_map(|word| {
+        let digits = word.strip_prefix('G')?;
+        digits.parse::<u32>().ok()
+    });
+    for number in numbers {
+        if !code(&format!("fn g{number:02}_")) {
+            problems.push(format!("no test is named after G{number}"));
+        }
+    }
+    problems
+}
+
+#[test]
+fn what_tables_say_is_shown_by_something_is() {
+    let mut problems = Vec::new();
+    let mut rows = 0;
+    for (name, text) in chapters() {
+        for (line, shown_by) in rows_shown_by(text) {
+            rows += 1;
+            let wrong = unproved(shown_by);
+            problems.extend(
+                wrong
+                    .iter()
+                    .map(|why| format!("{CHAPTERS}{name}:{line}: {why}")),
+            );
+        }
+    }
+    assert!(rows > 30, "only {rows} rows were read");
+    assert_none("claims that nothing shows:", &problems);
+    assert_eq!(unproved("`gone`, G3, G99").len(), 2);
 }
 
 #[test]
