@@ -116,7 +116,7 @@ impl Barista {
         self.note(format!("drops, {when}")).await;
         // An error: the shop has closed.
         let _ = self.dropped.offer(self.name).await;
-        pending().await
+        pending::<()>().await;
     }
 
     async fn note(&self, what: impl std::fmt::Display) {

@@ -77,8 +77,7 @@ async fn again(system: &System, dir: &Path, lost: RequestKey) -> callboard::Resu
         ));
     }
 
-    let mut expected = 1..=1_000;
-    while let Some(next) = expected.next() {
+    for next in 1..=1_000 {
         let delivery = queue.lease().await?.ok_or("an order is missing")?;
         assert_eq!(delivery.0, next, "in the order they were offered");
         delivery.ack().await?;
