@@ -359,15 +359,17 @@ impl<P> Engine<P> {
     /// Takes the next item away if there is nothing to know of it: leased and acknowledged at once.
     pub(super) fn take_plain(&mut self) -> Option<P> {
         let (sequence, place) = self.ready.first()?;
-        let item = self.items.get(place)?;
+        let item = self.items.get_mut(place)?;
         if item.sequence != sequence || item.stage != Stage::Ready || item.extra.is_some() {
             return None;
         }
+        let payload = item.payload.take();
+        self.items.clear(place);
         self.ready.pop();
         self.stages.ready -= 1;
         self.totals.handed += 1;
         self.totals.settled += 1;
-        self.items.remove(place)?.payload
+        payload
     }
 
     /// The next item to be handed out.

@@ -88,7 +88,7 @@ impl<T: Send + 'static> Inside<T> {
         }
     }
 
-    pub(super) fn take_one(
+    pub(in crate::queue) fn take_one(
         &mut self,
         local: &Local<T>,
         want: Want,
@@ -118,7 +118,7 @@ impl<T: Send + 'static> Inside<T> {
     }
 
     /// Whether one with that name may have items now.
-    pub(super) fn may_take(&self, consumer: Option<Place>) -> bool {
+    pub(in crate::queue) fn may_take(&self, consumer: Option<Place>) -> bool {
         self.ended.is_none()
             && (!self.engine.config.single_active
                 || consumer.is_some() && self.consumers.active() == consumer)
