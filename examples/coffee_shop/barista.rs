@@ -5,10 +5,10 @@ use std::future::{Future, IntoFuture, pending};
 use std::pin::pin;
 use std::time::Duration;
 
-use callboard::Failure;
 use callboard::locks::Token;
 use callboard::prelude::*;
 use callboard::queue::{Delivery, Queue};
+use callboard::{Failure, FailureKind};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
@@ -107,8 +107,10 @@ impl Barista {
         let (Some(table), Some(key)) = (delivery.reply_to::<Served>(), delivery.key()) else {
             return Ok(()); // the customer has gone
         };
-        let offered = table.offer(served).key(key).await;
-        offered.map(|_| ()).map_err(|error| error.failure)
+        match table.offer(served).key(key).await {
+            Err(error) if error.kind() != FailureKind::Stopped => Err(error.into()),
+            _ => Ok(()), // the customer has got it, or has gone with the first of two
+        }
     }
 
     /// Says so, and never does anything again.

@@ -1,15 +1,10 @@
 //! Customers: they order, wait with a queue of their own, and leave.
 
-use std::time::Duration;
-
 use callboard::RequestKey;
 use callboard::queue::{Offered, TemporaryQueue};
 
 use super::plan::Customer;
-use super::shop::{Served, Shop};
-
-/// Nobody waits for longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::shop::{PATIENCE, Served, Shop};
 
 /// What a customer knows when it leaves.
 #[derive(Debug, Default)]

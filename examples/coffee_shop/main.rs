@@ -18,9 +18,9 @@ mod till;
 use std::io::Write;
 use std::process::ExitCode;
 
-use callboard::Simulation;
 use callboard::prelude::*;
 use callboard::queue::Queue;
+use callboard::{Failure, Simulation};
 use futures::future::join_all;
 
 pub use args::Run;
@@ -68,9 +68,13 @@ async fn open_and_close(system: &System, plan: Plan, diary: &Diary) -> callboard
     let shop = Shop::open(system, diary)?;
     let mut staff = Staff::hire(&shop).await;
     let customers = plan.customers.iter().map(|customer| customer.visit(&shop));
-    let served = join_all(customers);
-    // Replaces whoever drops, until the last customer has gone.
-    let visits = staff.while_open(served).await?;
+    let served = async {
+        let visits = join_all(customers).await;
+        shop.is_done().await?;
+        Ok::<_, Failure>(visits)
+    };
+    // Replaces whoever drops, until the last customer has gone and nothing is left on the counter.
+    let visits = staff.while_open(served).await??;
     staff.go_home().await;
     let kept = shop.close().await?;
     Ok(Report::new(&plan, &visits, kept))

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use callboard::Entropy;
 use callboard::clock::{Clock, Instant};
 use callboard::prelude::*;
 use callboard::queue::{Dead, OpenError, Queue, QueueState};
+use callboard::{Entropy, Failure};
 
 use super::till::{Books, Close, Till};
 
 /// Nobody holds an order for longer without saying that it goes on.
 pub(super) const LEASE: Duration = Duration::from_millis(100);
+/// Nobody waits for longer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Fewer than there are orders: the customers wait for room.
 const COUNTER: usize = 4;
 
@@ -107,6 +109,20 @@ impl Shop {
             till: system.start(Till::default()),
             diary: diary.clone(),
         })
+    }
+
+    /// Completes when the counter is empty. A customer can have its cup before the barista has acknowledged the order,
+    /// and if that took longer than the lease, somebody has to look at it once more. Whatever takes too long for that
+    /// shows in the report.
+    pub(super) async fn is_done(&self) -> Result<(), Failure> {
+        for _ in 0..PATIENCE.as_millis() {
+            let counter = self.counter.state().await?;
+            if counter.len + counter.in_flight == 0 {
+                break;
+            }
+            self.system.clock().sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// Closes it, and answers what the day was like.

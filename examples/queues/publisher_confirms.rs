@@ -69,11 +69,10 @@ async fn again(system: &System, dir: &Path, lost: RequestKey) -> callboard::Resu
     told.push(format!("the last one again: {offered:?}"));
     // The same key for something else is a mistake, and refused.
     if let Err(error) = queue.offer(Order(7)).key(lost).await {
-        let failure = error.failure;
         told.push(format!(
             "another with its key: {} ({})",
-            failure.kind(),
-            failure.verdict()
+            error.kind(),
+            error.verdict()
         ));
     }
 

@@ -25,7 +25,7 @@ async fn answer(question: &Delivery<Question>) -> Result<(), Failure> {
     // With its key: an answer that is offered again, because the question came again, is stored once.
     let offered = replies.offer((key, fibonacci)).key(key).await;
     match offered {
-        Err(error) if error.failure.kind() != FailureKind::Stopped => Err(error.failure),
+        Err(error) if error.kind() != FailureKind::Stopped => Err(error.into()),
         _ => Ok(()), // a client that has gone is no failure of ours
     }
 }

@@ -64,10 +64,7 @@ pub async fn story(system: System, out: &mut impl Write) -> callboard::Result<()
         work(&clock, delivery.item()).await;
         let (place, attempt) = (delivery.sequence(), delivery.attempt());
         let report = (place, attempt, delivery.item().clone());
-        finished
-            .offer(report)
-            .await
-            .map_err(|error| error.failure)?;
+        finished.offer(report).await?;
         Ok::<(), Failure>(())
     });
     let mut reports = Vec::new();

@@ -47,6 +47,13 @@ impl<T> fmt::Display for OfferManyError<T> {
 
 impl<T> std::error::Error for OfferManyError<T> {}
 
+/// So that `?` passes on why, where nobody wants the items back.
+impl<T> From<OfferManyError<T>> for Failure {
+    fn from(error: OfferManyError<T>) -> Failure {
+        error.failure
+    }
+}
+
 /// Items to be stored, in this order. Awaited, it answers for each where it stands.
 ///
 /// Nobody else's items come between those for which there is room at once. The others follow when there is.
