@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use super::Sequence;
 use super::config::clamp_lease;
 use super::engine::Extra;
+use super::engine::leasing::Plain;
 use super::flow::Credit;
 use super::local::{Local, Taken};
 use super::reply_to::ReplyTo;
@@ -239,6 +240,19 @@ impl<T: Send + 'static> Receipt<T> {
             offered: taken.offered,
             first_seen: taken.first_seen,
             extra: taken.extra.take(),
+            credit: None,
+        }
+    }
+
+    pub(super) fn plain(local: &Arc<Local<T>>, plain: Plain) -> Self {
+        Receipt {
+            held: Some(Held::Local(Arc::clone(local), plain.place, plain.token)),
+            sequence: plain.sequence,
+            attempt: plain.attempt,
+            failed: plain.failed,
+            offered: plain.offered,
+            first_seen: plain.first_seen,
+            extra: None,
             credit: None,
         }
     }

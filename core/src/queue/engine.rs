@@ -8,7 +8,7 @@
 pub(super) mod groups;
 pub(super) mod keys;
 pub(super) mod leases;
-mod leasing;
+pub(super) mod leasing;
 pub(super) mod ready;
 
 use std::collections::BTreeSet;

@@ -296,18 +296,16 @@ impl<T: Send + 'static> LocalFetch<T> {
         if local.durable.is_some() {
             return None;
         }
-        let taken = local.with(|inside, afterwards, now| {
-            if !inside.may_take(self.want.consumer) {
-                return None;
-            }
-            let taken = inside.take_one(local, self.want, now);
-            // Some may have been too old, and have left room.
-            inside.settle(local, afterwards, now);
-            taken
-        })?;
+        let copy = self.copy?;
+        let (plain, payload) = local.with(|inside, _, now| inside.lease_plain(self.want, now))?;
+        let Payload::Live(original) = payload else {
+            return None;
+        };
         let mut originals = Originals::new(local);
-        let fetched = self.open(taken, &mut originals);
-        fetched.and_then(Fetched::deliver).map(Some)
+        let item = copy(originals.keep(plain.place, plain.token, original));
+        drop(originals);
+        let receipt = Receipt::plain(&self.local, plain);
+        Some(Some(Delivery::new(item, receipt)))
     }
 
     /// The item itself. `None` if it can't be made of its bytes: then it is set aside.
