@@ -101,7 +101,7 @@ builder! {
 builder! {
     /// As [`Lease`] for several items: as many as there are when there is one, in order. Empty if the deadline
     /// passed first. Items of one group come one at a time.
-    LeaseMany -> Vec<Delivery<T>>, None, |catch| Ok(catch.many(Fetched::deliver).into_iter().flatten().collect())
+    LeaseMany -> Vec<Delivery<T>>, Some(LocalFetch::lease_many), |catch| Ok(catch.many(Fetched::deliver).into_iter().flatten().collect())
 }
 
 impl<T: Send + 'static> Lease<T> {

@@ -302,10 +302,43 @@ impl<T: Send + 'static> LocalFetch<T> {
             return None;
         };
         let mut originals = Originals::new(local);
-        let item = copy(originals.keep(plain.place, plain.token, original));
+        let item = originals.copy_of(plain.place, plain.token, original, copy);
         drop(originals);
         let receipt = Receipt::plain(&self.local, plain);
         Some(Some(Delivery::new(item, receipt)))
+    }
+
+    /// The same for several, as far as there is nothing more to know of them.
+    pub(super) fn lease_many(&self) -> Option<Vec<Delivery<T>>> {
+        let local = &*self.local;
+        if local.durable.is_some() {
+            return None;
+        }
+        let copy = self.copy?;
+        let mut originals = Originals::new(local);
+        let mut plains = Vec::new();
+        local.with(|inside, _, now| {
+            let most = self.want.max.min(inside.engine.stages.ready);
+            plains.reserve(most);
+            originals.reserve(most);
+            while plains.len() < self.want.max
+                && let Some((plain, payload)) = inside.lease_plain(self.want, now)
+            {
+                if let Payload::Live(original) = payload {
+                    originals.keep(plain.place, plain.token, original);
+                    plains.push(plain);
+                }
+            }
+        });
+        if plains.is_empty() {
+            return None;
+        }
+        let mut deliveries = Vec::with_capacity(plains.len());
+        for (plain, item) in plains.into_iter().zip(originals.copies(copy)) {
+            let receipt = Receipt::plain(&self.local, plain);
+            deliveries.push(Delivery::new(item, receipt));
+        }
+        Some(deliveries)
     }
 
     /// The item itself. `None` if it can't be made of its bytes: then it is set aside.
@@ -320,9 +353,8 @@ impl<T: Send + 'static> LocalFetch<T> {
                 });
             }
             Payload::Live(original) => {
-                let original = originals.keep(taken.place, taken.token, original);
                 // Without `copy` it was taken away, and has no token.
-                self.copy?(original)
+                originals.copy_of(taken.place, taken.token, original, self.copy?)
             }
             Payload::Stored(bytes) => {
                 let durable = local.durable.as_ref()?;
