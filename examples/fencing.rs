@@ -1,6 +1,6 @@
 //! Two clerks, one account, and a lock: what becomes of the money if one of them stalls with the lock in hand.
 //!
-//! Chapter 17 of the guide is cut from this file.
+//! Chapter 18 of the guide is cut from this file.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};

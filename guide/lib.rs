@@ -41,12 +41,28 @@ mod ch07 {}
 mod ch08 {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/11-topics-and-lag.md")]
+#[doc = include_str!("src/09-queue-actors.md")]
+mod ch09 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/10-leases-limits-dead-letters.md")]
+mod ch10 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/11-durable-queues.md")]
 mod ch11 {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/17-locks-leases-fencing.md")]
-mod ch17 {}
+#[doc = include_str!("src/12-topics-and-lag.md")]
+mod ch12 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/13-tell-queue-or-topic.md")]
+mod ch13 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/18-locks-leases-fencing.md")]
+mod ch18 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
@@ -59,6 +75,10 @@ mod coming_from_actix {}
 #[cfg(doctest)]
 #[doc = include_str!("src/coming-from-kameo-or-ractor.md")]
 mod coming_from_kameo_or_ractor {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/comparison.md")]
+mod comparison {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/log-format.md")]

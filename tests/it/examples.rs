@@ -53,6 +53,12 @@ transcripts! {
     pool: "../../examples/pool.rs",
     scatter_gather: "../../examples/scatter_gather.rs",
     fencing: "../../examples/fencing.rs",
+    queues_hello: "../../examples/queues/hello.rs",
+    queues_work_queue: "../../examples/queues/work_queue.rs",
+    queues_publish_subscribe: "../../examples/queues/publish_subscribe.rs",
+    queues_routing: "../../examples/queues/routing.rs",
+    queues_topics: "../../examples/queues/topics.rs",
+    queues_rpc: "../../examples/queues/rpc.rs",
 }
 
 /// Those with actix in them, which no simulation has (G38), or with a runtime and sockets of their own, run as
@@ -83,6 +89,64 @@ programs! {
     adopt_actix: "../../examples/adopt_actix.rs",
     in_actix_web: "../../examples/in_actix_web.rs",
     in_axum: "../../examples/in_axum.rs",
+    queues_publisher_confirms: "../../examples/queues/publisher_confirms.rs",
+}
+
+#[path = "../../examples/coffee_shop/main.rs"]
+#[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+mod coffee_shop;
+
+#[test]
+fn g22_the_coffee_shop_has_the_same_day_whosever_turn_it_is() {
+    let expected = text_of("tests/fixtures/coffee_shop.out");
+    for turns in 0..SEEDS {
+        let mut out = Vec::new();
+        let day = coffee_shop::Run::default();
+        let good = coffee_shop::simulated(&day, turns, &mut out).expect("it works");
+        assert_eq!(text(out), expected, "under seed {turns}");
+        assert!(good);
+    }
+}
+
+#[test]
+fn g21_the_coffee_shop_loses_no_order_on_other_days_and_by_a_real_clock() {
+    for seed in 0..60 {
+        let mut out = Vec::new();
+        let day = coffee_shop::Run::simulated(seed, 20);
+        let good = coffee_shop::run(&day, &mut out).expect("it works");
+        assert!(good, "seed {seed}:\n{}", text(out));
+    }
+    for seed in 0..3 {
+        let mut out = Vec::new();
+        let day = coffee_shop::Run::live(seed, 8);
+        let good = coffee_shop::run(&day, &mut out).expect("it works");
+        assert!(good, "live, seed {seed}:\n{}", text(out));
+    }
+}
+
+#[test]
+fn the_coffee_shop_says_what_it_does_not_understand() {
+    let check = |arguments: &[&str], status, on_out: &str, on_errors: &str| {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        let found = coffee_shop::program(arguments, &mut out, &mut errors);
+        let (out, errors) = (text(out), text(errors));
+        assert_eq!(found.expect("it works"), status, "{out}{errors}");
+        assert!(out.contains(on_out), "{out}");
+        assert!(errors.contains(on_errors), "{errors}");
+        assert_eq!(errors.is_empty(), on_errors.is_empty(), "{errors}");
+    };
+    check(&["--help"], 0, "Usage: coffee_shop", "");
+    check(
+        &["--seed", "1", "--customers", "5"],
+        0,
+        "no order was lost",
+        "",
+    );
+    check(&["--customers", "3"], 2, "", "--customers is 3");
+    check(&["--seed", "today"], 2, "", "not \"today\"");
+    check(&["--seed"], 2, "", "--seed needs a number");
+    check(&["--closed"], 2, "", "unknown argument \"--closed\"");
 }
 
 fn text(out: Vec<u8>) -> String {
@@ -93,8 +157,10 @@ fn text(out: Vec<u8>) -> String {
 fn every_small_example_has_a_transcript() {
     let names = files().iter().filter_map(|file| {
         let name = file.path.strip_prefix("examples/")?.strip_suffix(".rs")?;
+        // One idea a file, also in the folder of the queues.
+        let name = name.replace("queues/", "queues_");
         // The hello example is the README's: a doctest asserts what it does.
-        (!name.contains('/') && name != "hello").then(|| name.to_owned())
+        (!name.contains('/') && name != "hello").then_some(name)
     });
     let without: Vec<String> = names
         .filter(|name| ![SIMULATED, PROGRAMS].concat().contains(&name.as_str()))

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::source_tree::{assert_none, exists, files, text_of};
+use crate::source_tree::{assert_none, exists, files, rust_files, text_of};
 
 const CHAPTERS: &str = "guide/src/";
 
@@ -108,7 +108,8 @@ fn wrong_command(line: &str) -> Option<String> {
 }
 
 fn example_exists(name: &str) -> bool {
-    exists(&format!("examples/{name}.rs")) || exists(&format!("examples/{name}/main.rs"))
+    let small = name.replace("queues_", "queues/"); // as in the root's Cargo.toml
+    exists(&format!("examples/{small}.rs")) || exists(&format!("examples/{name}/main.rs"))
 }
 
 #[test]
@@ -143,7 +144,8 @@ fn every_chapter_is_in_the_summary_and_is_doctested() {
 #[test]
 fn every_anchor_of_a_small_example_is_shown_in_a_chapter() {
     // A large example may have anchors for chapters to come.
-    let is_small = |path: &str| Path::new(path).parent() == Some(Path::new("examples"));
+    let folders = ["examples", "examples/queues"].map(Path::new);
+    let is_small = |path: &str| folders.map(Some).contains(&Path::new(path).parent());
     let chapters = chapters();
     let mut problems = Vec::new();
     for file in files().iter().filter(|file| is_small(&file.path)) {
@@ -159,6 +161,78 @@ fn every_anchor_of_a_small_example_is_shown_in_a_chapter() {
         }
     }
     assert_none("anchors that no chapter includes:", &problems);
+}
+
+/// Rows of the tables whose last column is headed so: the line's number, and that column.
+fn rows_shown_by(text: &str) -> Vec<(usize, &str)> {
+    let mut inside = false;
+    let mut rows = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let cells = line.strip_prefix('|').and_then(|row| row.strip_suffix('|'));
+        match cells
+            .and_then(|cells| cells.rsplit('|').next())
+            .map(str::trim)
+        {
+            None => inside = false,
+            Some("Shown by") => inside = true,
+            Some(last) if inside && !last.starts_with("---") => rows.push((number + 1, last)),
+            Some(_) => {}
+        }
+    }
+    rows
+}
+
+/// Whether there is a test whose name begins so.
+fn test_exists(name: &str) -> bool {
+    let mark = format!("fn {name}");
+    rust_files().iter().any(|file| {
+        let found = file.code.match_indices(&mark).map(|(at, _)| at);
+        // An attribute stands in the lines before it.
+        let before = |at: usize| file.code[..at].lines().rev().take(4);
+        found
+            .into_iter()
+            .any(|at| before(at).any(|line| line.contains("test")))
+    })
+}
+
+/// What is wrong with the proof that a row names, if anything.
+fn unproved(shown_by: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    for name in shown_by.split('`').skip(1).step_by(2) {
+        if !test_exists(&format!("{name}(")) && !example_exists(name) {
+            problems.push(format!("there is no test or example {name}"));
+        }
+    }
+    let numbers = shown_by.split([',', ' ', ';']).filter_map(|word| {
+        let digits = word.strip_prefix('G')?;
+        digits.parse::<u32>().ok()
+    });
+    for number in numbers {
+        if !test_exists(&format!("g{number:02}_")) {
+            problems.push(format!("no test is named after G{number}"));
+        }
+    }
+    problems
+}
+
+#[test]
+fn what_tables_say_is_shown_by_something_is() {
+    let mut problems = Vec::new();
+    let mut rows = 0;
+    for (name, text) in chapters() {
+        for (line, shown_by) in rows_shown_by(text) {
+            rows += 1;
+            let wrong = unproved(shown_by);
+            problems.extend(
+                wrong
+                    .iter()
+                    .map(|why| format!("{CHAPTERS}{name}:{line}: {why}")),
+            );
+        }
+    }
+    assert!(rows > 30, "only {rows} rows were read");
+    assert_none("claims that nothing shows:", &problems);
+    assert_eq!(unproved("`gone`, `hello`, G3, G99").len(), 2);
 }
 
 #[test]

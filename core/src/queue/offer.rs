@@ -14,7 +14,8 @@ use futures::future::BoxFuture;
 
 use super::reply_to::ReplyTo;
 use super::{Inner, Queue, Sequence};
-use crate::error::Failure;
+use crate::boundary::Verdict;
+use crate::error::{Failure, FailureKind};
 use crate::id::RequestKey;
 
 pub use many::{OfferMany, OfferManyError};
@@ -46,6 +47,27 @@ pub struct OfferError<T> {
     pub failure: Failure,
     /// The item. With the verdict `MaybeExecuted` it may be stored all the same: offer it again with its key.
     pub item: Option<T>,
+}
+
+impl<T> OfferError<T> {
+    /// Why it failed.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        self.failure.kind()
+    }
+
+    /// What is known about the item.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.failure.verdict()
+    }
+}
+
+/// So that `?` passes on why, where nobody wants the item back.
+impl<T> From<OfferError<T>> for Failure {
+    fn from(error: OfferError<T>) -> Failure {
+        error.failure
+    }
 }
 
 impl<T> fmt::Debug for OfferError<T> {

@@ -47,6 +47,13 @@ impl<T> fmt::Display for OfferManyError<T> {
 
 impl<T> std::error::Error for OfferManyError<T> {}
 
+/// So that `?` passes on why, where nobody wants the items back.
+impl<T> From<OfferManyError<T>> for Failure {
+    fn from(error: OfferManyError<T>) -> Failure {
+        error.failure
+    }
+}
+
 /// Items to be stored, in this order. Awaited, it answers for each where it stands.
 ///
 /// Nobody else's items come between those for which there is room at once. The others follow when there is.
@@ -55,7 +62,7 @@ impl<T> std::error::Error for OfferManyError<T> {}
 /// [`OfferManyError`] with those that were not stored.
 ///
 /// # Cancel safety
-/// As for [`Offer`]: what was stored by then stays.
+/// As for [`Offer`](super::Offer): what was stored by then stays.
 #[must_use = "nothing is offered until it is awaited"]
 pub struct OfferMany<T: Send + 'static> {
     queue: Queue<T>,
