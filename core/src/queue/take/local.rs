@@ -318,7 +318,7 @@ impl<T: Send + 'static> LocalFetch<T> {
         Some(Some(Delivery::new(item, receipt)))
     }
 
-    /// The same for several, as far as there is nothing more to know of them.
+    /// The same for several.
     pub(super) fn lease_many(&self) -> Option<Vec<Delivery<T>>> {
         let local = &*self.local;
         if local.durable.is_some() {
@@ -345,6 +345,17 @@ impl<T: Send + 'static> LocalFetch<T> {
                     plains.push(plain);
                 }
             }
+            if plains.is_empty() {
+                return;
+            }
+            // From the first on of which there is more to know.
+            let mut rest = Vec::new();
+            while plains.len() + rest.len() < self.want.max
+                && let Some(taken) = inside.take_one(local, self.want, now)
+            {
+                rest.push(taken);
+            }
+            opening.rest = rest.into_iter();
         });
         if plains.is_empty() {
             return None;
@@ -353,6 +364,10 @@ impl<T: Send + 'static> LocalFetch<T> {
         for (plain, item) in plains.into_iter().zip(originals.copies(copy)) {
             let receipt = Some(Receipt::plain(&self.local, plain));
             opening.fetched.push(Fetched { item, receipt });
+        }
+        for taken in opening.rest.by_ref() {
+            let fetched = self.open(taken, &mut originals);
+            opening.fetched.extend(fetched);
         }
         let fetched = std::mem::take(&mut opening.fetched);
         Some(fetched.into_iter().filter_map(Fetched::deliver).collect())
