@@ -55,7 +55,7 @@ impl<T> std::error::Error for OfferManyError<T> {}
 /// [`OfferManyError`] with those that were not stored.
 ///
 /// # Cancel safety
-/// As for [`Offer`]: what was stored by then stays.
+/// As for [`Offer`](super::Offer): what was stored by then stays.
 #[must_use = "nothing is offered until it is awaited"]
 pub struct OfferMany<T: Send + 'static> {
     queue: Queue<T>,
