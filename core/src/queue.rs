@@ -86,7 +86,7 @@ pub use consume::{Consumer, Consuming};
 pub use consumer::ConsumerState;
 pub use dead::{Dead, DeadInfo, DeadReason};
 pub use dead_letters::DeadLetterQueue;
-pub use delivery::{Delivery, Receipt, SettleError, Settlement, ack_all};
+pub use delivery::{Delivery, Receipt, SettleError, Settlement, Settling, ack_all};
 pub use flow::{Deliveries, OfferSink};
 pub use offer::{Offer, OfferError, OfferMany, OfferManyError, OfferTerms, Offered, Offering};
 pub use rates::QueueRates;

@@ -1,13 +1,19 @@
 //! An item in somebody's hands, and the ways out of them (G22).
 
 use std::fmt;
+use std::future::Future;
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use super::Sequence;
 use super::config::clamp_lease;
 use super::engine::Extra;
+use super::engine::leasing::Plain;
 use super::flow::Credit;
 use super::local::{Local, Taken};
 use super::reply_to::ReplyTo;
@@ -15,6 +21,7 @@ use super::route::{Leased, QueueRoute};
 use super::slab::Place;
 use crate::error::Failure;
 use crate::id::RequestKey;
+use crate::journal::Ticket;
 
 /// An item under a lease. It is the consumer's until it is acknowledged, given back, or the lease lapses; the
 /// queue keeps it until it is acknowledged. Dropping it gives it back.
@@ -164,32 +171,32 @@ impl<T: Send + 'static> Delivery<T> {
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn ack(self) -> Result<(), SettleError> {
-        self.receipt.ack().await
+    pub fn ack(self) -> Settling<T> {
+        self.receipt.ack()
     }
 
     /// See [`Receipt::release`].
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn release(self, delay: Duration) -> Result<(), SettleError> {
-        self.receipt.release(delay).await
+    pub fn release(self, delay: Duration) -> Settling<T> {
+        self.receipt.release(delay)
     }
 
     /// See [`Receipt::reject`].
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn reject(self, reason: impl Into<Arc<str>>) -> Result<(), SettleError> {
-        self.receipt.reject(reason).await
+    pub fn reject(self, reason: impl Into<Arc<str>>) -> Settling<T> {
+        self.receipt.reject(reason)
     }
 
     /// See [`Receipt::bury`].
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn bury(self, reason: impl Into<Arc<str>>) -> Result<(), SettleError> {
-        self.receipt.bury(reason).await
+    pub fn bury(self, reason: impl Into<Arc<str>>) -> Settling<T> {
+        self.receipt.bury(reason)
     }
 
     /// See [`Receipt::extend`].
@@ -233,6 +240,19 @@ impl<T: Send + 'static> Receipt<T> {
             offered: taken.offered,
             first_seen: taken.first_seen,
             extra: taken.extra.take(),
+            credit: None,
+        }
+    }
+
+    pub(super) fn plain(local: &Arc<Local<T>>, plain: Plain) -> Self {
+        Receipt {
+            held: Some(Held::Local(Arc::clone(local), plain.place, plain.token)),
+            sequence: plain.sequence,
+            attempt: plain.attempt,
+            failed: plain.failed,
+            offered: plain.offered,
+            first_seen: plain.first_seen,
+            extra: None,
             credit: None,
         }
     }
@@ -337,8 +357,8 @@ impl<T: Send + 'static> Receipt<T> {
     ///
     /// # Cancel safety
     /// Dropped before it was first polled, the item goes back; after that it is acknowledged.
-    pub async fn ack(self) -> Result<(), SettleError> {
-        self.settle(Settlement::Ack).await
+    pub fn ack(self) -> Settling<T> {
+        Settling::new(self, Settlement::Ack)
     }
 
     /// Gives the item back, to be handed out again after `delay`. It keeps its place, and holds back those of its
@@ -349,8 +369,8 @@ impl<T: Send + 'static> Receipt<T> {
     ///
     /// # Cancel safety
     /// Dropped before it was first polled, the item goes back at once.
-    pub async fn release(self, delay: Duration) -> Result<(), SettleError> {
-        self.settle(Settlement::Release(delay)).await
+    pub fn release(self, delay: Duration) -> Settling<T> {
+        Settling::new(self, Settlement::Release(delay))
     }
 
     /// The delivery failed. The item comes back after a pause, which is drawn from zero up to a length that
@@ -362,8 +382,8 @@ impl<T: Send + 'static> Receipt<T> {
     ///
     /// # Cancel safety
     /// Dropped before it was first polled, the item goes back, and that is no failure.
-    pub async fn reject(self, reason: impl Into<Arc<str>>) -> Result<(), SettleError> {
-        self.settle(Settlement::Reject(reason.into())).await
+    pub fn reject(self, reason: impl Into<Arc<str>>) -> Settling<T> {
+        Settling::new(self, Settlement::Reject(reason.into()))
     }
 
     /// The item can never be handled: it goes to the dead-letter queue at once, with this reason.
@@ -373,8 +393,8 @@ impl<T: Send + 'static> Receipt<T> {
     ///
     /// # Cancel safety
     /// Dropped before it was first polled, the item goes back.
-    pub async fn bury(self, reason: impl Into<Arc<str>>) -> Result<(), SettleError> {
-        self.settle(Settlement::Bury(reason.into())).await
+    pub fn bury(self, reason: impl Into<Arc<str>>) -> Settling<T> {
+        Settling::new(self, Settlement::Bury(reason.into()))
     }
 
     /// The lease lasts from now for `span`, within [`LEASE_RANGE`](super::LEASE_RANGE).
@@ -395,21 +415,6 @@ impl<T: Send + 'static> Receipt<T> {
             }
             Some(Held::Routed(route, token)) => {
                 let answers = route.settle(vec![(*token, settlement)]).await;
-                answers.into_iter().collect()
-            }
-        }
-    }
-
-    async fn settle(mut self, settlement: Settlement) -> Result<(), SettleError> {
-        match self.held.take() {
-            None => Ok(()),
-            Some(Held::Local(local, place, token)) => {
-                let (ticket, result) = local.settle_one(place, token, self.sequence, settlement);
-                local.written(ticket).await?;
-                result
-            }
-            Some(Held::Routed(route, token)) => {
-                let answers = route.settle(vec![(token, settlement)]).await;
                 answers.into_iter().collect()
             }
         }
@@ -455,6 +460,77 @@ impl<T: Send + 'static> fmt::Debug for Receipt<T> {
             .field("sequence", &self.sequence)
             .field("attempt", &self.attempt)
             .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The end of a lease: nothing happens until it is polled.
+#[must_use = "dropped before it is awaited, the item goes back to its queue"]
+pub struct Settling<T: Send + 'static> {
+    receipt: Receipt<T>,
+    settlement: Option<Settlement>,
+    /// For the disk, or for an answer from elsewhere.
+    wait: Option<BoxFuture<'static, Result<(), SettleError>>>,
+}
+
+impl<T: Send + 'static> Settling<T> {
+    fn new(receipt: Receipt<T>, settlement: Settlement) -> Self {
+        Settling {
+            receipt,
+            settlement: Some(settlement),
+            wait: None,
+        }
+    }
+
+    /// `None` if there is something to wait for.
+    fn begin(&mut self, settlement: Settlement) -> Option<Result<(), SettleError>> {
+        match self.receipt.held.take() {
+            None => return Some(Ok(())),
+            Some(Held::Local(local, place, token)) => {
+                let sequence = self.receipt.sequence;
+                let (ticket, result) = local.settle_one(place, token, sequence, settlement);
+                if ticket == Ticket::default() {
+                    return Some(result);
+                }
+                self.wait = Some(Box::pin(async move {
+                    local.written(ticket).await?;
+                    result
+                }));
+            }
+            Some(Held::Routed(route, token)) => {
+                self.wait = Some(Box::pin(async move {
+                    let answers = route.settle(vec![(token, settlement)]).await;
+                    answers.into_iter().collect()
+                }));
+            }
+        }
+        None
+    }
+}
+
+impl<T: Send + 'static> Future for Settling<T> {
+    type Output = Result<(), SettleError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(settlement) = self.settlement.take()
+            && let Some(done) = self.begin(settlement)
+        {
+            return Poll::Ready(done);
+        }
+        match &mut self.wait {
+            Some(wait) => wait.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+// Nothing in it is pinned.
+impl<T: Send + 'static> Unpin for Settling<T> {}
+
+impl<T: Send + 'static> fmt::Debug for Settling<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settling")
+            .field("receipt", &self.receipt)
             .finish_non_exhaustive()
     }
 }

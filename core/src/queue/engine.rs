@@ -8,7 +8,7 @@
 pub(super) mod groups;
 pub(super) mod keys;
 pub(super) mod leases;
-mod leasing;
+pub(super) mod leasing;
 pub(super) mod ready;
 
 use std::collections::BTreeSet;
@@ -362,15 +362,17 @@ impl<P> Engine<P> {
     /// Takes the next item away if there is nothing to know of it: leased and acknowledged at once.
     pub(super) fn take_plain(&mut self) -> Option<P> {
         let (sequence, place) = self.ready.first()?;
-        let item = self.items.get(place)?;
+        let item = self.items.get_mut(place)?;
         if item.sequence != sequence || item.stage != Stage::Ready || item.extra.is_some() {
             return None;
         }
+        let payload = item.payload.take();
+        self.items.clear(place);
         self.ready.pop();
         self.stages.ready -= 1;
         self.totals.handed += 1;
         self.totals.settled += 1;
-        self.items.remove(place)?.payload
+        payload
     }
 
     /// The next item to be handed out.

@@ -342,16 +342,18 @@ impl<T: Send + 'static> Local<T> {
         self.inside.lock().system.take()
     }
 
-    /// Puts back what was taken out of a leased item to copy it.
-    pub(super) fn put_back(&self, place: Place, token: u64, original: T) {
-        let left = self.with(|inside, _, _| match inside.engine.held(place, token) {
-            Ok(item) => {
-                item.payload = Some(Payload::Live(original));
-                None
+    /// Puts back what was taken out of leased items to copy it.
+    pub(super) fn put_back(&self, first: Option<(Place, u64, T)>, more: Vec<(Place, u64, T)>) {
+        let mut left = Vec::new();
+        let mut inside = self.inside.lock();
+        for (place, token, original) in first.into_iter().chain(more) {
+            match inside.engine.held(place, token) {
+                Ok(item) => item.payload = Some(Payload::Live(original)),
+                Err(NotHeld) => left.push(original),
             }
-            Err(NotHeld) => Some(original),
-        });
-        if let Some(original) = left {
+        }
+        drop(inside);
+        for original in left {
             self.letter(original, DropReason::Stopped);
         }
     }

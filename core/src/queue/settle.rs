@@ -155,6 +155,14 @@ impl<T: Send + 'static> Inside<T> {
         afterwards: &mut Afterwards<T>,
         now: Instant,
     ) -> Result<Ticket, EndError> {
+        if settlement == Settlement::Ack
+            && local.durable.is_none()
+            && let Some(payload) = self.engine.ack_plain(place, token)
+        {
+            self.rates.count_settled(now);
+            afterwards.discard(Some(payload));
+            return Ok(Ticket::default());
+        }
         self.engine.held(place, token)?;
         if let Some(ended) = &self.ended {
             return Err(EndError::Failed(ended.clone()));

@@ -45,6 +45,14 @@ impl<V> Slab<V> {
         Some(value)
     }
 
+    /// Drops what is in a place, where it is.
+    pub(super) fn clear(&mut self, place: Place) {
+        if let Some(value @ Some(_)) = self.places.get_mut(place as usize) {
+            *value = None;
+            self.free.push(place);
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &V)> {
         let places = (0..).zip(&self.places);
         places.filter_map(|(place, value)| value.as_ref().map(|value| (place, value)))

@@ -1,5 +1,6 @@
 //! Polling and leasing: builders until they are awaited.
 
+mod hands;
 mod local;
 
 use std::fmt;
@@ -13,7 +14,7 @@ use futures::future::BoxFuture;
 
 use super::config::clamp_lease;
 use super::delivery::{Delivery, Receipt};
-use super::local::{Local, Mode, Want};
+use super::local::{Mode, Want};
 use super::route::{LeaseRequest, QueueRoute};
 use super::{Inner, Queue};
 use crate::error::Failure;
@@ -79,12 +80,12 @@ builder! {
     ///
     /// # Cancel safety
     /// Dropping it takes no item: one that was on its way goes back to its place.
-    Poll -> Option<T>, Some(take_one), |catch| Ok(catch.single().map(Fetched::keep))
+    Poll -> Option<T>, Some(LocalFetch::take_one), |catch| Ok(catch.single().map(Fetched::keep))
 }
 builder! {
     /// As [`Poll`] for several items: as many as there are when there is one, in order. Empty if the deadline
     /// passed first.
-    PollMany -> Vec<T>, Some(take_many), |catch| Ok(catch.many(Fetched::keep))
+    PollMany -> Vec<T>, Some(LocalFetch::take_many), |catch| Ok(catch.many(Fetched::keep))
 }
 builder! {
     /// A wish to have the oldest item in hand until it is acknowledged, given back, or its lease lapses:
@@ -98,12 +99,12 @@ builder! {
     ///
     /// # Cancel safety
     /// Dropping it takes no item: one that was on its way goes back to its place.
-    Lease -> Option<Delivery<T>>, None, |catch| Ok(catch.single().and_then(Fetched::deliver))
+    Lease -> Option<Delivery<T>>, Some(LocalFetch::lease_one), |catch| Ok(catch.single().and_then(Fetched::deliver))
 }
 builder! {
     /// As [`Lease`] for several items: as many as there are when there is one, in order. Empty if the deadline
     /// passed first. Items of one group come one at a time.
-    LeaseMany -> Vec<Delivery<T>>, None, |catch| Ok(catch.many(Fetched::deliver).into_iter().flatten().collect())
+    LeaseMany -> Vec<Delivery<T>>, Some(LocalFetch::lease_many), |catch| Ok(catch.many(Fetched::deliver).into_iter().flatten().collect())
 }
 
 impl<T: Send + 'static> Lease<T> {
@@ -219,7 +220,7 @@ impl<T: Send + 'static> Wish<T> {
     }
 }
 
-type Quick<T, O> = fn(&Local<T>, Want) -> Option<O>;
+type Quick<T, O> = fn(&LocalFetch<T>) -> Option<O>;
 
 /// The future of whatever takes items out.
 #[must_use = "futures do nothing unless they are polled"]
@@ -236,7 +237,7 @@ impl<T: Send + 'static, O> Future for Taking<T, O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> task::Poll<Self::Output> {
         if let Some(quick) = self.quick.take()
             && let Fetch::Local(fetch) = &mut self.fetch
-            && let Some(taken) = quick(&fetch.local, fetch.want)
+            && let Some(taken) = quick(fetch)
         {
             fetch.is_done();
             return task::Poll::Ready(Ok(taken));
@@ -256,37 +257,6 @@ impl<T: Send + 'static, O> fmt::Debug for Taking<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Taking").finish_non_exhaustive()
     }
-}
-
-/// Takes an item out of a queue in memory, if there is one.
-fn take_one<T: Send + 'static>(local: &Local<T>, want: Want) -> Option<Option<T>> {
-    if local.durable.is_some() {
-        return None;
-    }
-    local.with(|inside, afterwards, now| {
-        let item = inside.take_away(want, now)?;
-        inside.settle(local, afterwards, now);
-        Some(Some(item))
-    })
-}
-
-/// The same for several.
-fn take_many<T: Send + 'static>(local: &Local<T>, want: Want) -> Option<Vec<T>> {
-    if local.durable.is_some() {
-        return None;
-    }
-    local.with(|inside, afterwards, now| {
-        let first = inside.take_away(want, now)?;
-        let mut items = Vec::with_capacity(want.max.min(inside.engine.stages.ready + 1));
-        items.push(first);
-        while items.len() < want.max
-            && let Some(next) = inside.take_away(want, now)
-        {
-            items.push(next);
-        }
-        inside.settle(local, afterwards, now);
-        Some(items)
-    })
 }
 
 /// An item that has arrived; with a receipt if it is only leased.

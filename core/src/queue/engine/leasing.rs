@@ -6,10 +6,85 @@ use std::time::Duration;
 use super::{Engine, Grant, History, Item, Lease, NotHeld, Stage, is_leased};
 use crate::clock::Instant;
 use crate::entropy::Entropy;
+use crate::queue::Sequence;
 use crate::queue::dead::DeadReason;
 use crate::queue::slab::Place;
 
+/// What there is to know of an item that few things are to be known of.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::queue) struct Plain {
+    pub(in crate::queue) place: Place,
+    pub(in crate::queue) token: u64,
+    pub(in crate::queue) sequence: Sequence,
+    pub(in crate::queue) attempt: u32,
+    pub(in crate::queue) failed: u32,
+    pub(in crate::queue) offered: Duration,
+    pub(in crate::queue) first_seen: Duration,
+}
+
 impl<P> Engine<P> {
+    /// Leases the next item if there is nothing more to know of it, and lends it out: it is to be put back.
+    pub(in crate::queue) fn lease_plain(
+        &mut self,
+        grant: Grant,
+        now: Instant,
+    ) -> Option<(Plain, P)> {
+        if self.stages.leased >= self.config.max_in_flight {
+            return None;
+        }
+        let (sequence, place) = self.ready.first()?;
+        let time = self.time_of_day(now);
+        let item = self.items.get_mut(place)?;
+        if item.sequence != sequence || item.stage != Stage::Ready || item.extra.is_some() {
+            return None;
+        }
+        let payload = item.payload.take()?;
+        let lease = Lease {
+            token: self.next_token,
+            due: now + grant.span,
+            consumer: grant.consumer,
+        };
+        item.stage = Stage::Leased(lease);
+        item.attempt += 1;
+        if item.first_seen.is_zero() {
+            item.first_seen = time;
+        }
+        let plain = Plain {
+            place,
+            token: lease.token,
+            sequence,
+            attempt: item.attempt,
+            failed: item.failed,
+            offered: item.offered,
+            first_seen: item.first_seen,
+        };
+        self.next_token += 1;
+        self.totals.handed += 1;
+        self.stages.ready -= 1;
+        self.stages.leased += 1;
+        self.ready.pop();
+        self.leases.begin(lease.due, lease.token, place);
+        self.soonest = self.soonest.min(lease.due);
+        Some((plain, payload))
+    }
+
+    /// The lease of such an item ends well. `None` if it is another, or isn't held.
+    pub(in crate::queue) fn ack_plain(&mut self, place: Place, token: u64) -> Option<P> {
+        let item = self.items.get_mut(place)?;
+        let Stage::Leased(lease) = item.stage else {
+            return None;
+        };
+        if lease.token != token || item.extra.is_some() {
+            return None;
+        }
+        let payload = item.payload.take()?;
+        self.end_lease(place);
+        self.items.clear(place);
+        self.stages.leased -= 1;
+        self.totals.settled += 1;
+        Some(payload)
+    }
+
     /// Leases the next item. It stays where it is, in somebody's hands.
     pub(in crate::queue) fn lease(&mut self, grant: Grant, now: Instant) -> Option<Place> {
         if self.stages.leased >= self.config.max_in_flight {

@@ -56,7 +56,7 @@ impl<T: Send + 'static> Afterwards<T> {
     }
 
     /// The same for what may be stored.
-    pub(super) fn discard(&mut self, payload: Option<Payload<T>>) {
+    pub(in crate::queue) fn discard(&mut self, payload: Option<Payload<T>>) {
         let Some(payload) = payload else {
             return;
         };

@@ -22,14 +22,19 @@ use crate::queue::slab::Place;
 const RESERVED_AT_ONCE: u64 = 1_000;
 
 impl<T: Send + 'static> Inside<T> {
-    /// Stores an item in memory of which there is nothing to know. It comes back if that isn't so simple.
-    pub(in crate::queue) fn offer_plain(&mut self, item: T, now: Instant) -> Result<Offered, T> {
+    /// Stores an item in memory of which there is nothing to know. `None`, and the item where it was, if that isn't
+    /// so simple.
+    pub(in crate::queue) fn offer_plain(
+        &mut self,
+        item: &mut Option<T>,
+        now: Instant,
+    ) -> Option<Offered> {
         if self.ended.is_some() || self.offerers.len() > 0 || !self.engine.has_room() {
-            return Err(item);
+            return None;
         }
-        let sequence = self.engine.store_plain(Payload::Live(item), now);
+        let sequence = self.engine.store_plain(Payload::Live(item.take()?), now);
         self.rates.count_offered(now);
-        Ok(Offered::Stored(sequence))
+        Some(Offered::Stored(sequence))
     }
 
     /// Stores an item, if there is room and nobody waits for it before.

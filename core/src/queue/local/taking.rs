@@ -10,6 +10,7 @@ use super::{
 use crate::boundary::Verdict;
 use crate::clock::Instant;
 use crate::error::{Failure, FailureKind};
+use crate::queue::engine::leasing::Plain;
 use crate::queue::engine::{Grant, Item, Stage};
 use crate::queue::line::WaiterId;
 use crate::queue::offer::Prepared;
@@ -88,7 +89,29 @@ impl<T: Send + 'static> Inside<T> {
         }
     }
 
-    pub(super) fn take_one(
+    /// Leases an item in memory of which there is nothing more to know, and lends it out.
+    pub(in crate::queue) fn lease_plain(
+        &mut self,
+        want: Want,
+        now: Instant,
+    ) -> Option<(Plain, Payload<T>)> {
+        let Mode::Lease(span) = want.mode else {
+            return None;
+        };
+        if !self.may_take(want.consumer) {
+            return None;
+        }
+        let grant = Grant {
+            span: span.unwrap_or(self.engine.config.lease),
+            consumer: want.consumer,
+        };
+        let leased = self.engine.lease_plain(grant, now)?;
+        self.rates.count_handed(now);
+        self.consumers.count_delivery(want.consumer);
+        Some(leased)
+    }
+
+    pub(in crate::queue) fn take_one(
         &mut self,
         local: &Local<T>,
         want: Want,
@@ -131,7 +154,7 @@ impl<T: Send + 'static> Inside<T> {
     }
 
     /// Whether one with that name may have items now.
-    pub(super) fn may_take(&self, consumer: Option<Place>) -> bool {
+    pub(in crate::queue) fn may_take(&self, consumer: Option<Place>) -> bool {
         self.ended.is_none()
             && (!self.engine.config.single_active
                 || consumer.is_some() && self.consumers.active() == consumer)

@@ -81,13 +81,17 @@ impl<T: Send + 'static> Local<T> {
 
 pub(in crate::queue) struct LocalOffer<T: Send + 'static> {
     local: Arc<Local<T>>,
-    stage: Stage<T>,
+    /// Until it is stored, or waits.
+    item: Option<T>,
+    terms: Option<Box<OfferTerms>>,
+    stage: Stage,
     deadline: Option<Duration>,
     sleep: Option<Sleep>,
 }
 
-enum Stage<T> {
-    New(T, Option<Box<OfferTerms>>),
+#[derive(Clone, Copy)]
+enum Stage {
+    New,
     Waiting(WaiterId),
     Done,
 }
@@ -101,7 +105,9 @@ impl<T: Send + 'static> LocalOffer<T> {
     ) -> Self {
         LocalOffer {
             local,
-            stage: Stage::New(item, terms),
+            item: Some(item),
+            terms,
+            stage: Stage::New,
             deadline,
             sleep: None,
         }
@@ -111,6 +117,8 @@ impl<T: Send + 'static> LocalOffer<T> {
     pub(super) fn waiting(local: Arc<Local<T>>, id: WaiterId) -> Self {
         LocalOffer {
             local,
+            item: None,
+            terms: None,
             stage: Stage::Waiting(id),
             deadline: None,
             sleep: None,
@@ -118,51 +126,54 @@ impl<T: Send + 'static> LocalOffer<T> {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Offered, OfferError<T>>> {
-        match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::New(item, terms) => match self.begin(item, terms, cx) {
-                Some(done) => Poll::Ready(done),
-                None => self.look(cx),
-            },
-            Stage::Waiting(id) => {
-                self.stage = Stage::Waiting(id);
-                self.look(cx)
+        match self.stage {
+            Stage::New => {
+                self.stage = Stage::Done;
+                if let Some(stored) = self.store_plain() {
+                    return Poll::Ready(Ok(stored));
+                }
+                match self.begin(cx) {
+                    Some(done) => Poll::Ready(done),
+                    None => self.look(cx),
+                }
             }
+            Stage::Waiting(_) => self.look(cx),
             Stage::Done => Poll::Pending,
         }
     }
 
-    /// The first try. `None` if it waits.
-    fn begin(
-        &mut self,
-        item: T,
-        terms: Option<Box<OfferTerms>>,
-        cx: &mut Context<'_>,
-    ) -> Option<Result<Offered, OfferError<T>>> {
+    /// The short way, for a queue in memory that has room and an offer that says nothing.
+    fn store_plain(&mut self) -> Option<Offered> {
         let local = &*self.local;
-        let item = if terms.is_none() && local.is_plain() {
-            let stored = local.with(|inside, afterwards, now| {
-                let stored = inside.offer_plain(item, now)?;
-                inside.settle(local, afterwards, now);
-                Ok(stored)
-            });
-            match stored {
-                Ok(stored) => return Some(Ok(stored)),
-                Err(item) => item,
-            }
-        } else {
-            item
+        if self.terms.is_some() || !local.is_plain() {
+            return None;
+        }
+        let item = &mut self.item;
+        local.with(|inside, afterwards, now| {
+            let stored = inside.offer_plain(item, now)?;
+            inside.settle(local, afterwards, now);
+            Some(stored)
+        })
+    }
+
+    /// The first try. `None` if it waits.
+    fn begin(&mut self, cx: &mut Context<'_>) -> Option<Result<Offered, OfferError<T>>> {
+        let local = &*self.local;
+        let prepared = match &self.item {
+            Some(item) => local.prepare(item, self.terms.take()),
+            None => Err(stopped(&local.name)),
         };
-        let mut about = match local.prepare(&item, terms) {
+        let mut about = match prepared {
             Ok(about) => about,
             Err(failure) => {
-                let item = Some(item);
+                let item = self.item.take();
                 return Some(Err(OfferError { failure, item }));
             }
         };
-        let mut item = Some(item);
+        let item = &mut self.item;
         let no_wait = self.deadline == Some(Duration::ZERO);
         let begun = local.with(|inside, afterwards, now| {
-            match inside.offer(local, &mut item, &mut about, afterwards, now) {
+            match inside.offer(local, item, &mut about, afterwards, now) {
                 OfferStep::Stored(offered) => {
                     inside.settle(local, afterwards, now);
                     Err(Ok(offered))
@@ -172,7 +183,7 @@ impl<T: Send + 'static> LocalOffer<T> {
                 }
                 OfferStep::NoRoom if no_wait => Err(Err(full(&local.name))),
                 OfferStep::NoRoom => inside
-                    .wait_for_room(&mut item, &mut about, cx.waker(), &local.name)
+                    .wait_for_room(item, &mut about, cx.waker(), &local.name)
                     .map_err(Err),
                 OfferStep::Refused(failure) => Err(Err(failure)),
             }
@@ -183,7 +194,11 @@ impl<T: Send + 'static> LocalOffer<T> {
                 self.sleep = self.deadline.map(|span| self.local.clock.sleep(span));
                 None
             }
-            Err(done) => Some(done.map_err(|failure| OfferError { failure, item })),
+            Err(Ok(offered)) => Some(Ok(offered)),
+            Err(Err(failure)) => {
+                let item = self.item.take();
+                Some(Err(OfferError { failure, item }))
+            }
         }
     }
 

@@ -187,15 +187,12 @@ impl<T: Send + 'static> Batch<T> {
         local.with(|inside, afterwards, now| {
             let mut failed = None;
             if self.group.is_none() && local.is_plain() {
-                while let Some(item) = self.items.pop_front() {
-                    match inside.offer_plain(item, now) {
-                        Ok(offered) => self.offered.push(offered),
-                        Err(item) => {
-                            self.items.push_front(item);
-                            break;
-                        }
-                    }
+                let mut next = self.items.pop_front();
+                while let Some(offered) = inside.offer_plain(&mut next, now) {
+                    self.offered.push(offered);
+                    next = self.items.pop_front();
                 }
+                self.put_back(next);
             }
             while let Some(item) = self.items.pop_front() {
                 let mut about = match abouts.pop_front() {

@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 
+use super::hands::{Opened, Originals, Rest};
 use super::{Catch, Fetched};
 use crate::boundary::Verdict;
 use crate::clock::Sleep;
 use crate::error::{Failure, FailureKind};
 use crate::journal::{JournalError, JournalErrorKind};
-use crate::queue::delivery::{Receipt, Settlement};
+use crate::queue::delivery::{Delivery, Receipt};
 use crate::queue::line::WaiterId;
 use crate::queue::local::{
     Haul, Local, Mode, Payload, Taken, Taker, Want, stopped, storage_failure,
 };
 
 pub(super) struct LocalFetch<T: Send + 'static> {
-    pub(super) local: Arc<Local<T>>,
-    pub(super) want: Want,
+    local: Arc<Local<T>>,
+    want: Want,
     copy: Option<fn(&T) -> T>,
     deadline: Option<Duration>,
     sleep: Option<Sleep>,
@@ -82,7 +83,8 @@ impl<T: Send + 'static> LocalFetch<T> {
                     return task::Poll::Ready(end);
                 }
                 Step::Have(Haul::One(taken)) if !matches!(taken.payload, Payload::Stored(None)) => {
-                    match self.open(taken) {
+                    let fetched = self.open(taken, &mut Originals::new(&self.local));
+                    match fetched {
                         Some(fetched) => {
                             self.stage = Stage::Done;
                             return task::Poll::Ready(Ok(Catch::One(fetched)));
@@ -251,20 +253,115 @@ impl<T: Send + 'static> LocalFetch<T> {
     }
 
     fn open_all(&self, all: Vec<Taken<T>>) -> Vec<Fetched<T>> {
-        let mut opening = Opening {
+        let mut opened = Opened::new(all.len(), |fetched: Fetched<T>| {
+            if let Some(receipt) = fetched.receipt {
+                receipt.release_soon();
+            }
+        });
+        let mut rest = Rest {
             fetch: self,
-            fetched: Vec::with_capacity(all.len()),
-            rest: all.into_iter(),
+            all: all.into_iter(),
         };
-        for taken in opening.rest.by_ref() {
-            let fetched = self.open(taken);
-            opening.fetched.extend(fetched);
+        // The last that is made and the first that is dropped: then the items are in their places again.
+        let mut originals = Originals::new(&self.local);
+        for taken in rest.all.by_ref() {
+            opened.extend(self.open(taken, &mut originals));
         }
-        std::mem::take(&mut opening.fetched)
+        drop(originals);
+        drop(rest);
+        opened.into_inner()
+    }
+
+    /// The short way of a poll: for what is in memory and ready.
+    pub(super) fn take_one(&self) -> Option<Option<T>> {
+        let (local, want) = (&*self.local, self.want);
+        if local.durable.is_some() {
+            return None;
+        }
+        local.with(|inside, afterwards, now| {
+            let item = inside.take_away(want, now)?;
+            inside.settle(local, afterwards, now);
+            Some(Some(item))
+        })
+    }
+
+    /// The same for several.
+    pub(super) fn take_many(&self) -> Option<Vec<T>> {
+        let (local, want) = (&*self.local, self.want);
+        if local.durable.is_some() {
+            return None;
+        }
+        local.with(|inside, afterwards, now| {
+            let first = inside.take_away(want, now)?;
+            let mut items = Vec::with_capacity(want.max.min(inside.engine.stages.ready + 1));
+            items.push(first);
+            while items.len() < want.max
+                && let Some(next) = inside.take_away(want, now)
+            {
+                items.push(next);
+            }
+            inside.settle(local, afterwards, now);
+            Some(items)
+        })
+    }
+
+    /// The short way to a lease: for what is in memory and ready.
+    pub(super) fn lease_one(&self) -> Option<Option<Delivery<T>>> {
+        let local = &*self.local;
+        if local.durable.is_some() {
+            return None;
+        }
+        let copy = self.copy?;
+        let (plain, payload) = local.with(|inside, _, now| inside.lease_plain(self.want, now))?;
+        let Payload::Live(original) = payload else {
+            return None;
+        };
+        let mut originals = Originals::new(local);
+        let item = originals.copy_of(plain.place, plain.token, original, copy);
+        drop(originals);
+        let receipt = Receipt::plain(&self.local, plain);
+        Some(Some(Delivery::new(item, receipt)))
+    }
+
+    /// The same for several, as far as there is nothing more to know of them.
+    pub(super) fn lease_many(&self) -> Option<Vec<Delivery<T>>> {
+        let local = &*self.local;
+        if local.durable.is_some() {
+            return None;
+        }
+        let copy = self.copy?;
+        let mut opened = Opened::new(0, |delivery: Delivery<T>| {
+            delivery.into_parts().1.release_soon();
+        });
+        let mut originals = Originals::new(local);
+        let mut plains = Vec::new();
+        local.with(|inside, _, now| {
+            let most = self.want.max.min(inside.engine.stages.ready);
+            plains.reserve(most);
+            originals.reserve(most);
+            while plains.len() < self.want.max
+                && let Some((plain, payload)) = inside.lease_plain(self.want, now)
+            {
+                if let Payload::Live(original) = payload {
+                    originals.keep(plain.place, plain.token, original);
+                    plains.push(plain);
+                }
+            }
+        });
+        if plains.is_empty() {
+            return None;
+        }
+        opened.reserve(plains.len());
+        for (plain, item) in plains.into_iter().zip(originals.copies(copy)) {
+            let receipt = Receipt::plain(&self.local, plain);
+            opened.extend(Some(Delivery::new(item, receipt)));
+        }
+        drop(originals);
+        Some(opened.into_inner())
     }
 
     /// The item itself. `None` if it can't be made of its bytes: then it is set aside.
-    fn open(&self, taken: Taken<T>) -> Option<Fetched<T>> {
+    fn open(&self, taken: Taken<T>, originals: &mut Originals<'_, T>) -> Option<Fetched<T>> {
         let local = &self.local;
         let (mut taken, payload) = taken.split();
         let item = match payload {
@@ -275,11 +372,8 @@ impl<T: Send + 'static> LocalFetch<T> {
                 });
             }
             Payload::Live(original) => {
-                let original = Original::new(local, &taken, original);
                 // Without `copy` it was taken away, and has no token.
-                let copy = self.copy?(original.item()?);
-                drop(original);
-                copy
+                originals.copy_of(taken.place, taken.token, original, self.copy?)
             }
             Payload::Stored(bytes) => {
                 let durable = local.durable.as_ref()?;
@@ -305,7 +399,7 @@ impl<T: Send + 'static> LocalFetch<T> {
         })
     }
 
-    fn hand_back(&self, haul: Haul<T>) {
+    pub(super) fn hand_back(&self, haul: Haul<T>) {
         let local = &*self.local;
         local.with(|inside, afterwards, now| {
             inside.hand_back(haul, afterwards, now);
@@ -343,63 +437,6 @@ impl<T: Send + 'static> Drop for LocalFetch<T> {
             }
             Stage::Reading(all, _) => self.hand_back(Haul::Many(all)),
             Stage::New | Stage::Done => {}
-        }
-    }
-}
-
-/// Items of which some are opened. All go back if opening one panics: that is no failure of the others.
-struct Opening<'a, T: Send + 'static> {
-    fetch: &'a LocalFetch<T>,
-    fetched: Vec<Fetched<T>>,
-    rest: std::vec::IntoIter<Taken<T>>,
-}
-
-impl<T: Send + 'static> Drop for Opening<'_, T> {
-    fn drop(&mut self) {
-        for fetched in self.fetched.drain(..) {
-            if let Some(receipt) = fetched.receipt {
-                receipt.release_soon();
-            }
-        }
-        if self.rest.len() > 0 {
-            let rest = self.rest.by_ref().collect();
-            self.fetch.hand_back(Haul::Many(rest));
-        }
-    }
-}
-
-/// The item that its queue waits for while its holder makes a copy. It goes back also if that panics.
-struct Original<'a, T: Send + 'static> {
-    local: &'a Local<T>,
-    place: u32,
-    token: u64,
-    item: Option<T>,
-}
-
-impl<'a, T: Send + 'static> Original<'a, T> {
-    fn new(local: &'a Local<T>, taken: &Taken<()>, item: T) -> Self {
-        Original {
-            local,
-            place: taken.place,
-            token: taken.token,
-            item: Some(item),
-        }
-    }
-
-    fn item(&self) -> Option<&T> {
-        self.item.as_ref()
-    }
-}
-
-impl<T: Send + 'static> Drop for Original<'_, T> {
-    fn drop(&mut self) {
-        if let Some(item) = self.item.take() {
-            self.local.put_back(self.place, self.token, item);
-        }
-        if std::thread::panicking() {
-            let reason = Settlement::Reject(Arc::from("copying it panicked"));
-            // An error: a lease that is over needs no end.
-            let _ = self.local.settle_one(self.place, self.token, 0, reason);
         }
     }
 }
