@@ -415,3 +415,16 @@ async fn g22_a_reference_to_an_item_is_fenced_by_tokens_that_grow(system: System
         }
     }
 }
+
+#[callboard::test(both)]
+async fn several_leases_are_as_many_as_there_are_also_if_one_has_failed(system: System) {
+    let queue = system.queue("q").retry(Duration::ZERO, Duration::ZERO);
+    let queue: Queue<u32> = queue.open().unwrap();
+    queue.offer_many([1, 2, 3]).await.unwrap();
+    let mut all = queue.lease_many(3).await.unwrap();
+    all.remove(1).reject("no").await.unwrap();
+    drop(all);
+    let again = queue.lease_many(9).await.unwrap();
+    let seen: Vec<_> = again.iter().map(|one| (**one, one.failed())).collect();
+    assert_eq!(seen, [(1, 0), (2, 1), (3, 0)]);
+}
