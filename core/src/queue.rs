@@ -312,14 +312,15 @@ impl<T: Clone + Send + 'static> Queue<T> {
     }
 
     /// Runs `handler` for each item, on `workers` (at least 1) tasks spread over the arbiters of `system`. An item is
-    /// acknowledged when its handler has answered `Ok`; an error or a panic rejects it.
+    /// acknowledged when its handler has answered `Ok(())`; an error or a panic rejects it. A handler that wants
+    /// more of a say answers a [`Settlement`]: `Bury` for what can never be handled, `Release` for later.
     ///
     /// A handler that takes longer than the lease [extends](Delivery::extend) it; else the item is handed out
     /// again meanwhile.
-    pub fn consume<E, F>(&self, system: &System, workers: usize, handler: F) -> Consuming
+    pub fn consume<R, F>(&self, system: &System, workers: usize, handler: F) -> Consuming
     where
-        E: fmt::Display,
-        F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
+        R: Into<Settlement>,
+        F: AsyncFn(&Delivery<T>) -> R + Clone + Send + 'static,
     {
         consume::consume(self, system, workers, handler)
     }

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Settlement};
 use super::flow::Deliveries;
 use super::local::Local;
 use super::take::{self, Lease, LeaseMany, Poll, PollMany};
@@ -126,7 +126,7 @@ impl Consuming {
         self.counts.handled.load(Ordering::Relaxed)
     }
 
-    /// Items whose handler answered an error, or panicked.
+    /// Items whose handler failed or gave them up, or panicked.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.counts.failed.load(Ordering::Relaxed)
@@ -177,7 +177,7 @@ struct Worker<T: Send + 'static, F> {
     _ended: oneshot::Sender<()>,
 }
 
-pub(super) fn consume<T, E, F>(
+pub(super) fn consume<T, R, F>(
     queue: &Queue<T>,
     system: &System,
     workers: usize,
@@ -185,8 +185,8 @@ pub(super) fn consume<T, E, F>(
 ) -> Consuming
 where
     T: Clone + Send + 'static,
-    E: fmt::Display,
-    F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
+    R: Into<Settlement>,
+    F: AsyncFn(&Delivery<T>) -> R + Clone + Send + 'static,
 {
     let (alive_tx, alive_rx) = oneshot::channel();
     let (open_tx, open_rx) = oneshot::channel();
@@ -231,11 +231,11 @@ impl Drop for Running {
     }
 }
 
-impl<T, E, F> Worker<T, F>
+impl<T, R, F> Worker<T, F>
 where
     T: Clone + Send + 'static,
-    E: fmt::Display,
-    F: AsyncFn(&Delivery<T>) -> Result<(), E> + Clone + Send + 'static,
+    R: Into<Settlement>,
+    F: AsyncFn(&Delivery<T>) -> R + Clone + Send + 'static,
 {
     async fn run(self) {
         let mut turns = 0_u32;
@@ -272,27 +272,22 @@ where
 
     async fn handle(&self, delivery: Delivery<T>) {
         // The call as well: a closure may panic before it has made its future.
-        let handled = AssertUnwindSafe(async { (self.handler)(&delivery).await })
+        let handled = AssertUnwindSafe(async { (self.handler)(&delivery).await.into() })
             .catch_unwind()
             .await;
-        let (count, settled) = match handled {
-            Ok(Ok(())) => (Some(&self.counts.handled), delivery.ack().await),
-            Ok(Err(error)) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                (None, delivery.reject(error.to_string()).await)
+        let settlement = handled.unwrap_or_else(|panic| {
+            let reason = format!("panicked: {}", panics::panic_text(&*panic));
+            Settlement::Reject(reason.into())
+        });
+        let is_ack = settlement == Settlement::Ack;
+        if matches!(settlement, Settlement::Reject(_) | Settlement::Bury(_)) {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        match delivery.settle(settlement).await {
+            Ok(()) if is_ack => {
+                self.counts.handled.fetch_add(1, Ordering::Relaxed);
             }
-            Err(panic) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                let reason = format!("panicked: {}", panics::panic_text(&*panic));
-                (None, delivery.reject(reason).await)
-            }
-        };
-        match settled {
-            Ok(()) => {
-                if let Some(count) = count {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            Ok(()) => {}
             Err(error) => {
                 tracing::warn!(queue = %self.queue.name(), %error, "an item could not be settled");
             }

@@ -72,6 +72,16 @@ pub enum Settlement {
     Extend(Duration),
 }
 
+/// What a handler answers: an error is a failed delivery.
+impl<E: fmt::Display> From<Result<(), E>> for Settlement {
+    fn from(handled: Result<(), E>) -> Self {
+        match handled {
+            Ok(()) => Settlement::Ack,
+            Err(error) => Settlement::Reject(error.to_string().into()),
+        }
+    }
+}
+
 /// A lease could not be ended as wished.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -197,6 +207,15 @@ impl<T: Send + 'static> Delivery<T> {
     /// [`SettleError`].
     pub fn bury(self, reason: impl Into<Arc<str>>) -> Settling<T> {
         self.receipt.bury(reason)
+    }
+
+    /// Ends the lease as said: what the others do, by name. (`Extend` lets go of an item that is still leased: it
+    /// comes back when the lease lapses.)
+    ///
+    /// # Errors
+    /// [`SettleError`].
+    pub fn settle(self, settlement: Settlement) -> Settling<T> {
+        Settling::new(self.receipt, settlement)
     }
 
     /// See [`Receipt::extend`].

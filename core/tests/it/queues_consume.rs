@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use callboard::queue::{DeadReason, Delivery, Queue};
+use callboard::queue::{DeadReason, Delivery, Queue, Settlement};
 use callboard::{FailureKind, System, testing};
 use futures::channel::{mpsc, oneshot};
 use futures::{FutureExt, SinkExt, StreamExt};
@@ -348,4 +348,32 @@ async fn a_poller_is_parked_without_keeping_a_worker_from_its_items(system: Syst
     assert_eq!(rx.next().await, Some(2));
     assert_eq!(parked.await.unwrap(), Some(1));
     consuming.stop().await;
+}
+
+#[callboard::test(both)]
+async fn g23_a_handler_may_say_how_its_delivery_ends(system: System) {
+    let queue = hasty(&system, 3);
+    let (tx, mut rx) = mpsc::channel(64);
+    let consuming = queue.consume(&system, 1, async move |delivery: &Delivery<u32>| {
+        tx.clone()
+            .try_send((**delivery, delivery.attempt()))
+            .unwrap();
+        match (**delivery, delivery.attempt()) {
+            (1, _) => Settlement::Bury("no such customer".into()),
+            (2, 1) => Settlement::Release(Duration::ZERO),
+            _ => Settlement::Ack,
+        }
+    });
+    queue.offer_many([1, 2, 3]).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.push(rx.next().await.unwrap());
+    }
+    assert_eq!(seen, [(1, 1), (2, 1), (2, 2), (3, 1)]);
+    assert_eq!(consuming.failed(), 1);
+    // What was said is done once they have stopped.
+    consuming.stop().await;
+    assert_eq!(queue.state().await.unwrap().settled, 2);
+    let dead = queue.dead_letters().unwrap().poll().await.unwrap().unwrap();
+    assert_eq!((dead.item, &*dead.info.detail), (1, "no such customer"));
 }
