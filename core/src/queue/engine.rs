@@ -141,6 +141,7 @@ pub(super) struct Engine<P> {
     pub(super) config: QueueConfig,
     /// The time of day when the clock began.
     epoch: Duration,
+    last_time: (Instant, Duration),
     pub(super) items: Slab<Item<P>>,
     ready: Ready,
     groups: Groups,
@@ -165,6 +166,7 @@ impl<P> Engine<P> {
             ready: Ready::new(config.priorities),
             config,
             epoch,
+            last_time: (Instant::default(), epoch),
             items: Slab::new(),
             groups: Groups::default(),
             later: BTreeSet::new(),
@@ -186,8 +188,12 @@ impl<P> Engine<P> {
         self.next_token = self.next_token.max(token + 1);
     }
 
-    fn time_of_day(&self, at: Instant) -> Duration {
-        self.epoch + Duration::from_nanos(at.as_nanos())
+    /// A point of the clock as a time of day. Many operations have the same one: the clock is read coarsely.
+    fn time_of_day(&mut self, at: Instant) -> Duration {
+        if self.last_time.0 != at {
+            self.last_time = (at, self.epoch + Duration::from_nanos(at.as_nanos()));
+        }
+        self.last_time.1
     }
 
     pub(super) fn next_sequence(&self) -> Sequence {
@@ -213,11 +219,12 @@ impl<P> Engine<P> {
         self.next_sequence += 1;
         self.totals.offered += 1;
         let stage = Stage::Behind(new.due.unwrap_or_default());
+        let offered = self.time_of_day(now);
         self.put(Item {
             sequence,
             record: sequence,
             payload: Some(new.payload),
-            offered: self.time_of_day(now),
+            offered,
             first_seen: Duration::ZERO,
             attempt: 0,
             failed: 0,
@@ -343,11 +350,12 @@ impl<P> Engine<P> {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.totals.offered += 1;
+        let offered = self.time_of_day(now);
         let place = self.items.insert(Item {
             sequence,
             record: sequence,
             payload: Some(payload),
-            offered: self.time_of_day(now),
+            offered,
             first_seen: Duration::ZERO,
             attempt: 0,
             failed: 0,
