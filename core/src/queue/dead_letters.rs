@@ -235,14 +235,19 @@ impl<T: Send + 'static> Local<T> {
             let (reply_to, priority) = dead
                 .extra
                 .map_or((None, 0), |extra| (extra.reply_to, extra.priority));
-            let plain =
-                info.key.is_none() && info.group.is_none() && priority == 0 && reply_to.is_none();
+            let redriven = self.durable.is_some();
+            let plain = info.key.is_none()
+                && info.group.is_none()
+                && priority == 0
+                && reply_to.is_none()
+                && !redriven;
             let extra = (!plain).then(|| {
                 Box::new(Extra {
                     group: info.group.clone(),
                     key: info.key,
                     priority,
                     reply_to,
+                    redriven,
                     ..Extra::default()
                 })
             });

@@ -80,6 +80,8 @@ pub(super) struct Extra {
     pub(super) reply_to: Option<ReplyTo>,
     pub(super) expires: Option<Instant>,
     pub(super) history: Option<History>,
+    /// It came back from the dead, and its first time to live counts no more.
+    pub(super) redriven: bool,
     /// It waits apart from its group, which goes on without it.
     pub(super) detached: bool,
     /// What is known of it, if it is one of the dead.

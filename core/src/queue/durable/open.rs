@@ -201,9 +201,6 @@ fn item_of<T: Send + 'static>(
     head: Head,
     failures: Option<Failures>,
 ) -> Item<Payload<T>> {
-    let due = head
-        .due
-        .map_or(Instant::default(), |due| local.on_clock(due));
     let failures = failures.unwrap_or(Failures {
         attempt: 0,
         failed: 0,
@@ -211,7 +208,12 @@ fn item_of<T: Send + 'static>(
         first: None,
         last: None,
         reason: None,
+        redriven: false,
     });
+    let redriven = failures.redriven;
+    let due = head.due.filter(|_| !redriven);
+    let due = due.map_or(Instant::default(), |due| local.on_clock(due));
+    let expires = head.expires.filter(|_| !redriven);
     let history = match (failures.first, failures.last, failures.reason) {
         (Some(first), Some(last), Some(reason)) => Some(History {
             first,
@@ -222,7 +224,8 @@ fn item_of<T: Send + 'static>(
     };
     let plain = head.key.is_none()
         && head.group.is_none()
-        && head.expires.is_none()
+        && expires.is_none()
+        && !redriven
         && head.reply_to.is_none()
         && head.priority == 0
         && history.is_none();
@@ -233,8 +236,9 @@ fn item_of<T: Send + 'static>(
             key: head.key.map(|(key, _)| key),
             print: head.key.map(|(_, print)| print),
             reply_to: head.reply_to.map(ReplyTo::named),
-            expires: head.expires.map(|expires| local.on_clock(expires)),
+            expires: expires.map(|expires| local.on_clock(expires)),
             history,
+            redriven,
             ..Extra::default()
         })
     });
