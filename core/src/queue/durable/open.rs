@@ -32,6 +32,10 @@ struct Own {
     config: QueueConfig,
     /// How often the queue was opened, this time included: its tokens go on from there (G22).
     openings: u64,
+    /// Numbers below this may have been used. Here as well as in the note, which power may take away from a record
+    /// that was just put.
+    #[serde(default)]
+    next: u64,
 }
 
 /// What a journal says of its queue.
@@ -73,6 +77,7 @@ impl Recovery {
             }
             let own: Own = codec::decode(&own.head).map_err(|error| unread("settings", &error))?;
             recovery.openings = own.openings;
+            recovery.next = recovery.next.max(own.next);
             recovery.config = Some(own.config);
         }
         if let Some(last) = recovery.records.last() {
@@ -90,6 +95,7 @@ impl Recovery {
         let own = Own {
             config: config.clone(),
             openings: self.openings,
+            next: self.next,
         };
         let head = codec::encode(&own)
             .map_err(|error| JournalError::new(JournalErrorKind::Format, error.to_string()))?;
@@ -128,17 +134,22 @@ impl Recovery {
         dead: &Local<Dead<T>>,
     ) {
         let mut died = Vec::new();
+        let tokens = self.openings * TOKENS_PER_OPENING;
+        dead.with(|inside, _, _| inside.engine.go_on_after(0, tokens));
         local.with(|inside, _, now| {
-            let tokens = self.openings * TOKENS_PER_OPENING;
             inside.engine.go_on_after(self.next - 1, tokens);
             inside.reserved = self.next;
             for record in self.records {
-                let note: Option<Note> = match &record.note {
-                    Some(note) => codec::decode(note).ok(),
-                    None => None,
+                // What can't be read may say that the item is done with: it isn't as if there were no note.
+                let note: Result<Option<Note>, String> = match &record.note {
+                    Some(note) => codec::decode(note)
+                        .map(Some)
+                        .map_err(|error| format!("its note can't be read: {error}")),
+                    None => Ok(None),
                 };
-                let head = match Head::decode(&record.head) {
-                    Ok(head) => head,
+                let head = Head::decode(&record.head);
+                let (head, note) = match head.and_then(|head| Ok((head, note?))) {
+                    Ok(both) => both,
                     Err(why) => {
                         tracing::warn!(queue = %local.name, record = record.id, why, "item set aside");
                         let mut item = item_of(local, record.id, Head::default(), None);
