@@ -157,6 +157,8 @@ pub(super) struct Engine<P> {
     next_token: u64,
     /// The soonest of what became due since somebody looked when to look again.
     pub(super) soonest: Instant,
+    /// Whose leases have lapsed; for whoever called.
+    pub(super) lapsed: Vec<Place>,
     /// What has left for good, and why; for whoever called.
     pub(super) gone: Vec<(Item<P>, DeadReason)>,
 }
@@ -178,6 +180,7 @@ impl<P> Engine<P> {
             next_sequence: 1,
             next_token: 1,
             soonest: Instant::FAR,
+            lapsed: Vec::new(),
             gone: Vec::new(),
         }
     }
@@ -479,6 +482,7 @@ impl<P> Engine<P> {
             self.totals.lapsed += 1;
             // Held: looked at above.
             let _ = self.fail(place, token, &Arc::from("the lease lapsed"), now, entropy);
+            self.lapsed.push(place);
         }
         while let Some((due, sequence, place)) = self.later.first().copied() {
             if due > now {

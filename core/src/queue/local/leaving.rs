@@ -66,14 +66,23 @@ impl<T: Send + 'static> Inside<T> {
 
     /// What the engine gave up goes where it belongs.
     pub(in crate::queue) fn file_gone(&mut self, local: &Local<T>, afterwards: &mut Afterwards<T>) {
-        if self.engine.gone.is_empty() {
-            return;
+        if !self.engine.gone.is_empty() {
+            // An error is one that everybody is told of anyway.
+            let _ = self.try_file_gone(local, afterwards);
         }
+    }
+
+    /// The same for who has to know from when on that survives the process: with the last of them.
+    pub(in crate::queue) fn try_file_gone(
+        &mut self,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+    ) -> Result<Ticket, JournalError> {
+        let mut filed = Ok(Ticket::default());
         for (item, reason) in std::mem::take(&mut self.engine.gone) {
             self.uncache(&item);
             if reason == DeadReason::Evicted || local.dead.is_none() {
-                // An error is one that everybody is told of anyway.
-                let _ = self.forget_record(local, &item);
+                filed = self.forget_record(local, &item);
                 let reason = match reason {
                     DeadReason::Expired => DropReason::Expired,
                     DeadReason::Evicted => DropReason::DropOldest,
@@ -82,11 +91,12 @@ impl<T: Send + 'static> Inside<T> {
                 afterwards.letter(item, reason);
             } else {
                 if let Some(durable) = &local.durable {
-                    let _ = durable.note(local, &item, Some(reason));
+                    filed = durable.note(local, &item, Some(reason));
                 }
                 afterwards.bury(item, reason);
             }
         }
+        filed
     }
 
     pub(super) fn next_due(&self) -> Instant {
