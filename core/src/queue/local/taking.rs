@@ -259,6 +259,37 @@ impl<T: Send + 'static> Inside<T> {
         true
     }
 
+    /// A consumer has gone. Where one alone is active its wishes would wait for ever.
+    pub(in crate::queue) fn end_takers_of(
+        &mut self,
+        consumer: Place,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+    ) {
+        if !self.engine.config.single_active {
+            return;
+        }
+        let theirs = self.takers.in_line().filter_map(|(id, taker)| match taker {
+            Taker::Waiting(want) if want.consumer == Some(consumer) => Some(id),
+            _ => None,
+        });
+        for id in theirs.collect::<Vec<_>>() {
+            let ended = Taker::Ended(consumer_gone(&local.name));
+            let (_, waker) = self.takers.serve(id, ended);
+            afterwards.wake(waker);
+        }
+    }
+
+    /// Why that one can get nothing here, now or later.
+    pub(in crate::queue) fn is_shut_to(&self, want: Want, name: &str) -> Option<Failure> {
+        if let Some(ended) = &self.ended {
+            return Some(ended.clone());
+        }
+        let consumer = want.consumer?;
+        let gone = self.engine.config.single_active && !self.consumers.is_there(consumer);
+        gone.then(|| consumer_gone(name))
+    }
+
     /// Somebody who takes waits in line.
     pub(in crate::queue) fn wait_for_items(
         &mut self,
@@ -377,6 +408,11 @@ impl<T: Send + 'static> Inside<T> {
             Haul::Many(all) => all.into_iter().for_each(|taken| each(self, taken)),
         }
     }
+}
+
+fn consumer_gone(name: &str) -> Failure {
+    Failure::new(FailureKind::Stopped, Verdict::NotExecuted)
+        .with_detail(format!("the consumer of queue {name} is gone"))
 }
 
 impl<T> Taken<T> {
