@@ -328,9 +328,7 @@ impl<T: Send + 'static> Local<T> {
                 inside.file_gone(self, afterwards);
             }
             for item in inside.engine.items.drain() {
-                if matches!(item.payload, Some(Payload::Live(_))) {
-                    afterwards.letter(item, DropReason::Stopped);
-                }
+                afterwards.letter_live(item);
             }
             let totals = inside.engine.totals;
             inside.engine = Engine::new(inside.engine.config.clone(), self.epoch);

@@ -139,7 +139,8 @@ impl QueueRoute<u64> for Road {
             if way == Way::RequestLost {
                 return Err(lost());
             }
-            let mut lease = far.queue
+            let mut lease = far
+                .queue
                 .lease_many(request.max + far.too_many.load(Ordering::Relaxed));
             if let Some(span) = request.deadline {
                 lease = lease.deadline(span);

@@ -64,6 +64,26 @@ impl<T: Send + 'static> Inside<T> {
         }
     }
 
+    /// It is here again.
+    pub(in crate::queue) fn cache(&mut self, item: &Item<Payload<T>>) {
+        if let Some(Payload::Stored(Some(bytes))) = &item.payload {
+            self.cached += bytes.len();
+        }
+    }
+
+    /// Bytes that come from elsewhere are kept if there is room for them (G3); if not, they are read when needed.
+    pub(in crate::queue) fn within_cache<P>(&mut self, payload: Payload<P>) -> Payload<P> {
+        let Payload::Stored(Some(bytes)) = &payload else {
+            return payload;
+        };
+        let cached = self.cached + bytes.len();
+        if cached > self.engine.config.cache_bytes {
+            return Payload::Stored(None);
+        }
+        self.cached = cached;
+        payload
+    }
+
     /// What the engine gave up goes where it belongs.
     pub(in crate::queue) fn file_gone(&mut self, local: &Local<T>, afterwards: &mut Afterwards<T>) {
         if !self.engine.gone.is_empty() {

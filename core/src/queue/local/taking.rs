@@ -381,6 +381,11 @@ impl<T: Send + 'static> Inside<T> {
             if taken.token == 0 {
                 inside.engine.totals.settled = inside.engine.totals.settled.saturating_sub(1);
                 let item = taken.into_item();
+                if inside.ended.is_some() {
+                    // It ended while the item was on its way: to where the others went.
+                    afterwards.letter_live(item);
+                    return;
+                }
                 let key = item.key();
                 let sequence = item.sequence;
                 let place = inside.engine.put(item);
@@ -401,6 +406,9 @@ impl<T: Send + 'static> Inside<T> {
                 let _ = inside
                     .engine
                     .release(taken.place, taken.token, Duration::ZERO, now);
+            } else {
+                // No longer there: it ended while the item was on its way.
+                afterwards.letter_live(taken.into_item());
             }
         };
         match haul {

@@ -70,6 +70,27 @@ async fn g23_what_is_rejected_among_the_dead_stays_dead_over_a_restart(system: S
     close(queue, store).await;
 }
 
+/// What there is no memory for is read from the disk: of the dead, and of those that come back.
+#[callboard::test(both)]
+async fn g23_the_dead_need_not_fit_in_memory(system: System) {
+    let home = Home::new(&system);
+    let store = home.store(&system).await;
+    let queue = open_with(&system, &store, |queue| queue.cache(100)).await;
+    queue.offer_many((1..=20).map(job)).await.unwrap();
+    for delivery in queue.lease_many(20).await.unwrap() {
+        delivery.bury("never").await.unwrap();
+    }
+    let dead = queue.dead_letters().unwrap();
+    assert_eq!(dead.poll().await.unwrap().unwrap().item, job(1));
+    assert_eq!(dead.browse(0, 20).await.unwrap().len(), 19);
+    assert_eq!(dead.redrive(10), Ok(10));
+    assert_eq!(drain(&queue).await, (2..=11).collect::<Vec<_>>());
+    assert_eq!(dead.redrive(10), Ok(9));
+    assert_eq!(drain(&queue).await, (12..=20).collect::<Vec<_>>());
+    drop(dead);
+    close(queue, store).await;
+}
+
 /// Fencing tokens of the dead are tokens, too.
 #[callboard::test(both)]
 async fn g22_tokens_of_the_dead_grow_over_restarts(system: System) {
