@@ -377,6 +377,8 @@ impl<T: WireMessage> DurableQueueBuilder<T> {
         recovery.restore(&local, &dead);
         let observer: Arc<dyn OnProgress> = Arc::clone(&local) as _;
         journal.observe(Arc::downgrade(&observer));
+        // It may have failed before anybody was told.
+        local.journal_progressed();
         let (system, placement) = (plain.system, plain.placement);
         let queue = queues.find_or(&name, &config, || {
             Ok(start(&system, placement, local, dead))

@@ -22,7 +22,7 @@ use crate::spawn::Placement;
 use crate::system::System;
 
 /// A consumer with a name. In a queue with a single active consumer only the one that came first gets items;
-/// when it is dropped it is the next one's turn.
+/// when it is dropped it is the next one's turn, and what of its wishes still waits there ends with `Stopped`.
 pub struct Consumer<T: Send + 'static> {
     queue: Queue<T>,
     name: Arc<str>,
@@ -88,6 +88,7 @@ impl<T: Send + 'static> Drop for Consumer<T> {
         if let Inner::Local { local, .. } = &self.queue.inner {
             local.with(|inside, afterwards, now| {
                 inside.consumers.leave(self.number);
+                inside.end_takers_of(self.number, local, afterwards);
                 inside.settle(local, afterwards, now);
             });
         }

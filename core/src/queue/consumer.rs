@@ -54,6 +54,10 @@ impl Consumers {
         self.all.remove(&number);
     }
 
+    pub(super) fn is_there(&self, number: Place) -> bool {
+        self.all.contains_key(&number)
+    }
+
     pub(super) fn active(&self) -> Option<Place> {
         self.all.keys().next().copied()
     }

@@ -12,7 +12,6 @@ use super::state::QueueState;
 use super::take::{Lease, LeaseMany, Poll};
 use super::{Inner, Queue};
 use crate::clock::Instant;
-use crate::counters::DropReason;
 use crate::error::Failure;
 
 /// The items that a queue gave up, oldest first: a queue itself, which nothing is offered to.
@@ -62,7 +61,11 @@ impl<T: Send + 'static> DeadLetterQueue<T> {
         }
         let mut moved = 0;
         while moved < max {
-            let next = self.local.with(|inside, _, now| inside.engine.take(now));
+            let next = self.local.with(|inside, _, now| {
+                let item = inside.engine.take(now)?;
+                inside.uncache(&item);
+                Some(item)
+            });
             let Some(item) = next else {
                 break;
             };
@@ -71,6 +74,7 @@ impl<T: Send + 'static> DeadLetterQueue<T> {
                 Err((failure, item)) => {
                     // As if it had not been looked at.
                     self.local.with(|inside, afterwards, now| {
+                        inside.cache(&item);
                         if let Some(taken) = Taken::gone(*item) {
                             inside.hand_back(Haul::One(taken), afterwards, now);
                             inside.settle(&self.local, afterwards, now);
@@ -178,9 +182,7 @@ impl<T: Send + 'static> Local<Dead<T>> {
                 inside.engine.evict(now);
                 inside.file_gone(self, afterwards);
             }
-            if let Payload::Stored(Some(bytes)) = &payload {
-                inside.cached += bytes.len();
-            }
+            let payload = inside.within_cache(payload);
             let due = None;
             let place = inside.engine.store(
                 New {
@@ -196,11 +198,8 @@ impl<T: Send + 'static> Local<Dead<T>> {
             }
             if inside.ended.is_some() {
                 // It ended while the item was on its way here: to where the others went.
-                let late = inside.engine.remove(place, now);
-                if let Some(late) = late
-                    && matches!(late.payload, Some(Payload::Live(_)))
-                {
-                    afterwards.letter(late, DropReason::Stopped);
+                if let Some(late) = inside.engine.remove(place, now) {
+                    afterwards.letter_live(late);
                 }
                 return;
             }
@@ -227,22 +226,24 @@ impl<T: Send + 'static> Local<T> {
             };
             let payload = match payload {
                 Payload::Live(dead) => Payload::Live(dead.item),
-                Payload::Stored(bytes) => {
-                    inside.cached += bytes.as_ref().map_or(0, |bytes| bytes.len());
-                    Payload::Stored(bytes)
-                }
+                Payload::Stored(bytes) => inside.within_cache(Payload::Stored(bytes)),
             };
             let (reply_to, priority) = dead
                 .extra
                 .map_or((None, 0), |extra| (extra.reply_to, extra.priority));
-            let plain =
-                info.key.is_none() && info.group.is_none() && priority == 0 && reply_to.is_none();
+            let redriven = self.durable.is_some();
+            let plain = info.key.is_none()
+                && info.group.is_none()
+                && priority == 0
+                && reply_to.is_none()
+                && !redriven;
             let extra = (!plain).then(|| {
                 Box::new(Extra {
                     group: info.group.clone(),
                     key: info.key,
                     priority,
                     reply_to,
+                    redriven,
                     ..Extra::default()
                 })
             });

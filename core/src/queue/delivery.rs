@@ -312,6 +312,9 @@ impl<T: Send + 'static> Receipt<T> {
     }
 
     /// How often the item was handed out, this time included: 1 for the first time.
+    ///
+    /// A durable queue notes it with each failure, not with each hand-out: after a restart it goes on from the last
+    /// delivery that failed.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt

@@ -77,6 +77,9 @@ pub(super) struct Failures {
     pub(super) first: Option<Duration>,
     pub(super) last: Option<Duration>,
     pub(super) reason: Option<Arc<str>>,
+    /// It came back from the dead: the times of its head don't count any more.
+    #[serde(default)]
+    pub(super) redriven: bool,
 }
 
 impl<T> Durable<T> {
@@ -204,6 +207,7 @@ impl<T: Send + 'static> Durable<T> {
             first: history.map(|history| history.first),
             last: history.map(|history| history.last),
             reason: history.map(|history| Arc::clone(&history.reason)),
+            redriven: item.extra.as_ref().is_some_and(|extra| extra.redriven),
         };
         let note = match dead {
             None => Note::Failed(failures),
@@ -216,7 +220,7 @@ impl<T: Send + 'static> Durable<T> {
         self.append_note(item.record, &note)
     }
 
-    /// An item that was dead is offered again.
+    /// An item that was dead is offered again: not too old any more, and at once.
     pub(super) fn revive(&self, id: RecordId) -> Result<Ticket, JournalError> {
         let failures = Failures {
             attempt: 0,
@@ -225,6 +229,7 @@ impl<T: Send + 'static> Durable<T> {
             first: None,
             last: None,
             reason: None,
+            redriven: true,
         };
         self.append_note(id, &Note::Failed(failures))
     }

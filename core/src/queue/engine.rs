@@ -80,6 +80,8 @@ pub(super) struct Extra {
     pub(super) reply_to: Option<ReplyTo>,
     pub(super) expires: Option<Instant>,
     pub(super) history: Option<History>,
+    /// It came back from the dead, and its first time to live counts no more.
+    pub(super) redriven: bool,
     /// It waits apart from its group, which goes on without it.
     pub(super) detached: bool,
     /// What is known of it, if it is one of the dead.
@@ -156,6 +158,8 @@ pub(super) struct Engine<P> {
     next_token: u64,
     /// The soonest of what became due since somebody looked when to look again.
     pub(super) soonest: Instant,
+    /// Whose leases have lapsed; for whoever called.
+    pub(super) lapsed: Vec<Place>,
     /// What has left for good, and why; for whoever called.
     pub(super) gone: Vec<(Item<P>, DeadReason)>,
 }
@@ -178,6 +182,7 @@ impl<P> Engine<P> {
             next_sequence: 1,
             next_token: 1,
             soonest: Instant::FAR,
+            lapsed: Vec::new(),
             gone: Vec::new(),
         }
     }
@@ -485,6 +490,7 @@ impl<P> Engine<P> {
             self.totals.lapsed += 1;
             // Held: looked at above.
             let _ = self.fail(place, token, &Arc::from("the lease lapsed"), now, entropy);
+            self.lapsed.push(place);
         }
         while let Some((due, sequence, place)) = self.later.first().copied() {
             if due > now {

@@ -256,6 +256,9 @@ impl<T: Send + 'static> Local<T> {
         self.with(|inside, afterwards, _| {
             inside.take_back_what_nobody_looked_at(now);
             inside.engine.tick(now, &self.entropy);
+            for place in std::mem::take(&mut inside.engine.lapsed) {
+                inside.note_failure(self, place);
+            }
             inside.file_gone(self, afterwards);
             inside.forget_keys(self, now);
             inside.settle(self, afterwards, now);
@@ -325,9 +328,7 @@ impl<T: Send + 'static> Local<T> {
                 inside.file_gone(self, afterwards);
             }
             for item in inside.engine.items.drain() {
-                if matches!(item.payload, Some(Payload::Live(_))) {
-                    afterwards.letter(item, DropReason::Stopped);
-                }
+                afterwards.letter_live(item);
             }
             let totals = inside.engine.totals;
             inside.engine = Engine::new(inside.engine.config.clone(), self.epoch);

@@ -182,11 +182,15 @@ impl<T: Send + 'static> Inside<T> {
             Settlement::Reject(reason) => {
                 self.engine
                     .fail(place, token, &reason, now, &local.entropy)?;
-                Ok(self.note_failure(local, place))
+                if self.engine.gone.is_empty() {
+                    Ok(self.note_failure(local, place))
+                } else {
+                    self.bury_now(local, afterwards)
+                }
             }
             Settlement::Bury(reason) => {
                 self.engine.bury(place, token, &reason, now)?;
-                Ok(Ticket::default())
+                self.bury_now(local, afterwards)
             }
             Settlement::Extend(span) => {
                 self.engine.extend(place, token, span, now)?;
@@ -195,9 +199,22 @@ impl<T: Send + 'static> Inside<T> {
         }
     }
 
-    /// Failures are counted over the end of the process, too.
-    fn note_failure(&mut self, local: &Local<T>, place: Place) -> Ticket {
-        let (Some(durable), Some(item)) = (&local.durable, self.engine.items.get(place)) else {
+    /// An item goes to the dead. It is answered when that survives the process, as an acknowledgement is (G25).
+    fn bury_now(
+        &mut self,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+    ) -> Result<Ticket, EndError> {
+        let filed = self.try_file_gone(local, afterwards);
+        filed.map_err(|error| EndError::Failed(storage_failure(&error, Verdict::MaybeExecuted)))
+    }
+
+    /// Failures are counted over the end of the process, too. Not those of the dead: the note of theirs says how
+    /// they died.
+    pub(super) fn note_failure(&self, local: &Local<T>, place: Place) -> Ticket {
+        let (Some(durable), Some(_), Some(item)) =
+            (&local.durable, &local.dead, self.engine.items.get(place))
+        else {
             return Ticket::default();
         };
         // Not worth an error of its own: the next one counts again.

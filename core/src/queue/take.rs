@@ -311,7 +311,13 @@ async fn fetch_routed<T: Send + 'static>(
     request: LeaseRequest,
     take: bool,
 ) -> Result<Catch<T>, Failure> {
-    let leased = route.lease(request).await?;
+    let max = request.max;
+    let mut leased = route.lease(request).await?;
+    // More than was asked for is nobody's here: it goes back, from the last on, so that the first is first again.
+    for more in leased.drain(max.min(leased.len())..).rev() {
+        let (_, receipt) = Receipt::routed(&route, more);
+        receipt.release_soon();
+    }
     let fetched = leased.into_iter().map(|leased| {
         let (item, receipt) = Receipt::routed(&route, leased);
         if take {

@@ -222,3 +222,26 @@ async fn g03_items_that_come_back_to_a_circular_queue_do_not_outgrow_it(system: 
     assert_eq!((state.len, state.dropped), (2, 3));
     assert_eq!(system.counters().drops(DropReason::DropOldest), 3);
 }
+
+#[callboard::test]
+async fn g07_items_on_their_way_when_their_queue_ended_go_to_dead_letters(system: System) {
+    let queue = Queue::bounded(&system, "q", 8);
+    queue.offer_many([1_u32, 2]).await.unwrap();
+    let Inner::Local { local, .. } = &queue.inner else {
+        panic!("it is of this process");
+    };
+    let hauls = [local::Mode::Take, local::Mode::Lease(None)].map(|mode| {
+        let want = local::Want {
+            max: 1,
+            mode,
+            consumer: None,
+        };
+        local.with(|inside, afterwards, now| inside.take(local, want, afterwards, now))
+    });
+    local.end(&local::stopped("q"));
+    for haul in hauls {
+        let haul = haul.unwrap();
+        local.with(|inside, afterwards, now| inside.hand_back(haul, afterwards, now));
+    }
+    assert_eq!(system.counters().drops(DropReason::Stopped), 2);
+}

@@ -181,7 +181,8 @@ impl Journal for Log {
             return Err(full.clone());
         }
         let pending = front.pending.len() - MARK;
-        if pending + len > most {
+        // What goes along with records that are here already isn't turned away: an acknowledgement say.
+        if puts && pending + len > most {
             let text = format!("{pending} bytes wait to be written, and {len} more don't fit");
             return Err(shared.refuse(JournalErrorKind::Busy, &text));
         }

@@ -94,8 +94,8 @@ impl Options {
         self
     }
 
-    /// How many bytes of a journal may wait in memory to be written; more are refused as
-    /// [`Busy`](JournalErrorKind::Busy). As much again is in the hands of the committer.
+    /// How many bytes of a journal may wait in memory to be written; puts beyond that are refused as
+    /// [`Busy`](JournalErrorKind::Busy), while notes and drops, which are small, are taken all the same. As much again is in the hands of the committer.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.pending_bytes = bytes;
         self

@@ -403,6 +403,24 @@ async fn g21_one_consumer_at_a_time_is_active_and_the_next_takes_over(system: Sy
     assert_eq!(queue.consumers().len(), 1);
 }
 
+/// Its wishes can come true no more: they end, and nobody else's do.
+#[callboard::test(both)]
+async fn g21_what_a_consumer_that_is_gone_waits_for_ends(system: System) {
+    let queue = system.queue("q").single_active_consumer().open().unwrap();
+    let (first, second) = (queue.consumer("first"), queue.consumer("second"));
+    let mut waiting = Box::pin(first.lease().into_future());
+    assert!(futures::poll!(waiting.as_mut()).is_pending());
+    let mut next = Box::pin(second.lease().into_future());
+    assert!(futures::poll!(next.as_mut()).is_pending());
+    let not_begun = first.poll();
+    drop(first);
+    for ended in [waiting.await.map(drop), not_begun.await.map(drop)] {
+        assert_eq!(ended.unwrap_err().kind(), callboard::FailureKind::Stopped);
+    }
+    queue.offer(7).await.unwrap();
+    assert_eq!(*next.await.unwrap().unwrap(), 7);
+}
+
 #[callboard::test]
 async fn g22_a_reference_to_an_item_is_fenced_by_tokens_that_grow(system: System) {
     let queue = hasty(&system);

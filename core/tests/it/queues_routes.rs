@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard::queue::{
@@ -33,6 +34,8 @@ struct Far {
     system: System,
     /// What happens to the next ones; then they arrive.
     ways: Mutex<Vec<Way>>,
+    /// It answers with so many more than it was asked for.
+    too_many: AtomicUsize,
     /// Receipts of what is out, by token.
     out: Mutex<HashMap<u64, Receipt<u64>>>,
 }
@@ -136,7 +139,9 @@ impl QueueRoute<u64> for Road {
             if way == Way::RequestLost {
                 return Err(lost());
             }
-            let mut lease = far.queue.lease_many(request.max);
+            let mut lease = far
+                .queue
+                .lease_many(request.max + far.too_many.load(Ordering::Relaxed));
             if let Some(span) = request.deadline {
                 lease = lease.deadline(span);
             }
@@ -223,6 +228,7 @@ fn road(system: &System) -> (Arc<Far>, Queue<u64>) {
         queue,
         system: system.clone(),
         ways: Mutex::default(),
+        too_many: AtomicUsize::new(0),
         out: Mutex::default(),
     });
     let handle = Queue::over(Arc::new(Road(Arc::clone(&far))), Keeps::default()).unwrap();
@@ -298,6 +304,24 @@ async fn g06_a_batch_over_a_route_gives_back_what_was_not_sent(system: System) {
     assert_eq!((error.offered.len(), error.rest), (1, vec![3, 4]));
     assert_eq!(error.failure.verdict(), Verdict::MaybeExecuted);
     assert_eq!(queue.poll_many(9).await.unwrap(), [1, 2]);
+}
+
+/// It answers with more than it was asked for: what nobody asked for goes back.
+#[callboard::test]
+async fn g21_a_route_that_answers_with_too_many_loses_nothing(system: System) {
+    let (far, queue) = road(&system);
+    far.too_many.store(2, Ordering::Relaxed);
+    queue.offer_many([1, 2, 3, 4, 5, 6, 7]).await.unwrap();
+    assert_eq!(queue.poll().await.unwrap(), Some(1));
+    assert_eq!(queue.poll_many(2).await.unwrap(), [2, 3]);
+    let held = queue.lease().await.unwrap().unwrap();
+    assert_eq!((*held, far.queue.state().await.unwrap().in_flight), (4, 1));
+    held.ack().await.unwrap();
+    let rest = queue.lease_many(2).await.unwrap();
+    assert_eq!(rest.iter().map(|item| **item).collect::<Vec<_>>(), [5, 6]);
+    drop(rest);
+    assert_eq!(far.queue.state().await.unwrap().len, 3);
+    assert!(far.out.lock().is_empty());
 }
 
 /// In Venice an item whose answer came too late was gone.

@@ -32,6 +32,10 @@ struct Own {
     config: QueueConfig,
     /// How often the queue was opened, this time included: its tokens go on from there (G22).
     openings: u64,
+    /// Numbers below this may have been used. Here as well as in the note, which power may take away from a record
+    /// that was just put.
+    #[serde(default)]
+    next: u64,
 }
 
 /// What a journal says of its queue.
@@ -73,6 +77,7 @@ impl Recovery {
             }
             let own: Own = codec::decode(&own.head).map_err(|error| unread("settings", &error))?;
             recovery.openings = own.openings;
+            recovery.next = recovery.next.max(own.next);
             recovery.config = Some(own.config);
         }
         if let Some(last) = recovery.records.last() {
@@ -90,6 +95,7 @@ impl Recovery {
         let own = Own {
             config: config.clone(),
             openings: self.openings,
+            next: self.next,
         };
         let head = codec::encode(&own)
             .map_err(|error| JournalError::new(JournalErrorKind::Format, error.to_string()))?;
@@ -128,17 +134,22 @@ impl Recovery {
         dead: &Local<Dead<T>>,
     ) {
         let mut died = Vec::new();
+        let tokens = self.openings * TOKENS_PER_OPENING;
+        dead.with(|inside, _, _| inside.engine.go_on_after(0, tokens));
         local.with(|inside, _, now| {
-            let tokens = self.openings * TOKENS_PER_OPENING;
             inside.engine.go_on_after(self.next - 1, tokens);
             inside.reserved = self.next;
             for record in self.records {
-                let note: Option<Note> = match &record.note {
-                    Some(note) => codec::decode(note).ok(),
-                    None => None,
+                // What can't be read may say that the item is done with: it isn't as if there were no note.
+                let note: Result<Option<Note>, String> = match &record.note {
+                    Some(note) => codec::decode(note)
+                        .map(Some)
+                        .map_err(|error| format!("its note can't be read: {error}")),
+                    None => Ok(None),
                 };
-                let head = match Head::decode(&record.head) {
-                    Ok(head) => head,
+                let head = Head::decode(&record.head);
+                let (head, note) = match head.and_then(|head| Ok((head, note?))) {
+                    Ok(both) => both,
                     Err(why) => {
                         tracing::warn!(queue = %local.name, record = record.id, why, "item set aside");
                         let mut item = item_of(local, record.id, Head::default(), None);
@@ -201,9 +212,6 @@ fn item_of<T: Send + 'static>(
     head: Head,
     failures: Option<Failures>,
 ) -> Item<Payload<T>> {
-    let due = head
-        .due
-        .map_or(Instant::default(), |due| local.on_clock(due));
     let failures = failures.unwrap_or(Failures {
         attempt: 0,
         failed: 0,
@@ -211,7 +219,12 @@ fn item_of<T: Send + 'static>(
         first: None,
         last: None,
         reason: None,
+        redriven: false,
     });
+    let redriven = failures.redriven;
+    let due = head.due.filter(|_| !redriven);
+    let due = due.map_or(Instant::default(), |due| local.on_clock(due));
+    let expires = head.expires.filter(|_| !redriven);
     let history = match (failures.first, failures.last, failures.reason) {
         (Some(first), Some(last), Some(reason)) => Some(History {
             first,
@@ -222,7 +235,8 @@ fn item_of<T: Send + 'static>(
     };
     let plain = head.key.is_none()
         && head.group.is_none()
-        && head.expires.is_none()
+        && expires.is_none()
+        && !redriven
         && head.reply_to.is_none()
         && head.priority == 0
         && history.is_none();
@@ -233,8 +247,9 @@ fn item_of<T: Send + 'static>(
             key: head.key.map(|(key, _)| key),
             print: head.key.map(|(_, print)| print),
             reply_to: head.reply_to.map(ReplyTo::named),
-            expires: head.expires.map(|expires| local.on_clock(expires)),
+            expires: expires.map(|expires| local.on_clock(expires)),
             history,
+            redriven,
             ..Extra::default()
         })
     });

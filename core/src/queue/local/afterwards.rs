@@ -71,6 +71,13 @@ impl<T: Send + 'static> Afterwards<T> {
         self.rare().letters.push((item, reason));
     }
 
+    /// The same, because the queue has ended, for what isn't on disk.
+    pub(in crate::queue) fn letter_live(&mut self, item: Item<Payload<T>>) {
+        if let Some(Payload::Live(_)) = item.payload {
+            self.letter(item, DropReason::Stopped);
+        }
+    }
+
     /// To where the dead are.
     pub(super) fn bury(&mut self, item: Item<Payload<T>>, reason: DeadReason) {
         self.rare().dead.push((item, reason));

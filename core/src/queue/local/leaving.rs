@@ -64,16 +64,45 @@ impl<T: Send + 'static> Inside<T> {
         }
     }
 
+    /// It is here again.
+    pub(in crate::queue) fn cache(&mut self, item: &Item<Payload<T>>) {
+        if let Some(Payload::Stored(Some(bytes))) = &item.payload {
+            self.cached += bytes.len();
+        }
+    }
+
+    /// Bytes that come from elsewhere are kept if there is room for them (G3); if not, they are read when needed.
+    pub(in crate::queue) fn within_cache<P>(&mut self, payload: Payload<P>) -> Payload<P> {
+        let Payload::Stored(Some(bytes)) = &payload else {
+            return payload;
+        };
+        let cached = self.cached + bytes.len();
+        if cached > self.engine.config.cache_bytes {
+            return Payload::Stored(None);
+        }
+        self.cached = cached;
+        payload
+    }
+
     /// What the engine gave up goes where it belongs.
     pub(in crate::queue) fn file_gone(&mut self, local: &Local<T>, afterwards: &mut Afterwards<T>) {
-        if self.engine.gone.is_empty() {
-            return;
+        if !self.engine.gone.is_empty() {
+            // An error is one that everybody is told of anyway.
+            let _ = self.try_file_gone(local, afterwards);
         }
+    }
+
+    /// The same for who has to know from when on that survives the process: with the last of them.
+    pub(in crate::queue) fn try_file_gone(
+        &mut self,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+    ) -> Result<Ticket, JournalError> {
+        let mut filed = Ok(Ticket::default());
         for (item, reason) in std::mem::take(&mut self.engine.gone) {
             self.uncache(&item);
             if reason == DeadReason::Evicted || local.dead.is_none() {
-                // An error is one that everybody is told of anyway.
-                let _ = self.forget_record(local, &item);
+                filed = self.forget_record(local, &item);
                 let reason = match reason {
                     DeadReason::Expired => DropReason::Expired,
                     DeadReason::Evicted => DropReason::DropOldest,
@@ -82,11 +111,12 @@ impl<T: Send + 'static> Inside<T> {
                 afterwards.letter(item, reason);
             } else {
                 if let Some(durable) = &local.durable {
-                    let _ = durable.note(local, &item, Some(reason));
+                    filed = durable.note(local, &item, Some(reason));
                 }
                 afterwards.bury(item, reason);
             }
         }
+        filed
     }
 
     pub(super) fn next_due(&self) -> Instant {

@@ -160,12 +160,13 @@ impl<T: Send + 'static> Inside<T> {
         item: &mut Option<T>,
         afterwards: &mut Afterwards<T>,
     ) -> OfferStep {
-        if self.storing.is_empty() {
-            afterwards.drop_item(item.take());
-            return OfferStep::Stored(offered);
+        // The first may still be on its way to the disk: this one is answered when that is. Not by the last ticket of
+        // all: that may be of an acknowledgement, which nobody has synced.
+        if let Some((last, _)) = self.storing.back() {
+            return OfferStep::Storing(offered, *last);
         }
-        // The first may still be on its way to the disk: this one is answered when that is.
-        OfferStep::Storing(offered, self.last_ticket)
+        afterwards.drop_item(item.take());
+        OfferStep::Stored(offered)
     }
 
     /// `None` if the offer is new.

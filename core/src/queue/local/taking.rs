@@ -259,6 +259,37 @@ impl<T: Send + 'static> Inside<T> {
         true
     }
 
+    /// A consumer has gone. Where one alone is active its wishes would wait for ever.
+    pub(in crate::queue) fn end_takers_of(
+        &mut self,
+        consumer: Place,
+        local: &Local<T>,
+        afterwards: &mut Afterwards<T>,
+    ) {
+        if !self.engine.config.single_active {
+            return;
+        }
+        let theirs = self.takers.in_line().filter_map(|(id, taker)| match taker {
+            Taker::Waiting(want) if want.consumer == Some(consumer) => Some(id),
+            _ => None,
+        });
+        for id in theirs.collect::<Vec<_>>() {
+            let ended = Taker::Ended(consumer_gone(&local.name));
+            let (_, waker) = self.takers.serve(id, ended);
+            afterwards.wake(waker);
+        }
+    }
+
+    /// Why that one can get nothing here, now or later.
+    pub(in crate::queue) fn is_shut_to(&self, want: Want, name: &str) -> Option<Failure> {
+        if let Some(ended) = &self.ended {
+            return Some(ended.clone());
+        }
+        let consumer = want.consumer?;
+        let gone = self.engine.config.single_active && !self.consumers.is_there(consumer);
+        gone.then(|| consumer_gone(name))
+    }
+
     /// Somebody who takes waits in line.
     pub(in crate::queue) fn wait_for_items(
         &mut self,
@@ -350,6 +381,11 @@ impl<T: Send + 'static> Inside<T> {
             if taken.token == 0 {
                 inside.engine.totals.settled = inside.engine.totals.settled.saturating_sub(1);
                 let item = taken.into_item();
+                if inside.ended.is_some() {
+                    // It ended while the item was on its way: to where the others went.
+                    afterwards.letter_live(item);
+                    return;
+                }
                 let key = item.key();
                 let sequence = item.sequence;
                 let place = inside.engine.put(item);
@@ -370,6 +406,9 @@ impl<T: Send + 'static> Inside<T> {
                 let _ = inside
                     .engine
                     .release(taken.place, taken.token, Duration::ZERO, now);
+            } else {
+                // No longer there: it ended while the item was on its way.
+                afterwards.letter_live(taken.into_item());
             }
         };
         match haul {
@@ -377,6 +416,11 @@ impl<T: Send + 'static> Inside<T> {
             Haul::Many(all) => all.into_iter().for_each(|taken| each(self, taken)),
         }
     }
+}
+
+fn consumer_gone(name: &str) -> Failure {
+    Failure::new(FailureKind::Stopped, Verdict::NotExecuted)
+        .with_detail(format!("the consumer of queue {name} is gone"))
 }
 
 impl<T> Taken<T> {

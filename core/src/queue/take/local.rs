@@ -128,8 +128,8 @@ impl<T: Send + 'static> LocalFetch<T> {
         }
         let wait = *deadline != Some(Duration::ZERO);
         let begun = local.with(|inside, afterwards, now| {
-            if let Some(ended) = &inside.ended {
-                return Err(Err(ended.clone()));
+            if let Some(failure) = inside.is_shut_to(want, &local.name) {
+                return Err(Err(failure));
             }
             if let Some(haul) = inside.take(local, want, afterwards, now) {
                 inside.settle(local, afterwards, now);

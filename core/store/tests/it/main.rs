@@ -13,4 +13,5 @@ mod model;
 
 mod plain;
 mod queues;
+mod queues_more;
 mod space;

@@ -221,6 +221,9 @@ async fn what_can_t_be_is_refused_with_a_reason(system: System) {
     let busy = owner.put(2, &[2; 1_000]).unwrap_err();
     assert_eq!(busy.kind(), JournalErrorKind::Busy, "{busy}");
     let ticket = owner.put(3, &[3; 800]).unwrap();
+    // Notes and drops are small, and are taken all the same.
+    owner.note(1, &[7; 300]).unwrap();
+    owner.drop(4).unwrap();
     owner.synced(ticket).await;
     owner.put(2, &[2; 1_000]).unwrap();
     store.close().await.unwrap();

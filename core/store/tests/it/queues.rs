@@ -14,25 +14,25 @@ use crate::common::Home;
 
 #[derive(Debug, Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
 #[message(name = "test.job", version = 2)]
-struct Job {
-    number: u64,
+pub struct Job {
+    pub number: u64,
     text: String,
 }
 
-fn job(number: u64) -> Job {
+pub fn job(number: u64) -> Job {
     let text = format!("job {number}");
     Job { number, text }
 }
 
-fn journals(store: &Store) -> Arc<dyn Journals> {
+pub fn journals(store: &Store) -> Arc<dyn Journals> {
     Arc::new(store.clone())
 }
 
-async fn open(system: &System, store: &Store) -> Queue<Job> {
+pub async fn open(system: &System, store: &Store) -> Queue<Job> {
     open_with(system, store, |builder| builder).await
 }
 
-async fn open_with(
+pub async fn open_with(
     system: &System,
     store: &Store,
     set: impl FnOnce(QueueBuilder<Job>) -> QueueBuilder<Job>,
@@ -42,13 +42,13 @@ async fn open_with(
 }
 
 /// Ends the queue and the store as a program does that ends well.
-async fn close(queue: Queue<Job>, store: Store) {
+pub async fn close(queue: Queue<Job>, store: Store) {
     queue.stop();
     queue.wait().await;
     store.close().await.unwrap();
 }
 
-async fn drain(queue: &Queue<Job>) -> Vec<u64> {
+pub async fn drain(queue: &Queue<Job>) -> Vec<u64> {
     let mut numbers = Vec::new();
     while let Some(job) = queue.poll().deadline(Duration::ZERO).await.unwrap() {
         numbers.push(job.number);
