@@ -11,9 +11,11 @@ use futures::future::BoxFuture;
 
 use super::local::{About, LocalOffer, full};
 use super::{OfferError, OfferTerms, Offered, Offering, Way};
+use crate::boundary::Verdict;
 use crate::clock::Instant;
 use crate::error::Failure;
 use crate::journal::Ticket;
+use crate::queue::durable::Durable;
 use crate::queue::local::{Local, OfferStep};
 use crate::queue::route::QueueRoute;
 use crate::queue::{Inner, Queue};
@@ -260,13 +262,35 @@ impl<T: Send + 'static> Batch<T> {
         if let Some((offered, ticket)) = self.ticket {
             // Tickets are in order: when the last is synced all are.
             let local = &self.local;
-            let id = local
-                .with(|inside, _, _| inside.wait_for_sync(offered, ticket, None, Waker::noop()));
-            let last = LocalOffer::waiting(Arc::clone(local), id);
-            if let Err(error) = Offering(Way::Local(last)).await {
+            // The disk may have been faster, and the queue may have ended: then nobody would be told any more.
+            let id = local.with(|inside, _, _| {
+                let progress = local.durable.as_ref().map(Durable::progress);
+                if progress.is_some_and(|progress| progress.synced >= ticket) {
+                    return Ok(None);
+                }
+                match &inside.ended {
+                    Some(ended) => Err(ended.clone().with_verdict(Verdict::MaybeExecuted)),
+                    None => Ok(Some(inside.wait_for_sync(
+                        offered,
+                        ticket,
+                        None,
+                        Waker::noop(),
+                    ))),
+                }
+            });
+            let synced = match id {
+                Ok(None) => Ok(()),
+                Ok(Some(id)) => {
+                    let last = LocalOffer::waiting(Arc::clone(local), id);
+                    let last = Offering(Way::Local(last)).await;
+                    last.map(drop).map_err(|error| error.failure)
+                }
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = synced {
                 // Those that waited for the disk may be on it; which, nobody knows.
                 return Err(OfferManyError {
-                    failure: error.failure,
+                    failure,
                     offered: Vec::new(),
                     rest,
                 });

@@ -237,3 +237,16 @@ where
     let system = simulation.system().clone();
     simulation.block_on(run(system, Home::on(disk)));
 }
+
+/// The first two are on disk long before the third gives up: nothing more is to be waited for.
+#[callboard::test(both)]
+async fn g25_a_batch_is_answered_though_its_disk_was_done_before(system: System) {
+    let home = Home::new(&system);
+    let store = home.store(&system).await;
+    let queue = open_with(&system, &store, |queue| queue.capacity(2)).await;
+    let offer = queue.offer_many((1..=3).map(job));
+    let error = offer.deadline(SECOND / 5).await.unwrap_err();
+    assert_eq!((error.offered.len(), error.rest), (2, vec![job(3)]));
+    assert_eq!(drain(&queue).await, [1, 2]);
+    close(queue, store).await;
+}
