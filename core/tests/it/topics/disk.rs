@@ -113,7 +113,8 @@ enum Logged {
 }
 
 struct Memory {
-    disk: Arc<Mutex<Shared>>,
+    /// Which holds this.
+    disk: Weak<Mutex<Shared>>,
     inner: Mutex<Inner>,
     worker: Mutex<Option<Worker>>,
 }
@@ -176,7 +177,10 @@ impl Memory {
 
     /// One step: writes all there is, and syncs if anybody wants that.
     fn step(&self) -> Rest {
-        if self.disk.lock().held {
+        let Some(disk) = self.disk.upgrade() else {
+            return Rest::Ended;
+        };
+        if disk.lock().held {
             return Rest::UntilWoken;
         }
         let mut inner = self.inner.lock();
@@ -189,7 +193,7 @@ impl Memory {
         inner.progress.written = inner.last;
         if std::mem::take(&mut inner.wants_sync) {
             inner.progress.synced = inner.last;
-            self.disk.lock().syncs += 1;
+            disk.lock().syncs += 1;
         }
         drop(inner);
         self.tell();
@@ -203,7 +207,7 @@ impl Journal for Memory {
         changes: &[Change<'_>],
         durability: Durability,
     ) -> Result<Ticket, JournalError> {
-        let room = self.disk.lock().room;
+        let room = self.disk.upgrade().and_then(|disk| disk.lock().room);
         let mut inner = self.inner.lock();
         if let Some(error) = &inner.progress.failed {
             return Err(error.clone());
@@ -284,7 +288,7 @@ impl Journals for Disk {
                 });
             let records = records.collect();
             let journal = Arc::new(Memory {
-                disk: Arc::clone(&self.shared),
+                disk: Arc::downgrade(&self.shared),
                 inner: Mutex::new(inner),
                 worker: Mutex::new(None),
             });
