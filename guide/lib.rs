@@ -87,3 +87,7 @@ mod log_format {}
 #[cfg(doctest)]
 #[doc = include_str!("src/bench-local.md")]
 mod bench_local {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/bench-queue.md")]
+mod bench_queue {}
