@@ -189,7 +189,11 @@ impl Committer {
 
     /// What can be done while there is no segment to write to.
     fn make_room(&mut self) -> Result<(), Stop> {
-        self.give_back()?;
+        match self.give_back() {
+            // No room for its mark either: the segment that is ordered now brings it.
+            Err(Stop::NoSegment) => {}
+            given => given?,
+        }
         self.order_segment();
         Ok(())
     }
