@@ -5,7 +5,8 @@
 //! the lock, too: an offerer in line leaves its item there, a poller in line finds one there when it looks. Who
 //! gives up takes its place away with what lies in it.
 //!
-//! No code of the program runs under the lock: items are dropped, copied, encoded and decoded outside, and
+//! No code of the program runs under the lock, but for the copies that `browse` makes: items are dropped, copied
+//! for their holders, encoded and decoded outside, and
 //! wakers called there. What is to be done afterwards is gathered in [`Afterwards`].
 
 mod afterwards;
