@@ -6,6 +6,7 @@ use std::future::Future;
 
 use crate::actor_ref::ActorRef;
 use crate::context::Context;
+use crate::fault::Fault;
 use crate::message::Message;
 use crate::responder::Responder;
 use crate::spawn;
@@ -151,27 +152,51 @@ impl fmt::Debug for LeftBehind {
     }
 }
 
-/// Why an actor could not start.
+/// Why an actor did not start: it failed, or has [nothing to do](StartFailure::ignore).
+///
+/// `?` turns any error into one that is [`Recoverable`](crate::FailureClass::Recoverable). For an error that knows
+/// its class write `.map_err(StartFailure::new)?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartFailure(String);
+pub struct StartFailure(Option<Fault>);
 
 impl StartFailure {
-    /// A failure with a sentence for people.
+    /// A failure with a sentence for people: a text, a [`Fault`], or an error that is
+    /// [`Classified`](crate::Classified).
     #[must_use]
-    pub fn new(why: impl Into<String>) -> Self {
-        StartFailure(why.into())
+    pub fn new(why: impl Into<Fault>) -> Self {
+        StartFailure(Some(why.into()))
+    }
+
+    /// Nothing is wrong, but there is nothing for it to do: OTP's `ignore`. The actor ends in order before it
+    /// was up; its supervisor goes on with the next child, and doesn't start it again by itself.
+    #[must_use]
+    pub fn ignore() -> Self {
+        StartFailure(None)
+    }
+
+    /// The failure, unless it is to be ignored.
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        self.0.as_ref()
+    }
+
+    pub(crate) fn into_fault(self) -> Option<Fault> {
+        self.0
     }
 }
 
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &self.0 {
+            Some(fault) => write!(f, "{fault}"),
+            None => f.write_str("nothing to do"),
+        }
     }
 }
 
 impl<E: std::error::Error> From<E> for StartFailure {
     fn from(error: E) -> Self {
-        StartFailure(error.to_string())
+        StartFailure::new(error.to_string())
     }
 }
 

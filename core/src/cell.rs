@@ -30,6 +30,7 @@ use crate::dead_letter::DeadLetter;
 use crate::driver::{Arbiter, Parcel};
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
+use crate::fault::Fault;
 use crate::id::{ActorId, Incarnation};
 use crate::mailbox::records::{Record, Records};
 use crate::mailbox::{
@@ -56,6 +57,11 @@ pub(crate) use life::OnIncarnationEnd;
 /// Who is told how an incarnation fares, at home. Dropping it untold is an end, too.
 pub(crate) trait Owner: Send {
     fn started(&self);
+    /// Whether the incarnation goes on after that failure; if so, the owner has taken note of it.
+    fn resumes(&self, fault: &Fault) -> bool {
+        let _ = fault;
+        false
+    }
     fn ended(self: Box<Self>, ended: Ended);
 }
 

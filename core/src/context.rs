@@ -19,6 +19,7 @@ use crate::cell::{ActorKind, AnyCell, Cell};
 use crate::clock::Sleep;
 use crate::current;
 use crate::envelope::{Envelope, Meta};
+use crate::fault::Fault;
 use crate::id::{Incarnation, Principal, RequestKey};
 use crate::mailbox::Control;
 use crate::mailbox::records::Records;
@@ -50,7 +51,7 @@ struct Rare<A: Actor> {
     tasks: Tasks,
     watches: Watches,
     family: Option<Arc<Family>>,
-    failure: Option<String>,
+    failure: Option<Fault>,
     left: Option<Box<dyn Any + Send>>,
     stash: Stash<A>,
     behaviours: Behaviours,
@@ -157,10 +158,14 @@ impl<A: Actor> Context<A> {
     }
 
     /// Ends this actor after the message in hand as [`Failed`](crate::ExitReason::Failed): a failure that
-    /// was noticed, where a panic is one that wasn't. A supervisor treats both alike. Other than after a
-    /// panic the state is sound, so [`stopped`](Actor::stopped) runs; what is queued is kept for the next
-    /// incarnation, if there is one (G13).
-    pub fn fail(&mut self, why: impl Into<String>) {
+    /// was noticed, where a panic is one that wasn't. Other than after a panic the state is sound, so
+    /// [`stopped`](Actor::stopped) runs; what is queued is kept for the next incarnation, if there is one (G13).
+    ///
+    /// What follows is its supervisor's decision for the [class](crate::FailureClass) of the failure; a text
+    /// alone is [`Recoverable`](crate::FailureClass::Recoverable). Where the decision is to resume, the actor
+    /// goes on with the next message and its supervisor only takes note. Who has no supervisor ends, whatever
+    /// the class.
+    pub fn fail(&mut self, why: impl Into<Fault>) {
         let rare = self.rare();
         rare.failure.get_or_insert_with(|| why.into());
         self.cell.signal(Control::Fail);
@@ -197,7 +202,7 @@ impl<A: Actor> Context<A> {
         self.rare.get_or_insert_default()
     }
 
-    pub(crate) fn take_failure(&mut self) -> Option<String> {
+    pub(crate) fn take_failure(&mut self) -> Option<Fault> {
         self.rare.as_mut()?.failure.take()
     }
 

@@ -36,6 +36,7 @@ mod entropy;
 mod envelope;
 mod error;
 mod executor;
+mod fault;
 mod future_buffer;
 mod group;
 mod id;
@@ -91,6 +92,7 @@ pub use entropy::Entropy;
 pub use envelope::{Envelope, Meta};
 pub use error::{Failure, FailureKind, SendError};
 pub use executor::{OWN_THREADS, Rest, Simulation, Worker};
+pub use fault::{Classified, FailureClass, Fault};
 pub use group::{Broadcast, Gathered, Group, TooFew};
 pub use id::{ActorId, Incarnation, Principal, RequestKey};
 pub use mailbox::{DEFAULT_MAILBOX_CAPACITY, MailboxState, Overflow};
@@ -102,7 +104,7 @@ pub use names::{
 pub use observe::{
     ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
 };
-pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
+pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, Terms};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};

@@ -404,6 +404,12 @@ impl<K: Kind> Mailbox<K> {
         self.mark(0, UNSTASH);
     }
 
+    /// What failed is being seen to.
+    pub(crate) fn clear_fail(&self) {
+        let _inner = self.inner.lock();
+        self.mark(0, FAIL);
+    }
+
     /// Takes back the signals that were meant for the incarnation before.
     pub(crate) fn clear_signals(&self) {
         let _inner = self.inner.lock();

@@ -11,25 +11,93 @@ use serde::Serialize;
 
 use crate::actor::Actor;
 use crate::cell::{Cell, Ended, Owner};
+use crate::fault::{FailureClass, Fault};
 use crate::id::Incarnation;
 use crate::mailbox::{Control, MailboxState};
 use crate::watch::ExitReason;
 
-/// What a child tells its owner. Each incarnation sends `Started` at most once and ends with exactly one
-/// of the others.
+/// What a child tells its owner. Each incarnation sends `Started` at most once, and exactly one [last](Self::is_last)
+/// event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildEvent {
     /// It is up: `starting` has returned, the process runs.
     Started,
-    /// It never came up.
-    StartFailed(String),
-    /// It was up, and has fully ended.
+    /// It never came up. The last of its incarnation.
+    StartFailed(Fault),
+    /// It never came up, because there is nothing for it to do: OTP's `ignore`. The last of its incarnation.
+    Ignored,
+    /// It was up, and has fully ended. The last of its incarnation.
     Ended(ExitReason),
+    /// It said that something failed, of a class after which it [goes on](Terms::resumes).
+    Resumed(Fault),
+    /// It lives, but nothing moves: the sentence says what was waited for. It may move again.
+    NoProgress(String),
+    /// The connection to where it lives was lost: nobody knows how it is. No end, and nothing may be started in
+    /// its place; if it does not come back, the place sends the last event when its lease is over (G12, G20).
+    NoConnection,
+    /// It can be reached again, and is the same incarnation.
+    Reconnected,
+}
+
+impl ChildEvent {
+    /// Whether no other event of its incarnation follows.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(
+            self,
+            ChildEvent::StartFailed(_) | ChildEvent::Ignored | ChildEvent::Ended(_)
+        )
+    }
 }
 
 /// Called with every event of a child; must not block.
 pub type OnChildEvent = Arc<dyn Fn(Incarnation, ChildEvent) + Send + Sync>;
+
+/// On which terms one incarnation of a child runs: who is told, and what it may decide by itself.
+#[derive(Clone)]
+pub struct Terms {
+    on_event: OnChildEvent,
+    resume: [bool; 3],
+}
+
+impl Terms {
+    /// Terms by which `on_event` is told of everything, and no failure is passed over.
+    #[must_use]
+    pub fn new(on_event: OnChildEvent) -> Self {
+        Terms {
+            on_event,
+            resume: [false; 3],
+        }
+    }
+
+    /// After a failure of that class which left its state sound the child goes on, and says
+    /// [`Resumed`](ChildEvent::Resumed).
+    #[must_use]
+    pub fn resume_after(mut self, class: FailureClass) -> Self {
+        self.resume[class as usize] = true;
+        self
+    }
+
+    /// Whether it goes on after a failure of that class. For a place that can tell a failure from an end.
+    #[must_use]
+    pub fn resumes(&self, class: FailureClass) -> bool {
+        self.resume[class as usize]
+    }
+
+    /// Tells of an event. Doesn't block.
+    pub fn tell(&self, incarnation: Incarnation, event: ChildEvent) {
+        (self.on_event)(incarnation, event);
+    }
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms")
+            .field("resume", &self.resume)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What kind of thing a child is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -41,6 +109,10 @@ pub enum ChildKind {
     Supervisor,
     /// An operating-system process.
     Process,
+    /// A future of this process.
+    Task,
+    /// A thread of this process.
+    Thread,
 }
 
 impl fmt::Display for ChildKind {
@@ -49,6 +121,8 @@ impl fmt::Display for ChildKind {
             ChildKind::Actor => "actor",
             ChildKind::Supervisor => "supervisor",
             ChildKind::Process => "process",
+            ChildKind::Task => "task",
+            ChildKind::Thread => "thread",
         })
     }
 }
@@ -85,8 +159,9 @@ pub trait Place: Send + Sync {
     /// What it is.
     fn kind(&self) -> ChildKind;
 
-    /// Starts the next incarnation. Called only when the one before has sent its last event (G13).
-    fn start(&self, on_event: OnChildEvent);
+    /// Starts the next incarnation on these terms. Called only when the one before has sent its last event
+    /// (G13).
+    fn start(&self, terms: Terms);
 
     /// Asks the running incarnation to end in order.
     fn stop(&self);
@@ -130,17 +205,18 @@ where
         ChildKind::Actor
     }
 
-    fn start(&self, on_event: OnChildEvent) {
+    fn start(&self, terms: Terms) {
         // Signals that are still there were meant for the incarnation before.
         self.cell.mailbox.clear_signals();
         let incarnation = self.cell.begin_incarnation();
         // If it is to have a thread of its own, from the first start on.
         if let Err(error) = self.cell.give_thread() {
-            return on_event(incarnation, ChildEvent::StartFailed(error.to_string()));
+            let why = Fault::from(error.to_string());
+            return terms.tell(incarnation, ChildEvent::StartFailed(why));
         }
         // If the arbiter is gone, dropping the report says so.
         let report = Report {
-            on_event,
+            terms,
             incarnation,
             done: false,
         };
@@ -171,7 +247,7 @@ where
 
 /// Sends the last event of an incarnation, also if its task is dropped with its arbiter.
 struct Report {
-    on_event: OnChildEvent,
+    terms: Terms,
     incarnation: Incarnation,
     done: bool,
 }
@@ -179,19 +255,29 @@ struct Report {
 impl Report {
     fn end(&mut self, event: ChildEvent) {
         if !std::mem::replace(&mut self.done, true) {
-            (self.on_event)(self.incarnation, event);
+            self.terms.tell(self.incarnation, event);
         }
     }
 }
 
 impl Owner for Report {
     fn started(&self) {
-        (self.on_event)(self.incarnation, ChildEvent::Started);
+        self.terms.tell(self.incarnation, ChildEvent::Started);
+    }
+
+    fn resumes(&self, fault: &Fault) -> bool {
+        let resumes = self.terms.resumes(fault.class());
+        if resumes {
+            let event = ChildEvent::Resumed(fault.clone());
+            self.terms.tell(self.incarnation, event);
+        }
+        resumes
     }
 
     fn ended(mut self: Box<Self>, ended: Ended) {
         self.end(match ended {
             Ended::StartFailed(why) => ChildEvent::StartFailed(why),
+            Ended::Ignored => ChildEvent::Ignored,
             Ended::Ran(reason) => ChildEvent::Ended(reason),
         });
     }

@@ -49,6 +49,13 @@ pub enum Placement {
     /// Nothing stops code that never yields (G11): a thread that is blocked when the system is shut down ends
     /// when that code returns. On the simulating executor it is a further logical arbiter.
     OwnThread,
+    /// The thread of those that see to the others: supervisors, and what reaps child processes. No actor that
+    /// works lives there, so that one that blocks its thread delays no restart (G4). It is made when the first
+    /// one needs it, and ends with the system.
+    ///
+    /// What is placed there must never block and do little at a time. Where the operating system has no thread
+    /// left it is the first arbiter.
+    Control,
 }
 
 /// How long `starting` may take unless told otherwise.
@@ -355,7 +362,7 @@ fn start_once<A: Actor>(cell: &Arc<Cell<A>>, factory: impl FnOnce() -> A + Send 
     cell.begin_incarnation();
     match cell.give_thread() {
         Ok(()) => cell.start(factory, None),
-        Err(error) => cell.end(ExitReason::Failed(error.to_string())),
+        Err(error) => cell.end(ExitReason::Failed(error.to_string().into())),
     }
 }
 
@@ -375,7 +382,10 @@ pub(crate) fn start_reporting<A: Actor>(
     cell.begin_incarnation();
     match cell.give_thread() {
         Ok(()) => cell.start(factory, Some(Box::new(sole))),
-        Err(error) => sole.end(ExitReason::Failed(error.to_string()), error.to_string()),
+        Err(error) => sole.end(
+            ExitReason::Failed(error.to_string().into()),
+            error.to_string(),
+        ),
     }
 }
 
@@ -408,7 +418,7 @@ impl<A: Actor> Owner for Sole<A> {
     fn ended(self: Box<Self>, ended: Ended) {
         let reason = ended.into_reason();
         let why = match &reason {
-            ExitReason::Failed(why) => why.clone(),
+            ExitReason::Failed(why) => why.to_string(),
             reason => reason.to_string(),
         };
         self.end(reason, why);

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::blocking::{self, BlockingError};
@@ -83,6 +85,8 @@ struct Inner {
     meter: Meter,
     waits: Arc<Waits>,
     closed: AtomicBool,
+    /// Keeps the arbiter of [`Placement::Control`], once there is one.
+    control: Mutex<Option<Stay>>,
 }
 
 impl System {
@@ -144,6 +148,7 @@ impl System {
                 meter: Meter::default(),
                 waits: Arc::default(),
                 closed: AtomicBool::new(false),
+                control: Mutex::new(None),
             }),
         }
     }
@@ -324,6 +329,8 @@ impl System {
             .for_each(|cell| Arc::clone(cell).abandon());
         self.executor().stop();
         self.own_threads().stop();
+        let control = self.inner.control.lock().take();
+        drop(control);
         if let Some(watchdog) = &self.inner.watchdog {
             watchdog.stop();
         }
@@ -435,11 +442,34 @@ impl System {
             Placement::Spread => self.inner.next_arbiter.fetch_add(1, Ordering::Relaxed),
             Placement::Pinned(number) => number,
             Placement::OwnThread => return self.own_threads().make(),
+            Placement::Control => match self.stay_at_control() {
+                Some(stay) => return stay,
+                None => 0,
+            },
         };
         let arbiters = self.executor().arbiters();
         // Those that all share are never over.
         let stay = arbiters[number % arbiters.len()].stay();
         stay.unwrap_or_else(|| self.own_threads().make())
+    }
+
+    /// The arbiter of [`Placement::Control`], made if there is none; `None` if there is no thread for it.
+    fn stay_at_control(&self) -> Option<Stay> {
+        let mut control = self.inner.control.lock();
+        if let Some(stay) = control.as_ref().and_then(|stay| stay.stay()) {
+            return Some(stay);
+        }
+        let made = self.own_threads().make();
+        let run = self
+            .own_threads()
+            .run_uncounted(&made, "callboard-control", self);
+        if let Err(error) = run {
+            tracing::warn!(target: "callboard::system", %error, "no thread for supervisors of its own");
+            return None;
+        }
+        let stay = made.stay();
+        *control = Some(made);
+        stay
     }
 
     /// The arbiter itself, if it is one of this system and not over; else one that all share.

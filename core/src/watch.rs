@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::error::Failure;
+use crate::fault::Fault;
 use crate::id::{ActorId, Incarnation};
 use crate::message::Message;
 
@@ -13,8 +14,9 @@ use crate::message::Message;
 pub enum ExitReason {
     /// It was asked to stop, or stopped itself: exit status 0.
     Stopped,
-    /// A handler panicked, or its start failed: a non-zero exit status, with the text.
-    Failed(String),
+    /// A handler panicked, its start failed, or it [said so](crate::Context::fail): a non-zero exit status,
+    /// with the text and its class.
+    Failed(Fault),
     /// It was killed: a signal.
     Killed,
     /// There was never such an actor.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{ChildEvent, ChildKind, ChildStatus, ExitReason, OnChildEvent, Place};
+use callboard_core::{ChildEvent, ChildKind, ChildStatus, ExitReason, Place, Terms};
 
 use crate::tree::Tree;
 
@@ -28,14 +28,14 @@ impl Place for SupervisorPlace {
         ChildKind::Supervisor
     }
 
-    fn start(&self, on_event: OnChildEvent) {
+    fn start(&self, terms: Terms) {
         let tree = Arc::clone(&self.tree);
-        self.actor
-            .start(Arc::new(move |incarnation, event| match event {
+        self.actor.start(Terms::new(Arc::new(
+            move |incarnation, event| match event {
                 ChildEvent::Started => {
-                    let on_event = Arc::clone(&on_event);
+                    let terms = terms.clone();
                     tree.when_up(Box::new(move || {
-                        on_event(incarnation, ChildEvent::Started);
+                        terms.tell(incarnation, ChildEvent::Started);
                     }));
                 }
                 last => {
@@ -45,10 +45,11 @@ impl Place for SupervisorPlace {
                         }
                         (_, last) => last,
                     };
-                    let on_event = Arc::clone(&on_event);
-                    tree.when_idle(Box::new(move || on_event(incarnation, last)));
+                    let terms = terms.clone();
+                    tree.when_idle(Box::new(move || terms.tell(incarnation, last)));
                 }
-            }));
+            },
+        )));
     }
 
     fn stop(&self) {

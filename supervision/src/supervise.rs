@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::clock::Instant;
-use callboard_core::{ChildEvent, ExitReason};
+use callboard_core::{ChildEvent, ExitReason, FailureClass, Terms};
 
 use crate::child::Restart;
 use crate::intensity::Intensity;
@@ -94,12 +94,13 @@ fn start(tree: &Arc<Tree>, index: usize) {
     let told = Arc::clone(tree);
     let place = &tree.children[index].place;
     let start = AssertUnwindSafe(|| {
-        place.start(Arc::new(move |_, event| told.event(index, event)));
+        let terms = Terms::new(Arc::new(move |_, event| told.event(index, event)));
+        place.start(terms.resume_after(FailureClass::Benign));
     });
     if catch_unwind(start).is_err() {
         // Without effect if the child's last event has come all the same.
         let why = "its place panicked while starting it".to_owned();
-        tree.event(index, ChildEvent::StartFailed(why));
+        tree.event(index, ChildEvent::StartFailed(why.into()));
     }
 }
 

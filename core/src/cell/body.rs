@@ -21,6 +21,7 @@ use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::Context;
 use crate::current::{self, Inherited};
 use crate::driver::{Arbiter, Tools};
+use crate::fault::Fault;
 use crate::future_buffer::{FutureBuffer, Then};
 use crate::mailbox::records::Records;
 use crate::message::Message;
@@ -31,7 +32,9 @@ use crate::watch::ExitReason;
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// It never handled a message: the factory or `starting` failed.
-    StartFailed(String),
+    StartFailed(Fault),
+    /// It never handled a message, because there is nothing for it to do.
+    Ignored,
     /// It ran, and ended for this reason.
     Ran(ExitReason),
 }
@@ -40,6 +43,7 @@ impl Ended {
     pub(crate) fn into_reason(self) -> ExitReason {
         match self {
             Ended::StartFailed(why) => ExitReason::Failed(why),
+            Ended::Ignored => ExitReason::Stopped,
             Ended::Ran(reason) => reason,
         }
     }
@@ -47,6 +51,7 @@ impl Ended {
     pub(super) fn to_reason(&self) -> ExitReason {
         match self {
             Ended::StartFailed(why) => ExitReason::Failed(why.clone()),
+            Ended::Ignored => ExitReason::Stopped,
             Ended::Ran(reason) => reason.clone(),
         }
     }
@@ -88,7 +93,7 @@ pub(crate) struct Body<A: Actor> {
 #[derive(Default)]
 struct Rare {
     /// A handler that ran on an asker's stack panicked with this text.
-    failed: Option<String>,
+    failed: Option<Fault>,
     /// Who is told of the start and the end of this incarnation; nobody, if it is the only one.
     owner: Option<Box<dyn Owner>>,
     /// What `starting` came to, if it had to wait.
@@ -309,18 +314,18 @@ impl<A: Actor> Body<A> {
     }
 
     /// A handler on an asker's stack panicked with that text.
-    pub(super) fn note_failed(&self, text: String) {
+    pub(super) fn note_failed(&self, fault: Fault) {
         self.stage.set(Stage::Failed);
-        self.with_rare(|rare| rare.failed = Some(text));
+        self.with_rare(|rare| rare.failed = Some(fault));
     }
 
     #[inline]
-    pub(super) fn take_failed(&self) -> Option<String> {
+    pub(super) fn take_failed(&self) -> Option<Fault> {
         self.if_rare(|rare| rare.failed.take())
     }
 
     /// What the actor said of its failure. No handler is running.
-    pub(super) fn take_failure(&self) -> Option<String> {
+    pub(super) fn take_failure(&self) -> Option<Fault> {
         self.with_ctx(Context::take_failure).flatten()
     }
 
@@ -341,6 +346,16 @@ impl<A: Actor> Body<A> {
             report(&*owner);
             self.with_rare(|rare| rare.owner = Some(owner));
         }
+    }
+
+    /// Whether its owner has it go on after that failure.
+    pub(super) fn resumes(&self, fault: &Fault) -> bool {
+        let Some(owner) = self.take_owner() else {
+            return false;
+        };
+        let resumes = owner.resumes(fault);
+        self.with_rare(|rare| rare.owner = Some(owner));
+        resumes
     }
 
     pub(super) fn take_owner(&self) -> Option<Box<dyn Owner>> {

@@ -22,7 +22,7 @@ use crate::driver::Tools;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::message::Message;
-use crate::panics::panic_text;
+use crate::panics::panic_fault;
 use crate::responder::{Answerer, Responder};
 use crate::route::Asked;
 use crate::sync::HomeGuard;
@@ -149,10 +149,11 @@ impl<A: Actor> Cell<A> {
                 Ok((polled, request))
             }
             Err(payload) => {
-                let text = panic_text(payload.as_ref());
-                self.fail(&body, text.clone());
+                let fault = panic_fault(payload.as_ref());
+                let text = fault.to_string();
+                self.fail(&body, fault.clone());
                 home.in_hand().restore(in_hand);
-                body.note_failed(text.clone());
+                body.note_failed(fault);
                 drop(body);
                 if self.mailbox.wake() {
                     self.schedule();

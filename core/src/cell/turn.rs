@@ -16,10 +16,11 @@ use crate::context::{Context, Rest};
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
 use crate::driver::{Parcel, Run, Tools};
+use crate::fault::Fault;
 use crate::id::Incarnation;
 use crate::mailbox::records::Records;
 use crate::mailbox::{Control, Took};
-use crate::panics::panic_text;
+use crate::panics::panic_fault;
 use crate::sync::HomeGuard;
 use crate::watch::ExitReason;
 
@@ -68,7 +69,7 @@ impl<A: Actor> Run for Cell<A> {
                 None
             }
             Err(payload) => {
-                let ended = self.fail(&body, panic_text(payload.as_ref()));
+                let ended = self.fail(&body, panic_fault(payload.as_ref()));
                 // A handler whose first poll it was is still there.
                 self.fenced(|| tools.buffer.clear());
                 self.finish(body, ended);
@@ -89,14 +90,14 @@ impl<A: Actor> Cell<A> {
             Ok(actor) => actor,
             Err(payload) => {
                 self.system.counters().count_panic();
-                let ended = Ended::StartFailed(panic_text(payload.as_ref()));
+                let ended = Ended::StartFailed(panic_fault(payload.as_ref()));
                 return self.report(owner, ended);
             }
         };
         match self.body.enter() {
             Some(body) => body.move_in(&self, actor, owner),
             None => {
-                return self.report(owner, Ended::StartFailed("not at home".to_owned()));
+                return self.report(owner, Ended::StartFailed("not at home".into()));
             }
         }
         if self.mailbox.wake() {
@@ -125,8 +126,8 @@ impl<A: Actor> Cell<A> {
             },
             Stage::Stopping => self.go_on_stopping(body),
             Stage::Failed => {
-                let text = body.take_failed().unwrap_or_default();
-                Step::End(Ended::Ran(ExitReason::Failed(text)))
+                let fault = body.take_failed().unwrap_or_else(|| "failed".into());
+                Step::End(Ended::Ran(ExitReason::Failed(fault)))
             }
             Stage::Vacant => {
                 self.mailbox.vacate();
@@ -161,7 +162,7 @@ impl<A: Actor> Cell<A> {
     fn go_on_starting(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
         if let Some(limit) = body.take_overdue() {
             let why = format!("`starting` took longer than {limit:?}");
-            return Step::End(Ended::StartFailed(why));
+            return Step::End(Ended::StartFailed(why.into()));
         }
         match self.go_on(body) {
             Some(step) => step,
@@ -201,10 +202,12 @@ impl<A: Actor> Cell<A> {
         result: Result<(), StartFailure>,
     ) -> Step {
         match result {
-            Ok(()) if self.mailbox.signal() == Some(Control::Fail) => {
-                Step::End(Ended::StartFailed(self.failure(body)))
-            }
             Ok(()) => {
+                if self.mailbox.signal() == Some(Control::Fail)
+                    && let Some(fault) = self.failure(body)
+                {
+                    return Step::End(Ended::StartFailed(fault));
+                }
                 self.incarnation_started();
                 body.report_started(|owner| self.fenced(|| owner.started()));
                 if body.begin_up(&self.home, tools).is_pending()
@@ -214,7 +217,10 @@ impl<A: Actor> Cell<A> {
                 }
                 self.open(body, tools, handled)
             }
-            Err(failure) => Step::End(Ended::StartFailed(failure.to_string())),
+            Err(failure) => Step::End(match failure.into_fault() {
+                Some(fault) => Ended::StartFailed(fault),
+                None => Ended::Ignored,
+            }),
         }
     }
 
@@ -309,8 +315,8 @@ impl<A: Actor> Cell<A> {
         match signal {
             Control::Kill => Some(Step::End(Ended::Ran(ExitReason::Killed))),
             Control::Fail => {
-                let reason = ExitReason::Failed(self.failure(body));
-                Some(self.begin_stopping(body, tools, reason))
+                let fault = self.failure(body)?;
+                Some(self.begin_stopping(body, tools, ExitReason::Failed(fault)))
             }
             Control::Stop => Some(self.begin_stopping(body, tools, ExitReason::Stopped)),
             Control::Unstash => {
@@ -321,11 +327,19 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Why it is to fail: what the actor said, or what somebody else did.
-    fn failure(&self, body: &Body<A>) -> String {
+    /// Why it is to fail: what the actor said, or what somebody else did. `None` if its owner has it go on.
+    #[cold]
+    fn failure(&self, body: &Body<A>) -> Option<Fault> {
+        // First the signal: what comes from outside from now on sends another.
+        self.mailbox.clear_fail();
         let own = body.take_failure();
-        own.or_else(|| self.take_outer_failure())
-            .unwrap_or_default()
+        let outer = self.take_outer_failure().map(Fault::from);
+        let mut faults = own.into_iter().chain(outer);
+        faults.find(|fault| {
+            let mut resumes = false;
+            self.fenced(|| resumes = body.resumes(fault));
+            !resumes
+        })
     }
 
     /// Puts what was stashed in front of what is left of the batch. Answers whether there was anything.
@@ -368,16 +382,16 @@ impl<A: Actor> Cell<A> {
 
     /// A panic came through the fence.
     #[cold]
-    pub(super) fn fail(&self, body: &Body<A>, text: String) -> Ended {
+    pub(super) fn fail(&self, body: &Body<A>, fault: Fault) -> Ended {
         self.system.counters().count_panic();
         tracing::warn!(
             target: "callboard::actor",
-            actor = %self.label(), message = self.home.in_hand().message(), panic = %text,
+            actor = %self.label(), message = self.home.in_hand().message(), panic = %fault,
             "handler panicked"
         );
         match body.stage.get() {
-            Stage::New | Stage::Starting | Stage::Vacant => Ended::StartFailed(text),
-            Stage::Up | Stage::Serving | Stage::Failed => Ended::Ran(ExitReason::Failed(text)),
+            Stage::New | Stage::Starting | Stage::Vacant => Ended::StartFailed(fault),
+            Stage::Up | Stage::Serving | Stage::Failed => Ended::Ran(ExitReason::Failed(fault)),
             // The end was in order but for the farewell.
             Stage::Stopping => Ended::Ran(body.take_ending()),
         }

@@ -106,10 +106,30 @@ impl OwnThreads {
         name: &str,
         system: &System,
     ) -> Result<(), StartError> {
+        self.run_if(arbiter, name, system, || self.reserve(arbiter.number()))
+    }
+
+    /// The same for one that the system needs for itself: it isn't counted.
+    pub(crate) fn run_uncounted(
+        &self,
+        arbiter: &Arc<Arbiter>,
+        name: &str,
+        system: &System,
+    ) -> Result<(), StartError> {
+        self.run_if(arbiter, name, system, || Ok(()))
+    }
+
+    fn run_if(
+        &self,
+        arbiter: &Arc<Arbiter>,
+        name: &str,
+        system: &System,
+        may: impl FnOnce() -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
         if !arbiter.take_thread() {
             return Ok(());
         }
-        let started = self.reserve(arbiter.number()).and_then(|()| {
+        let started = may().and_then(|()| {
             let here = Here {
                 system: system.clone(),
                 arbiter: Arc::clone(arbiter),

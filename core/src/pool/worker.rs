@@ -10,7 +10,8 @@ use super::roster::Roster;
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::clock::Instant;
-use crate::place::{ChildEvent, Place};
+use crate::fault::FailureClass;
+use crate::place::{ChildEvent, Place, Terms};
 use crate::spawn::Placement;
 use crate::watch::ExitReason;
 
@@ -111,9 +112,10 @@ impl<A: Actor> Worker<A> {
         drop(life);
         let (worker, its_roster) = (Arc::clone(self), Arc::clone(roster));
         // At home this runs the factory.
-        self.place.start(Arc::new(move |_, event| {
+        let terms = Terms::new(Arc::new(move |_, event| {
             worker.on_event(&its_roster, &event);
         }));
+        self.place.start(terms.resume_after(FailureClass::Benign));
         // A start takes back signals that came before it; one may have come since `phase` was set.
         let wish = self.life.lock().wish;
         self.signal(wish);
@@ -163,7 +165,8 @@ impl<A: Actor> Worker<A> {
                 self.life.lock().up_since = Some(roster.system().clock().now());
                 self.stand(Standing::Up);
             }
-            ChildEvent::StartFailed(_) | ChildEvent::Ended(_) => self.on_end(roster),
+            event if event.is_last() => self.on_end(roster),
+            _ => {}
         }
     }
 

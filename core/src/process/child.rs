@@ -19,7 +19,7 @@ use super::stderr;
 use super::stream::ProcessStream;
 use crate::id::Incarnation;
 use crate::panics::panic_text;
-use crate::place::{ChildEvent, OnChildEvent};
+use crate::place::{ChildEvent, Terms};
 use crate::watch::ExitReason;
 
 /// How long what a child wrote to stderr before its end is still waited for. Its group is dead by then;
@@ -34,15 +34,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        incarnation: Incarnation,
-        on_event: OnChildEvent,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, incarnation: Incarnation, terms: Terms) -> Self {
         Run {
             shared,
             incarnation,
-            report: Report::new(on_event, incarnation),
+            report: Report::new(terms, incarnation),
         }
     }
 
@@ -57,7 +53,7 @@ impl Run {
             Err(event) => return event,
         };
         let Some(pid) = child.id().and_then(to_pid) else {
-            return ChildEvent::StartFailed("the process had no id".to_owned());
+            return ChildEvent::StartFailed("the process had no id".into());
         };
         let refused = self.introduce(&mut child, pid);
         let stderr = child.stderr.take();
@@ -83,7 +79,7 @@ impl Run {
             future::select(stderr, grace).await;
         }
         match refused {
-            Some(why) => ChildEvent::StartFailed(why),
+            Some(why) => ChildEvent::StartFailed(why.into()),
             None => ChildEvent::Ended(self.reason(status)),
         }
     }
@@ -97,18 +93,19 @@ impl Run {
                 let changed = AssertUnwindSafe(|| change(shared.spec.clone(), self.incarnation));
                 catch_unwind(changed).map_err(|payload| {
                     let text = panic_text(payload.as_ref());
-                    ChildEvent::StartFailed(format!("`each_start` panicked: {text}"))
+                    ChildEvent::StartFailed(format!("`each_start` panicked: {text}").into())
                 })?
             }
         };
         let program = spec.program().to_string_lossy();
         if tokio::runtime::Handle::try_current().is_err() {
-            return Err(ChildEvent::StartFailed(format!(
+            let why = format!(
                 "could not start `{program}`: processes need arbiters, and the simulating executor has none"
-            )));
+            );
+            return Err(ChildEvent::StartFailed(why.into()));
         }
         spec.command().spawn().map_err(|error| {
-            ChildEvent::StartFailed(format!("could not start `{program}`: {error}"))
+            ChildEvent::StartFailed(format!("could not start `{program}`: {error}").into())
         })
     }
 
@@ -208,17 +205,17 @@ impl Run {
         let asked = self.shared.state.lock().asked;
         let status = match status {
             Ok(status) => status,
-            Err(error) => return ExitReason::Failed(format!("lost the process: {error}")),
+            Err(error) => return ExitReason::Failed(format!("lost the process: {error}").into()),
         };
         match (status.code(), status.signal(), asked) {
             (Some(0), _, _) => ExitReason::Stopped,
-            (Some(code), _, _) => ExitReason::Failed(format!("exit status {code}")),
+            (Some(code), _, _) => ExitReason::Failed(format!("exit status {code}").into()),
             (_, Some(signal), Asked::Stop) if signal == Signal::TERM.as_raw() => {
                 ExitReason::Stopped
             }
             (_, Some(signal), Asked::Kill) if signal == Signal::KILL.as_raw() => ExitReason::Killed,
-            (_, Some(signal), _) => ExitReason::Failed(signal_text(signal)),
-            (None, None, _) => ExitReason::Failed(status.to_string()),
+            (_, Some(signal), _) => ExitReason::Failed(signal_text(signal).into()),
+            (None, None, _) => ExitReason::Failed(status.to_string().into()),
         }
     }
 }

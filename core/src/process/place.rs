@@ -9,7 +9,7 @@ use super::child::{self, Run};
 use super::spec::ProcessSpec;
 use super::stream::{Lifeline, ProcessStream};
 use crate::id::Incarnation;
-use crate::place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place};
+use crate::place::{ChildEvent, ChildKind, ChildStatus, Place, Terms};
 use crate::spawn::Placement;
 use crate::system::System;
 use crate::watch::ExitReason;
@@ -75,7 +75,7 @@ impl ProcessPlace {
             spec,
             on_stream: Box::new(on_stream),
             each_start: None,
-            placement: Placement::Spread,
+            placement: Placement::Control,
             state: Mutex::default(),
         };
         ProcessPlace {
@@ -93,7 +93,8 @@ impl ProcessPlace {
         self.map(|shared| shared.each_start = Some(Box::new(change)))
     }
 
-    /// On which arbiter the process is started and waited for; the next in turn unless said otherwise.
+    /// On which arbiter the process is started and waited for, and its stream lent; unless said otherwise on
+    /// [`Placement::Control`], where no actor that blocks its thread can delay what its end leads to.
     #[must_use]
     pub fn placement(self, placement: Placement) -> Self {
         self.map(|shared| shared.placement = placement)
@@ -143,14 +144,14 @@ impl Place for ProcessPlace {
         ChildKind::Process
     }
 
-    fn start(&self, on_event: OnChildEvent) {
+    fn start(&self, terms: Terms) {
         let mut state = self.shared.state.lock();
         state.incarnation = state.incarnation.next();
         // What was asked was meant for the incarnation before.
         state.asked = Asked::Nothing;
         let incarnation = state.incarnation;
         drop(state);
-        let run = Run::new(Arc::clone(&self.shared), incarnation, on_event);
+        let run = Run::new(Arc::clone(&self.shared), incarnation, terms);
         let (system, placement) = (&self.shared.system, self.shared.placement);
         // If the system is gone, dropping `run` reports the end.
         if !system.is_closed() {
@@ -190,27 +191,27 @@ impl fmt::Debug for ProcessPlace {
 
 /// Sends the events of one incarnation: exactly one last event, also if its task is dropped.
 pub(super) struct Report {
-    on_event: OnChildEvent,
+    terms: Terms,
     incarnation: Incarnation,
     done: bool,
 }
 
 impl Report {
-    pub(super) fn new(on_event: OnChildEvent, incarnation: Incarnation) -> Self {
+    pub(super) fn new(terms: Terms, incarnation: Incarnation) -> Self {
         Report {
-            on_event,
+            terms,
             incarnation,
             done: false,
         }
     }
 
     pub(super) fn started(&self) {
-        (self.on_event)(self.incarnation, ChildEvent::Started);
+        self.terms.tell(self.incarnation, ChildEvent::Started);
     }
 
     pub(super) fn end(&mut self, event: ChildEvent) {
         if !std::mem::replace(&mut self.done, true) {
-            (self.on_event)(self.incarnation, event);
+            self.terms.tell(self.incarnation, event);
         }
     }
 }

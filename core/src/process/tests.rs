@@ -12,7 +12,7 @@ use super::{ProcessPlace, ProcessSpec, ProcessStream, Stderr};
 use crate::clock::Clock;
 use crate::executor::block_on;
 use crate::id::Incarnation;
-use crate::place::{ChildEvent, ChildKind, Place};
+use crate::place::{ChildEvent, ChildKind, Place, Terms};
 use crate::system::System;
 use crate::watch::ExitReason;
 
@@ -44,9 +44,10 @@ impl Bench {
     fn start(&self) -> Events {
         let (tx, rx) = mpsc::channel(8);
         let tx = Mutex::new(tx);
-        self.place.start(Arc::new(move |incarnation, event| {
-            tx.lock().try_send((incarnation, event)).unwrap();
-        }));
+        self.place
+            .start(Terms::new(Arc::new(move |incarnation, event| {
+                tx.lock().try_send((incarnation, event)).unwrap();
+            })));
         rx
     }
 
@@ -73,7 +74,7 @@ fn next(events: &mut Events) -> ChildEvent {
 }
 
 fn failed(why: &str) -> ChildEvent {
-    ChildEvent::Ended(ExitReason::Failed(why.to_owned()))
+    ChildEvent::Ended(ExitReason::Failed(why.into()))
 }
 
 /// Reads one line of the newest stream, on the arbiter, where its pipe is registered.
@@ -139,7 +140,7 @@ fn g16_a_missing_program_is_a_failed_start_that_names_it() {
     let ChildEvent::StartFailed(why) = event else {
         panic!("{event:?}");
     };
-    assert!(why.contains("/nowhere/thumbnailer"), "{why}");
+    assert!(why.text().contains("/nowhere/thumbnailer"), "{why}");
 }
 
 #[test]
@@ -148,14 +149,14 @@ fn g16_on_the_simulating_executor_a_start_fails_and_says_why() {
     let place = ProcessPlace::new(simulation.system(), ProcessSpec::new("sh"), |_, _| {});
     let (tx, rx) = futures::channel::oneshot::channel();
     let tx = Mutex::new(Some(tx));
-    place.start(Arc::new(move |_, event| {
+    place.start(Terms::new(Arc::new(move |_, event| {
         tx.lock().take().unwrap().send(event).unwrap();
-    }));
+    })));
     let event = simulation.block_on(rx).unwrap();
     let ChildEvent::StartFailed(why) = event else {
         panic!("{event:?}");
     };
-    assert!(why.contains("simulating"), "{why}");
+    assert!(why.text().contains("simulating"), "{why}");
 }
 
 #[test]
@@ -165,12 +166,12 @@ fn g10_a_panic_in_on_stream_is_a_failed_start_and_leaves_no_process() {
     let place = ProcessPlace::new(&system, spec, |_, _| panic!("no room for a stream"));
     let (tx, mut events) = mpsc::channel(8);
     let tx = Mutex::new(tx);
-    place.start(Arc::new(move |incarnation, event| {
+    place.start(Terms::new(Arc::new(move |incarnation, event| {
         tx.lock().try_send((incarnation, event)).unwrap();
-    }));
+    })));
     let event = next(&mut events);
     assert!(
-        matches!(&event, ChildEvent::StartFailed(why) if why.contains("no room")),
+        matches!(&event, ChildEvent::StartFailed(why) if why.text().contains("no room")),
         "{event:?}"
     );
     assert_eq!(place.status().pid, None);

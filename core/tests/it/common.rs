@@ -276,7 +276,8 @@ impl Placed {
 
     /// Starts the next incarnation, and waits until it is up.
     pub async fn start(&mut self) {
-        self.place.start(Arc::clone(&self.on_event));
+        self.place
+            .start(callboard::Terms::new(Arc::clone(&self.on_event)));
         assert_eq!(self.event().await, ChildEvent::Started);
     }
 

@@ -150,7 +150,7 @@ async fn g11_an_actor_can_end_itself_as_failed(system: System) {
     let actor = system.start(Honest(log.clone()));
     assert_eq!(actor.ask(GiveUp).await.unwrap(), 7);
     let reason = actor.wait().await;
-    assert_eq!(reason, ExitReason::Failed("the disk is gone".to_owned()));
+    assert_eq!(reason, ExitReason::Failed("the disk is gone".into()));
     // Other than after a panic its state is sound.
     assert_eq!(log.lines(), ["failed: the disk is gone"]);
     assert_eq!(system.counters().panics(), 0);

@@ -101,10 +101,10 @@ async fn g10_an_owner_that_panics_is_told_all_the_same_and_harms_nobody(system: 
     let (tx, mut events) = mpsc::channel(16);
     for _ in 0..2 {
         let tx = tx.clone();
-        place.start(Arc::new(move |_, event| {
+        place.start(callboard::Terms::new(Arc::new(move |_, event| {
             let _ = tx.clone().try_send(event);
             panic!("an owner");
-        }));
+        })));
         assert_eq!(events.next().await, Some(ChildEvent::Started));
         assert_eq!(player.ask(Note(1)).await.unwrap(), 1);
         place.stop();

@@ -172,7 +172,7 @@ async fn g10_a_handler_may_panic_at_any_stage_of_its_future(system: System) {
             (FailureKind::Panicked, Verdict::Executed),
             "{what:?}"
         );
-        assert_eq!(breaks.wait().await, ExitReason::Failed(text.to_owned()));
+        assert_eq!(breaks.wait().await, ExitReason::Failed(text.into()));
         let dropped = log.lines();
         let dropped = dropped.iter().filter(|line| *line == "future dropped");
         assert_eq!(dropped.count(), 1, "{what:?}");

@@ -99,7 +99,7 @@ async fn g13_faults_count_on_over_a_restart(system: System) {
     });
     let failed = ChildEvent::Ended(ExitReason::Failed("injected fault at a Note".into()));
     for incarnation in 1..=2 {
-        place.start(on_event.clone());
+        place.start(callboard::Terms::new(on_event.clone()));
         assert_eq!(
             events.next().await.unwrap(),
             (incarnation, ChildEvent::Started)

@@ -87,7 +87,7 @@ async fn restarting_is_starting_unless_written_otherwise(system: System) {
         tx.clone().try_send(event).unwrap();
     });
     for _ in 0..2 {
-        place.start(on_event.clone());
+        place.start(callboard::Terms::new(on_event.clone()));
         assert_eq!(events.recv().await, Ok(ChildEvent::Started));
         place.stop();
         assert_eq!(

@@ -216,7 +216,7 @@ async fn g12_a_failure_takes_the_linked_along_both_ways(system: System) {
             fails.label(),
             fails.id()
         );
-        assert_eq!(reason, ExitReason::Failed(expected.clone()));
+        assert_eq!(reason, ExitReason::Failed(expected.clone().into()));
         if !starter_fails {
             // It failed in order.
             let end = [format!("stopped: failed: {expected}"), "dropped".into()];

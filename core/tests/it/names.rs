@@ -205,7 +205,7 @@ async fn g13_a_supervised_actor_keeps_its_name_over_restarts(system: System) {
     });
     assert_eq!(names.lookup("child"), Ok(Some(worker.clone())));
     for _ in 0..2 {
-        place.start(on_event.clone());
+        place.start(callboard::Terms::new(on_event.clone()));
         assert_eq!(events.next().await.unwrap(), ChildEvent::Started);
         worker.ask(Boom).await.unwrap_err();
         events.next().await.unwrap();

@@ -225,9 +225,9 @@ async fn g13_a_supervised_actor_stays_on_the_list_over_its_restarts(system: Syst
         .place();
     let start = || {
         let events = events.clone();
-        place.start(Arc::new(move |_, event| {
+        place.start(callboard::Terms::new(Arc::new(move |_, event| {
             events.clone().try_send(event).unwrap();
-        }));
+        })));
     };
     // Before its first start it is listed, and has nothing to show.
     let all = system.observe(SOON).await;

@@ -186,14 +186,14 @@ async fn g13_a_supervised_actor_keeps_its_thread_until_its_place_is_closed(syste
     let (on_event, mut events) = child_events();
     // Before any incarnation, and before there is a thread, the mailbox takes messages already.
     worker.tell(Note(1)).await.unwrap();
-    place.start(on_event.clone());
+    place.start(callboard::Terms::new(on_event.clone()));
     assert_eq!(events.next().await.unwrap(), (1, ChildEvent::Started));
     worker.ask(Boom).await.unwrap_err();
     let failed = ChildEvent::Ended(ExitReason::Failed("boom".into()));
     assert_eq!(events.next().await.unwrap(), (1, failed));
     worker.tell(Note(2)).await.unwrap();
     assert!(system.load().last().unwrap().own_thread);
-    place.start(on_event);
+    place.start(callboard::Terms::new(on_event));
     assert_eq!(events.next().await.unwrap(), (2, ChildEvent::Started));
     assert_eq!(worker.ask(Note(3)).await.unwrap(), 3);
     assert_eq!(log.lines(), ["note 1", "dropped", "note 2", "note 3"]);
@@ -217,7 +217,7 @@ async fn g03_threads_are_bounded_and_one_too_many_is_an_actor_that_has_ended(sys
     let (first, _) = own_worker(&system);
     first.ask(Note(1)).await.unwrap();
     let (second, log) = own_worker(&system);
-    let why = ExitReason::Failed(StartError::TooManyThreads.to_string());
+    let why = ExitReason::Failed(StartError::TooManyThreads.to_string().into());
     assert_eq!(second.exit_reason(), Some(why.clone()));
     assert_eq!(second.wait().await, why);
     let error = second.tell(Note(2)).await.unwrap_err();
@@ -234,14 +234,14 @@ async fn g03_threads_are_bounded_and_one_too_many_is_an_actor_that_has_ended(sys
         .place();
     let (on_event, mut events) = child_events();
     third.tell(Note(3)).await.unwrap();
-    place.start(on_event.clone());
-    let refused = ChildEvent::StartFailed(StartError::TooManyThreads.to_string());
+    place.start(callboard::Terms::new(on_event.clone()));
+    let refused = ChildEvent::StartFailed(StartError::TooManyThreads.to_string().into());
     assert_eq!(events.next().await.unwrap(), (1, refused));
     first.stop();
     while system.load().len() > system.arbiter_count() + 1 {
         system.clock().sleep(Duration::from_millis(1)).await;
     }
-    place.start(on_event);
+    place.start(callboard::Terms::new(on_event));
     assert_eq!(events.next().await.unwrap(), (2, ChildEvent::Started));
     assert_eq!(third.ask(Note(4)).await.unwrap(), 4);
     place.stop();

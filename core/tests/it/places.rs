@@ -25,7 +25,7 @@ async fn g13_references_and_queued_messages_outlive_an_incarnation(system: Syste
     });
     // Before any incarnation the mailbox takes messages already.
     worker.tell(Note(1)).await.unwrap();
-    place.start(on_event.clone());
+    place.start(callboard::Terms::new(on_event.clone()));
     assert_eq!(events.next().await.unwrap(), (1, ChildEvent::Started));
     worker.ask(Boom).await.unwrap_err();
     let ended = events.next().await.unwrap();
@@ -36,7 +36,7 @@ async fn g13_references_and_queued_messages_outlive_an_incarnation(system: Syste
     // The value is gone by now, the mailbox is not.
     assert_eq!(log.lines(), ["note 1", "dropped"]);
     worker.tell(Note(2)).await.unwrap();
-    place.start(on_event);
+    place.start(callboard::Terms::new(on_event));
     assert_eq!(events.next().await.unwrap(), (2, ChildEvent::Started));
     assert_eq!(worker.ask(Note(3)).await.unwrap(), 3);
     assert_eq!(log.lines()[2..], ["note 2", "note 3"]);

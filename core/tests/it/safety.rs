@@ -132,7 +132,7 @@ async fn g10_a_message_whose_drop_panics_in_its_handler_ends_that_actor_alone(sy
     let error = worker.ask(Grenade).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Panicked);
     let why = "in the drop of a message".to_owned();
-    assert_eq!(worker.wait().await, ExitReason::Failed(why));
+    assert_eq!(worker.wait().await, ExitReason::Failed(why.into()));
     assert_eq!(neighbour.ask(Note(1)).await.unwrap(), 1);
 }
 

@@ -75,12 +75,12 @@ async fn g13_a_weak_reference_stays_valid_over_a_restart(system: System) {
     let on_event = Arc::new(move |incarnation: Incarnation, event: ChildEvent| {
         tx.clone().try_send((incarnation.0, event)).unwrap();
     });
-    place.start(on_event.clone());
+    place.start(callboard::Terms::new(on_event.clone()));
     assert_eq!(events.next().await.unwrap(), (1, ChildEvent::Started));
     worker.ask(Boom).await.unwrap_err();
     events.next().await.unwrap();
     let between = weak.upgrade().unwrap();
-    place.start(on_event);
+    place.start(callboard::Terms::new(on_event));
     assert_eq!(events.next().await.unwrap(), (2, ChildEvent::Started));
     assert_eq!(between.ask(Note(1)).await.unwrap(), 1);
     assert_eq!(notes.upgrade().unwrap().ask(Note(2)).await.unwrap(), 2);

@@ -315,9 +315,11 @@ async fn g13_a_span_names_the_incarnation_that_handles(system: System) {
     let root = root();
     for _ in 0..2 {
         let events = events.clone();
-        place.start(std::sync::Arc::new(move |_, event| {
-            events.clone().try_send(event).unwrap();
-        }));
+        place.start(callboard::Terms::new(std::sync::Arc::new(
+            move |_, event| {
+                events.clone().try_send(event).unwrap();
+            },
+        )));
         a.ask(Trace)
             .into_future()
             .instrument(root.clone())

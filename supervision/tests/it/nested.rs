@@ -94,7 +94,7 @@ async fn g15_causes_are_chained_up_to_the_top(system: System) {
     };
     let places: Vec<_> = ["`middle`", "`inner`", "`wild`", "told to crash"]
         .iter()
-        .map(|part| cause.find(part))
+        .map(|part| cause.text().find(part))
         .collect();
     assert!(
         places.iter().all(Option::is_some) && places.is_sorted(),
@@ -155,11 +155,11 @@ async fn g16_a_nested_supervisor_that_never_comes_up_is_a_failed_start(system: S
         panic!("expected a failure");
     };
     assert!(
-        cause.contains("`inner` (supervisor) did not start"),
+        cause.text().contains("`inner` (supervisor) did not start"),
         "{cause}"
     );
     assert!(
-        cause.contains("`worker`") && cause.contains("no luck"),
+        cause.text().contains("`worker`") && cause.text().contains("no luck"),
         "{cause}"
     );
 }

@@ -60,5 +60,5 @@ async fn g16_a_missing_program_leads_to_giving_up_with_its_name(system: System) 
     let ExitReason::Failed(cause) = pages.wait().await else {
         panic!("expected a failure");
     };
-    assert!(cause.contains("/nowhere/sidecar"), "{cause}");
+    assert!(cause.text().contains("/nowhere/sidecar"), "{cause}");
 }

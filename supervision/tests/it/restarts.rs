@@ -153,9 +153,9 @@ async fn g15_past_the_intensity_it_stops_its_children_and_fails_upward(system: S
         panic!("expected a failure");
     };
     assert!(
-        cause.contains("`wild`")
-            && cause.contains("told to crash")
-            && cause.contains("more than 2"),
+        cause.text().contains("`wild`")
+            && cause.text().contains("told to crash")
+            && cause.text().contains("more than 2"),
         "{cause}"
     );
     assert_eq!(calm.wait().await, ExitReason::Stopped);
@@ -217,7 +217,7 @@ async fn g16_a_child_that_never_comes_up_leads_to_giving_up_with_the_defaults(sy
         panic!("expected a failure");
     };
     assert!(
-        cause.contains("did not start") && cause.contains("no luck"),
+        cause.text().contains("did not start") && cause.text().contains("no luck"),
         "{cause}"
     );
     // Five waits of at most 100, 200, 400, 800 and 1,600 ms.

@@ -202,7 +202,7 @@ async fn g13_references_and_queued_messages_outlive_an_adopted_actor(system: Sys
         tx.clone().try_send((incarnation.0, event)).unwrap();
     });
     clerk.tell(Note(1)).await.unwrap();
-    place.start(on_event.clone());
+    place.start(callboard::Terms::new(on_event.clone()));
     assert_eq!(events.next().await.unwrap(), (1, ChildEvent::Started));
     clerk.tell(Boom).await.unwrap();
     clerk.tell(Note(2)).await.unwrap();
@@ -210,7 +210,7 @@ async fn g13_references_and_queued_messages_outlive_an_adopted_actor(system: Sys
     assert_eq!(events.next().await.unwrap(), (1, failed));
     // The value is gone by now, without a hook; the mailbox is not.
     assert_eq!(log.lines(), ["started", "note 1", "boom", "dropped"]);
-    place.start(on_event);
+    place.start(callboard::Terms::new(on_event));
     assert_eq!(events.next().await.unwrap(), (2, ChildEvent::Started));
     assert_eq!(clerk.ask(Note(3)).await.unwrap(), 3);
     assert_eq!(log.lines()[4..], ["started", "note 2", "note 3"]);
@@ -309,9 +309,9 @@ async fn an_actor_that_fails_to_start_has_failed(system: System) {
     }
     let (actor, place) = system.actor(adopt(|| Stillborn)).place();
     let (tx, mut events) = mpsc::channel(1);
-    place.start(Arc::new(move |_, event| {
+    place.start(callboard::Terms::new(Arc::new(move |_, event| {
         tx.clone().try_send(event).unwrap();
-    }));
+    })));
     let failed = ChildEvent::StartFailed("stillborn".into());
     assert_eq!(events.next().await.unwrap(), failed);
     place.close(ExitReason::Failed("never came up".into()));
@@ -328,7 +328,7 @@ fn g38_on_the_simulating_executor_an_adopted_actor_does_not_start() {
         clerk.wait().await
     });
     let no_actix = callboard::StartError::NoActix.to_string();
-    assert_eq!(reason, ExitReason::Failed(no_actix));
+    assert_eq!(reason, ExitReason::Failed(no_actix.into()));
     // The message wasn't lost.
     assert_eq!(system.counters().drops(DropReason::Stopped), 1);
 }

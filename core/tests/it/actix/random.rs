@@ -106,7 +106,7 @@ async fn story(system: System, script: Vec<Sent>, capacity: usize) {
         .place();
     let (tx, mut events) = mpsc::channel(16);
     let on_event = Arc::new(move |_, event| tx.clone().try_send(event).unwrap());
-    place.start(on_event.clone());
+    place.start(callboard::Terms::new(on_event.clone()));
     let sending = async {
         let sends = script.iter().enumerate().map(async |(n, sent)| {
             let message = Do(n, sent.does);
@@ -124,7 +124,7 @@ async fn story(system: System, script: Vec<Sent>, capacity: usize) {
     let restarting = async {
         while let Some(event) = events.next().await {
             if matches!(event, ChildEvent::Ended(_)) {
-                place.start(on_event.clone());
+                place.start(callboard::Terms::new(on_event.clone()));
             }
         }
         unreachable!("the place is still there");
