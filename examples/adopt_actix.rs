@@ -86,7 +86,7 @@ impl actix::Handler<Publish> for Editor {
 async fn story(system: System, out: &mut impl Write) -> callboard::Result<()> {
     let (renderer, place) = system.actor(adopt(|| Renderer { rendered: 0 })).place();
     let pages = Supervisor::builder("pages").backoff(Backoff::none());
-    let pages = pages.child(place).start(&system);
+    let pages = pages.child(place).start(&system)?;
     let archive = system.start(Archive(Vec::new()));
 
     let editor = actix::Actor::start(Editor {

@@ -92,7 +92,7 @@ pub async fn story(system: System, out: &mut impl Write) -> callboard::Result<()
         lent: 0,
     };
     let (library, place) = system.actor(library).label("library").place();
-    let school = Supervisor::builder("school").child(place).start(&system);
+    let school = Supervisor::builder("school").child(place).start(&system)?;
 
     for book in ["a novel", "an atlas", "the heavy one", "a cookbook"] {
         match library.ask(Lend(book)).await {

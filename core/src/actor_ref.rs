@@ -57,6 +57,12 @@ impl<A: Actor> ActorRef<A> {
         self.cell.id
     }
 
+    /// The system it lives in.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        self.cell.system()
+    }
+
     /// Its name, or its type's.
     #[must_use]
     pub fn label(&self) -> Arc<str> {

@@ -13,28 +13,23 @@
 // The macros name the core by its facade's name.
 extern crate callboard_core as callboard;
 
-mod backoff;
 mod budget;
-mod child;
 mod dedup;
 mod fallback;
-mod intensity;
-mod place;
 mod retry;
-mod snapshot;
-mod supervise;
-mod supervisor;
 mod tree;
 
-pub use backoff::Backoff;
 pub use budget::{BudgetStats, RetryBudget};
-pub use child::{Child, DEFAULT_SHUTDOWN_TIME, Restart};
 pub use dedup::{
     DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS, DEFAULT_DEDUP_WINDOW, Dedup,
     DedupBuilder, DedupStats, ReplaySafe,
 };
 pub use fallback::{Answer, Answering, Fallback, Why};
-pub use intensity::{DEFAULT_INTENSITY, DEFAULT_PERIOD, Intensity};
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
-pub use snapshot::{ChildState, TreeSnapshot};
-pub use supervisor::{Observe, Supervisor, SupervisorBuilder, SupervisorRef};
+pub use tree::{
+    ALL_EVENTS, AutoShutdown, Backoff, Child, ChildError, ChildErrorKind, ChildId, ChildState,
+    DEFAULT_INTENSITY, DEFAULT_MAX_CHILDREN, DEFAULT_PERIOD, DEFAULT_SHUTDOWN_TIME,
+    DEFAULT_START_LIMIT, Decision, Intensity, Observe, OnFrozen, Restart, Strategy, Supervises,
+    Supervisor, SupervisorBuilder, SupervisorRef, TreeError, TreeEvent, TreeEventKind, TreeProblem,
+    TreeSnapshot, WorstCase,
+};

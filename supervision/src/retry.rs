@@ -15,9 +15,9 @@ use callboard_core::{
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::backoff;
 use crate::budget::RetryBudget;
 use crate::fallback::Fallback;
+use crate::tree::backoff;
 
 #[cfg(test)]
 mod tests;

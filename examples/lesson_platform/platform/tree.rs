@@ -149,24 +149,17 @@ impl Tree {
         );
 
         // ANCHOR: tree
-        let (_, desk) = Supervisor::builder("desk")
-            .child(enrolment_place)
-            .place(system);
-        let (_, pages) = Supervisor::builder("pages")
-            .child(thumbnails_place)
-            .place(system);
-        let (_, facts) = Supervisor::builder("facts")
-            .child(views_place)
-            .child(metadata_place)
-            .place(system);
-        let (_, search) = search.place(system);
         let supervisor = Supervisor::builder("academy")
             .backoff(Backoff::default())
-            .child(desk)
-            .child(pages)
-            .child(facts)
+            .child(Supervisor::builder("desk").child(enrolment_place))
+            .child(Supervisor::builder("pages").child(thumbnails_place))
+            .child(
+                Supervisor::builder("facts")
+                    .child(views_place)
+                    .child(metadata_place),
+            )
             .child(search)
-            .start(system);
+            .start(system)?;
         // ANCHOR_END: tree
 
         Ok(Tree {

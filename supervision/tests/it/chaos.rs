@@ -42,7 +42,7 @@ fn plant(system: &System, bench: &Bench) -> Tree {
     for index in 0..3 {
         inner = inner.child(child(index));
     }
-    let (inner, inner_child) = inner.place(system);
+    let (inner, inner_child) = inner.place(system).unwrap();
     let mut top = Supervisor::builder("top")
         .intensity(limit(3 + draw(20)), secs(1))
         .backoff(backoff)
@@ -51,7 +51,7 @@ fn plant(system: &System, bench: &Bench) -> Tree {
         top = top.child(child(index));
     }
     Tree {
-        top: top.start(system),
+        top: top.start(system).unwrap(),
         inner,
         workers,
     }

@@ -137,7 +137,7 @@ impl Bench {
             .intensity(1_000, secs(10))
             .backoff(brisk())
             .child(place);
-        (bench, tree.start(system))
+        (bench, tree.start(system).unwrap())
     }
 
     fn charges(&self) -> usize {
@@ -459,7 +459,7 @@ async fn after_a_panic(system: &System, replay_safe: bool) -> (Bench, Vec<Failur
         let spawn = system.actor(move || Till(own.clone()));
         let (till, place) = spawn.admission(dedup.clone()).place();
         let tree = Supervisor::builder("replay").backoff(brisk()).child(place);
-        tree.start(system);
+        tree.start(system).unwrap();
         (bench.till, bench.dedup) = (till, dedup);
     }
     let key = RequestKey::new();

@@ -13,7 +13,7 @@ async fn g15_children_start_in_order_and_stop_in_reverse(system: System) {
     for name in ["a", "b", "c"] {
         builder = builder.child(bench.worker(name).1);
     }
-    let pages = builder.start(&system);
+    let pages = builder.start(&system).unwrap();
     pages.up().await.unwrap();
     pages.stop();
     assert!(pages.wait().await.is_normal());
@@ -41,7 +41,7 @@ async fn g15_a_stop_while_starting_stops_what_was_started(system: System) {
         .child(first_place)
         .child(second_place)
         .child(third_place)
-        .start(&system);
+        .start(&system).unwrap();
     pages
         .until(|tree| tree.find("second").unwrap().state == ChildState::Starting)
         .await;
@@ -66,7 +66,7 @@ async fn g15_what_is_late_is_killed_after_its_shutdown_time(system: System) {
     let (worker, place, _) = bench.worker("worker");
     let pages = Supervisor::builder("pages")
         .child(Child::permanent(place).shutdown_time(secs(3)))
-        .start(&system);
+        .start(&system).unwrap();
     let (begun_tx, begun) = oneshot::channel();
     let (_gate, gate_rx) = oneshot::channel::<()>();
     let hold = Hold {
@@ -90,7 +90,7 @@ async fn g12_a_restart_is_no_termination_and_the_end_is_one(system: System) {
     let pages = Supervisor::builder("pages")
         .backoff(crate::common::brisk())
         .child(place)
-        .start(&system);
+        .start(&system).unwrap();
     let (tx, mut rx) = oneshot::channel();
     worker.watch(Box::new(move |notice| tx.send(notice).unwrap()));
     worker.ask(Crash).await.unwrap_err();
@@ -110,7 +110,7 @@ async fn g11_a_killed_supervisor_kills_its_children(system: System) {
     let pages = Supervisor::builder("pages")
         .child(a_place)
         .child(b_place)
-        .start(&system);
+        .start(&system).unwrap();
     pages.up().await.unwrap();
     pages.actor().kill();
     assert_eq!(pages.wait().await, ExitReason::Killed);
@@ -126,7 +126,7 @@ async fn g11_the_systems_shutdown_stops_a_tree_in_order(system: System) {
     let pages = Supervisor::builder("pages")
         .child(bench.worker("a").1)
         .child(bench.worker("b").1)
-        .start(&system);
+        .start(&system).unwrap();
     pages.up().await.unwrap();
     let late = system.shutdown().await;
     assert!(late.is_empty(), "{late:?}");
@@ -139,7 +139,7 @@ async fn g11_the_systems_shutdown_stops_a_tree_in_order(system: System) {
 
 #[callboard::test(both)]
 async fn a_supervisor_without_children_is_up_and_stops(system: System) {
-    let empty = Supervisor::builder("empty").start(&system);
+    let empty = Supervisor::builder("empty").start(&system).unwrap();
     empty.up().await.unwrap();
     assert_eq!(
         empty.observe().to_string(),
@@ -156,7 +156,7 @@ async fn a_supervisor_in_a_system_that_is_shut_down_ends_at_once(system: System)
     let (worker, place, _) = bench.worker("worker");
     let builder = Supervisor::builder("late").child(place);
     system.shutdown().await;
-    let late = builder.start(&system);
+    let late = builder.start(&system).unwrap();
     assert_eq!(late.wait().await, ExitReason::Killed);
     assert!(!worker.is_alive());
 }
@@ -175,7 +175,7 @@ async fn a_supervisor_can_be_started_by_an_actor(system: System) {
         ) -> Result<(), callboard::StartFailure> {
             let bench = Bench::new(ctx.system());
             let tree = Supervisor::builder("owned").child(bench.worker("inner").1);
-            let tree = tree.start(ctx.system());
+            let tree = tree.start(ctx.system())?;
             tree.up()
                 .await
                 .map_err(|reason| callboard::StartFailure::new(reason.to_string()))?;

@@ -55,6 +55,13 @@ impl Intensity {
         self.restarts.len() <= self.max
     }
 
+    /// How many restarts count at `now`, which is not before the last one counted.
+    #[must_use]
+    pub fn counted_at(&self, now: Instant) -> usize {
+        let young = |restart: &&Instant| now.since(**restart) <= self.period;
+        self.restarts.iter().filter(young).count()
+    }
+
     /// How many restarts the window holds now, those that have become too old since the last one included.
     #[must_use]
     pub fn counted(&self) -> usize {

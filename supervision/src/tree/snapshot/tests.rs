@@ -6,9 +6,13 @@ fn node(label: &str, kind: ChildKind, children: Vec<TreeSnapshot>) -> TreeSnapsh
     TreeSnapshot {
         label: label.to_owned(),
         kind,
+        id: None,
         state: ChildState::Running,
+        restart: None,
+        supervises: None,
         incarnation: Incarnation(1),
         restarts: 0,
+        resumed: 0,
         last_cause: None,
         mailbox: None,
         pid: None,

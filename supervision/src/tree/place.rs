@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use callboard_core::{ChildEvent, ChildKind, ChildStatus, ExitReason, Place, Terms};
 
-use crate::tree::Tree;
+use super::shared::Tree;
 
 /// Counts as started when all its children have been, and as ended when all of them have: the next
 /// incarnation finds every place free (G13), also after this one was killed.
@@ -30,26 +30,26 @@ impl Place for SupervisorPlace {
 
     fn start(&self, terms: Terms) {
         let tree = Arc::clone(&self.tree);
-        self.actor.start(Terms::new(Arc::new(
-            move |incarnation, event| match event {
-                ChildEvent::Started => {
-                    let terms = terms.clone();
-                    tree.when_up(Box::new(move || {
-                        terms.tell(incarnation, ChildEvent::Started);
-                    }));
-                }
-                last => {
-                    let last = match (tree.was_up(), last) {
-                        (false, ChildEvent::Ended(ExitReason::Failed(why))) => {
-                            ChildEvent::StartFailed(why)
-                        }
-                        (_, last) => last,
-                    };
-                    let terms = terms.clone();
-                    tree.when_idle(Box::new(move || terms.tell(incarnation, last)));
-                }
-            },
-        )));
+        let on_event = move |incarnation, event| match event {
+            ChildEvent::Started => {
+                let terms = terms.clone();
+                tree.when_up(Box::new(move || {
+                    terms.tell(incarnation, ChildEvent::Started);
+                }));
+            }
+            event if !event.is_last() => terms.tell(incarnation, event),
+            last => {
+                let last = match (tree.was_up(), last) {
+                    (false, ChildEvent::Ended(ExitReason::Failed(why))) => {
+                        ChildEvent::StartFailed(why)
+                    }
+                    (_, last) => last,
+                };
+                let terms = terms.clone();
+                tree.when_idle(Box::new(move || terms.tell(incarnation, last)));
+            }
+        };
+        self.actor.start(Terms::new(Arc::new(on_event)));
     }
 
     fn stop(&self) {

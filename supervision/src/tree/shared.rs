@@ -1,0 +1,474 @@
+//! What a supervisor, its references and its children's events share.
+//!
+//! The [engine](super::engine) decides; this holds it under one lock, feeds it, and does what it says outside the lock.
+//! So the tree can be looked at from any thread, and what is left when a supervisor is killed can be ended.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Poll, Waker};
+
+use callboard_core::clock::{Clock, Instant};
+use callboard_core::topic::Topic;
+use callboard_core::{ChildEvent, ExitReason, Incarnation, System, Terms};
+use parking_lot::Mutex;
+
+use super::child::Spec;
+use super::engine::{Action, ChildId, End, Engine, Order, Rules, Waiter};
+use super::event::{Happened, TreeEvent};
+
+type Then = Box<dyn FnOnce() + Send>;
+
+pub(crate) struct Tree {
+    pub(crate) label: Arc<str>,
+    pub(crate) clock: Clock,
+    pub(crate) rules: Rules,
+    state: Mutex<State>,
+    above: Mutex<Weak<Tree>>,
+    /// Made when somebody wants to listen.
+    events: OnceLock<Topic<TreeEvent>>,
+}
+
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    /// There is an incarnation of the supervisor.
+    pub(crate) present: bool,
+    pub(crate) was_up: bool,
+    /// Events for the loop. At most a few of each incarnation, and one incarnation of each child at a time.
+    inbox: VecDeque<(ChildId, Incarnation, ChildEvent)>,
+    /// Orders for the loop: one for each caller that waits.
+    orders: VecDeque<(Order, Waiter)>,
+    pub(crate) stop: bool,
+    /// The loop has ended, with all that could be stopped.
+    done: bool,
+    closed: bool,
+    looping: Option<Waker>,
+    waiting: Vec<Waker>,
+    on_up: Option<Then>,
+    on_idle: Option<Then>,
+}
+
+impl Tree {
+    pub(crate) fn new(
+        label: Arc<str>,
+        system: &System,
+        rules: Rules,
+        children: Vec<Arc<Spec>>,
+    ) -> Arc<Self> {
+        let mut engine = Engine::new(rules, system.entropy().clone());
+        let below: Vec<_> = children.iter().map(Arc::clone).collect();
+        for spec in children {
+            engine.add(spec);
+        }
+        let state = State {
+            engine,
+            present: false,
+            was_up: false,
+            inbox: VecDeque::new(),
+            orders: VecDeque::new(),
+            stop: false,
+            done: true,
+            closed: false,
+            looping: None,
+            waiting: Vec::new(),
+            on_up: None,
+            on_idle: None,
+        };
+        let tree = Arc::new(Tree {
+            label,
+            clock: system.clock().clone(),
+            rules,
+            state: Mutex::new(state),
+            above: Mutex::default(),
+            events: OnceLock::new(),
+        });
+        below.iter().for_each(|spec| tree.adopt(spec));
+        tree
+    }
+
+    /// A supervisor below tells this one of its changes.
+    fn adopt(self: &Arc<Self>, spec: &Spec) {
+        if let Some(below) = &spec.supervisor {
+            *below.tree().above.lock() = Arc::downgrade(self);
+        }
+    }
+
+    /// Looks at the state, or changes it, and does what came of it.
+    pub(crate) fn with<T>(self: &Arc<Self>, work: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let done = work(&mut state);
+        let actions = state.engine.take_actions();
+        drop(state);
+        self.perform(actions);
+        done
+    }
+
+    /// Only looks.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock())
+    }
+
+    /// The same as [`with`](Self::with), and tells who waits for a change, here and above.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = self.with(change);
+        self.tell_waiting();
+        changed
+    }
+
+    fn tell_waiting(&self) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        waiting.into_iter().for_each(Waker::wake);
+        let above = self.above.lock().upgrade();
+        if let Some(above) = above {
+            above.tell_waiting();
+        }
+    }
+
+    /// A new incarnation of the supervisor begins. None of the children lives.
+    pub(crate) fn begin(self: &Arc<Self>) {
+        self.change(|state| {
+            state.present = true;
+            state.was_up = false;
+            state.inbox.clear();
+            state.stop = false;
+            state.done = false;
+            state.engine.begin();
+        });
+    }
+
+    /// Does all that can be done now. How it ended, if it has; else when to go on.
+    pub(crate) fn step(self: &Arc<Self>) -> Result<End, Instant> {
+        let now = self.clock.now();
+        self.change(|state| {
+            // An order to stop goes before what has happened to the children (G4).
+            if state.stop {
+                state.engine.finish(End::Stopped);
+            }
+            while let Some((id, number, event)) = state.inbox.pop_front() {
+                state.engine.event(id, event, number, now);
+            }
+            while let Some((order, waiter)) = state.orders.pop_front() {
+                state.engine.order(order, waiter, now);
+            }
+            state.engine.go_on(now);
+            match state.engine.outcome() {
+                Some(end) => Ok(end.clone()),
+                None => Err(state.engine.next_due()),
+            }
+        })
+    }
+
+    /// Whether this incarnation, or the last if there is none, was ever up.
+    pub(crate) fn was_up(&self) -> bool {
+        self.state.lock().was_up
+    }
+
+    /// Does something once every child is up; never, if the incarnation ends before.
+    pub(crate) fn when_up(&self, then: Then) {
+        let mut state = self.state.lock();
+        if state.present && state.engine.is_up() {
+            drop(state);
+            then();
+        } else {
+            state.on_up = Some(then);
+        }
+    }
+
+    /// The loop has ended.
+    pub(crate) fn finish(self: &Arc<Self>) {
+        self.change(|state| {
+            state.done = true;
+            state.refuse_orders();
+            state.engine.leave();
+        });
+    }
+
+    /// The supervisor's value is gone. If its loop did not end before (a kill), its children are killed.
+    pub(crate) fn leave(self: &Arc<Self>) {
+        let kills = self.change(|state| {
+            state.present = false;
+            state.on_up = None;
+            state.looping = None;
+            if std::mem::replace(&mut state.done, true) {
+                return Vec::new();
+            }
+            state.refuse_orders();
+            while let Some((id, _, event)) = state.inbox.pop_front() {
+                state.note_end(id, &event);
+            }
+            state.engine.abandon()
+        });
+        self.perform(kills);
+        self.check_idle();
+    }
+
+    /// Does something once no child lives, when the supervisor itself is gone.
+    pub(crate) fn when_idle(&self, then: Then) {
+        let mut state = self.state.lock();
+        if state.engine.lives() {
+            state.on_idle = Some(then);
+        } else {
+            drop(state);
+            then();
+        }
+    }
+
+    /// No incarnation of the supervisor follows: its children's references end, the last one's first.
+    pub(crate) fn close(self: &Arc<Self>, reason: &ExitReason) {
+        self.with(|state| state.engine.close(reason));
+        self.change(|state| state.closed = true);
+        if let Some(events) = self.events.get() {
+            events.stop();
+        }
+    }
+
+    /// Ends the supervisor's loop in order.
+    pub(crate) fn request_stop(self: &Arc<Self>) {
+        let looping = self.change(|state| {
+            state.stop = true;
+            state.looping.take()
+        });
+        looping.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives the loop an order.
+    pub(crate) fn order(self: &Arc<Self>, order: Order, waiter: Waiter) {
+        let looping = self.with(|state| {
+            if let Order::Add(spec) = &order {
+                self.adopt(spec);
+            }
+            if state.done {
+                state.engine.refuse(waiter);
+                return None;
+            }
+            state.orders.push_back((order, waiter));
+            state.looping.take()
+        });
+        looping.into_iter().for_each(Waker::wake);
+    }
+
+    /// An event of a child, on whatever thread it happened.
+    fn event(self: &Arc<Self>, id: ChildId, number: Incarnation, event: ChildEvent) {
+        if let ChildEvent::Resumed(fault) = event {
+            return self.resumed(id, number, fault);
+        }
+        let looping = self.change(|state| {
+            if state.done {
+                state.note_end(id, &event);
+            } else {
+                state.inbox.push_back((id, number, event));
+            }
+            state.looping.take()
+        });
+        looping.into_iter().for_each(Waker::wake);
+        self.check_idle();
+    }
+
+    /// Noted here and not by the loop, which has nothing to decide: a child that complains a lot fills nothing.
+    fn resumed(self: &Arc<Self>, id: ChildId, number: Incarnation, fault: callboard_core::Fault) {
+        let cause = fault.to_string();
+        let spec = self.change(|state| {
+            state.engine.resumed(id, fault);
+            let mut slots = state.engine.slots();
+            slots
+                .find(|(other, _)| *other == id)
+                .map(|(_, slot)| Arc::clone(&slot.spec))
+        });
+        if let Some(spec) = spec {
+            let what = super::event::TreeEventKind::Resumed { cause };
+            self.tell(&Happened {
+                spec,
+                incarnation: number.0,
+                what,
+            });
+        }
+    }
+
+    fn check_idle(&self) {
+        let mut state = self.state.lock();
+        let idle = if state.done && !state.engine.lives() {
+            state.on_idle.take()
+        } else {
+            None
+        };
+        drop(state);
+        if let Some(idle) = idle {
+            idle();
+        }
+    }
+
+    fn perform(self: &Arc<Self>, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start(id, spec) => self.start(id, &spec),
+                Action::Stop(spec) => self.fenced(&spec, "stop", || spec.place.stop()),
+                Action::Kill(spec) => self.fenced(&spec, "kill", || spec.place.kill()),
+                Action::Close(spec, reason) => {
+                    self.fenced(&spec, "close", || spec.place.close(reason));
+                }
+                Action::Up => self.up(),
+                Action::Answer(answer) => answer.send(),
+                Action::Tell(happened) => self.tell(&happened),
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, id: ChildId, spec: &Spec) {
+        let told = Arc::clone(self);
+        let on_event = move |number, event| told.event(id, number, event);
+        let terms = spec.terms(Terms::new(Arc::new(on_event)));
+        let start = AssertUnwindSafe(|| spec.place.start(terms));
+        if catch_unwind(start).is_err() {
+            // Without effect if the child's last event has come all the same.
+            let why = "its place panicked while starting it".into();
+            let number = spec.place.status().incarnation;
+            self.event(id, number, ChildEvent::StartFailed(why));
+        }
+    }
+
+    /// Runs the code of a place, which is somebody's: a panic in it ends no supervisor (G10).
+    fn fenced(&self, spec: &Spec, what: &str, code: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(code)).is_err() {
+            tracing::error!(
+                target: "callboard::supervisor",
+                supervisor = %self.label, child = %spec.label, what, "its place panicked"
+            );
+        }
+    }
+
+    fn up(&self) {
+        tracing::info!(target: "callboard::supervisor", supervisor = %self.label, "up");
+        let mut state = self.state.lock();
+        state.was_up = true;
+        let then = state.on_up.take();
+        drop(state);
+        if let Some(then) = then {
+            then();
+        }
+    }
+
+    /// Tells the log, and those who listen, here and above.
+    fn tell(&self, happened: &Happened) {
+        let Happened {
+            spec,
+            incarnation,
+            what,
+        } = happened;
+        if what.is_trouble() {
+            tracing::warn!(target: "callboard::supervisor", supervisor = %self.label, child = %spec.label, "{what}");
+        } else {
+            tracing::info!(target: "callboard::supervisor", supervisor = %self.label, child = %spec.label, "{what}");
+        }
+        let mut supervisors = vec![self.label.to_string()];
+        let mut listeners: Vec<_> = self.events.get().cloned().into_iter().collect();
+        let mut above = self.above.lock().upgrade();
+        while let Some(tree) = above {
+            supervisors.push(tree.label.to_string());
+            listeners.extend(tree.events.get().cloned());
+            above = tree.above.lock().upgrade();
+        }
+        if listeners.is_empty() {
+            return;
+        }
+        supervisors.reverse();
+        let event = TreeEvent {
+            at: self.clock.now(),
+            supervisors,
+            child: spec.label.to_string(),
+            kind: spec.kind,
+            incarnation: *incarnation,
+            what: what.clone(),
+        };
+        let subject = what.subject();
+        for topic in listeners {
+            // An error means that the topic has ended with its supervisor.
+            let _ = topic.try_publish(&subject, event.clone());
+        }
+    }
+
+    /// The topic of what happens here and below.
+    pub(crate) fn events(&self, system: &System) -> Topic<TreeEvent> {
+        let make = || Topic::start(system, format!("events of {}", self.label));
+        self.events.get_or_init(make).clone()
+    }
+
+    /// Waits for an event, an order, a request to stop that has not been heard, or a point in time.
+    pub(crate) async fn wait(&self, until: Instant) {
+        let mut due = self.clock.sleep_until(until);
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            let stop = state.stop && !state.engine.is_ending();
+            if stop || !state.inbox.is_empty() || !state.orders.is_empty() {
+                return Poll::Ready(());
+            }
+            state.looping = Some(cx.waker().clone());
+            drop(state);
+            std::pin::Pin::new(&mut due).poll(cx)
+        })
+        .await;
+    }
+
+    /// Waits until the tree looks as wanted. Looks again after each change, here and below.
+    pub(crate) async fn until<T>(&self, mut wanted: impl FnMut(&Self) -> Option<T>) -> T {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if !state
+                .waiting
+                .iter()
+                .any(|waker| waker.will_wake(cx.waker()))
+            {
+                state.waiting.push(cx.waker().clone());
+            }
+            drop(state);
+            wanted(self).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.look(|state| state.present && state.engine.is_up())
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.lock().done
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// The supervisor is gone and what is left of its children can't be ended.
+    pub(crate) fn only_stuck(&self) -> bool {
+        self.look(|state| !state.present && state.engine.only_stuck())
+    }
+}
+
+impl State {
+    /// An event when nothing is decided any more.
+    fn note_end(&mut self, id: ChildId, event: &ChildEvent) {
+        match event {
+            ChildEvent::StartFailed(why) => {
+                self.engine.note_end(id, ExitReason::Failed(why.clone()));
+            }
+            ChildEvent::Ignored => self.engine.note_end(id, ExitReason::Stopped),
+            ChildEvent::Ended(reason) => self.engine.note_end(id, reason.clone()),
+            _ => {}
+        }
+    }
+
+    fn refuse_orders(&mut self) {
+        while let Some((_, waiter)) = self.orders.pop_front() {
+            self.engine.refuse(waiter);
+        }
+    }
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree")
+            .field("label", &self.label)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
