@@ -1,13 +1,12 @@
 //! The seams: places (G13), boundaries, placement.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use callboard::{
     Actor, Boundary, ChildEvent, Context, ExitReason, Handler, Incarnation, Message, Placement,
     System,
 };
-use std::future::IntoFuture;
-
 use futures::StreamExt;
 use futures::channel::mpsc;
 
