@@ -53,6 +53,7 @@ mod panics;
 mod place;
 mod pool;
 pub mod process;
+mod progress;
 pub mod queue;
 mod responder;
 mod route;
@@ -106,6 +107,7 @@ pub use observe::{
 };
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, Terms};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
+pub use progress::Frozen;
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{

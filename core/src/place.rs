@@ -14,6 +14,7 @@ use crate::cell::{Cell, Ended, Owner};
 use crate::fault::{FailureClass, Fault};
 use crate::id::Incarnation;
 use crate::mailbox::{Control, MailboxState};
+use crate::progress::Teller;
 use crate::watch::ExitReason;
 
 /// What a child tells its owner. Each incarnation sends `Started` at most once, and exactly one [last](Self::is_last)
@@ -272,6 +273,11 @@ impl Owner for Report {
             self.terms.tell(self.incarnation, event);
         }
         resumes
+    }
+
+    fn teller(&self) -> Option<Teller> {
+        let (terms, incarnation) = (self.terms.clone(), self.incarnation);
+        Some(Arc::new(move |event| terms.tell(incarnation, event)))
     }
 
     fn ended(mut self: Box<Self>, ended: Ended) {

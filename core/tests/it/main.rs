@@ -43,6 +43,7 @@ mod own_threads;
 mod places;
 mod pool_traffic;
 mod pools;
+mod progress;
 mod queues_consume;
 mod queues_dead;
 mod queues_ends;
