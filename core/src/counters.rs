@@ -94,6 +94,7 @@ pub struct Counters {
     panics: AtomicU64,
     blocks: AtomicU64,
     freezes: AtomicU64,
+    abandoned_threads: AtomicU64,
 }
 
 impl Counters {
@@ -127,6 +128,16 @@ impl Counters {
     #[must_use]
     pub fn freezes(&self) -> u64 {
         self.freezes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_abandoned_thread(&self) {
+        self.abandoned_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many threads of children were [abandoned](crate::ThreadPlace::abandon_when_stuck) (G13).
+    #[must_use]
+    pub fn abandoned_threads(&self) -> u64 {
+        self.abandoned_threads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_panic(&self) {

@@ -105,7 +105,10 @@ pub use names::{
 pub use observe::{
     ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
 };
-pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, Terms};
+pub use place::{
+    ABANDONED_THREADS, ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, StopSignal,
+    TaskPlace, Terms, ThreadPlace,
+};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
 pub use progress::Frozen;
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};

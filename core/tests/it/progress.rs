@@ -200,6 +200,13 @@ impl Limited {
         self.events.next().await.unwrap().1
     }
 
+    /// Ends it for good, so that its system needn't wait for it.
+    async fn close(mut self) {
+        self.place.kill();
+        while !self.event().await.is_last() {}
+        self.place.close(ExitReason::Killed);
+    }
+
     /// Waits until it is told of no progress. Answers what is said.
     async fn frozen(&mut self) -> String {
         match self.event().await {
@@ -267,6 +274,8 @@ async fn g13_a_handler_that_waits_too_long_is_told_once_and_a_kill_helps(system:
     assert_eq!(limited.waiter.ask(Note(8)).await.unwrap(), 8);
     assert_eq!(limited.log.lines(), ["note 7", "note 8"]);
     assert_eq!(system.counters().freezes(), 2);
+    limited.close().await;
+    other.close().await;
 }
 
 #[callboard::test(both)]
@@ -293,6 +302,7 @@ async fn g13_progress_ends_a_freeze_and_the_next_is_told_anew(system: System) {
         limited.event().await,
         ChildEvent::Ended(ExitReason::Stopped)
     );
+    limited.place.close(ExitReason::Stopped);
 }
 
 #[callboard::test(both)]
@@ -323,6 +333,7 @@ async fn an_actor_that_nobody_supervises_is_listed_and_counted_and_goes_on(syste
     assert_eq!(system.counters().freezes(), 3);
     drop(gate);
     assert_eq!(waiter.ask(Note(1)).await.unwrap(), 1);
+    other.close().await;
 }
 
 /// Starts it with the limit of these tests.
@@ -377,6 +388,8 @@ async fn g13_behaviours_notices_hooks_and_asks_of_the_same_thread_have_the_limit
     other.waiter.ask(Note(1)).await.unwrap();
     limited.waiter.ask(Note(1)).await.unwrap();
     assert_eq!(system.frozen(), []);
+    limited.close().await;
+    other.close().await;
 }
 
 #[callboard::test]
@@ -423,6 +436,7 @@ fn g13_a_blocked_thread_is_told_from_another_and_nothing_new_starts() {
     drop(gate);
     assert_eq!(next(&mut limited), ChildEvent::Ended(ExitReason::Killed));
     assert_eq!(system.frozen(), []);
+    limited.place.close(ExitReason::Killed);
     futures::executor::block_on(system.shutdown());
 }
 
@@ -454,6 +468,7 @@ fn g13_a_thread_of_its_own_may_be_blocked_but_not_for_longer_than_the_limit() {
         events.recv().unwrap(),
         ChildEvent::Ended(ExitReason::Stopped)
     );
+    place.close(ExitReason::Stopped);
     futures::executor::block_on(system.shutdown());
 }
 
@@ -480,6 +495,9 @@ fn an_owner_that_panics_harms_nobody() {
         assert!(matches!(told.recv().unwrap(), ChildEvent::NoProgress(_)));
         drop(gate);
     }
+    place.stop();
+    assert_eq!(told.recv().unwrap(), ChildEvent::Ended(ExitReason::Stopped));
+    place.close(ExitReason::Stopped);
     futures::executor::block_on(system.shutdown());
     assert!(system.counters().panics() >= 1);
 }
