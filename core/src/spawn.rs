@@ -174,6 +174,33 @@ impl<F> Spawn<F> {
     /// [limit of its own](Spawn::start_limit), and the end of an actor its supervisor's. What the actor
     /// [runs beside itself](crate::Context::spawn) isn't looked at.
     ///
+    /// ```
+    /// # extern crate callboard_core as callboard;
+    /// # use callboard_core::{Actor, Context, Handler, Message, Simulation};
+    /// # use std::time::Duration;
+    /// #[derive(Message)]
+    /// struct Fetch;
+    ///
+    /// struct Client;
+    /// impl Actor for Client {}
+    /// impl Handler<Fetch> for Client {
+    ///     async fn handle(&mut self, _: Fetch, _: &mut Context<Self>) {
+    ///         std::future::pending().await // a server that never answers
+    ///     }
+    /// }
+    /// # let mut simulation = Simulation::new(1);
+    /// # let system = simulation.system().clone();
+    /// # simulation.block_on(async {
+    /// let limit = Duration::from_secs(5);
+    /// let client = system.actor(|| Client).handler_limit(limit).start();
+    /// client.tell(Fetch).await?;
+    /// system.clock().sleep(Duration::from_secs(6)).await;
+    /// let frozen = system.frozen();
+    /// assert_eq!((frozen[0].actor, frozen[0].lasted.as_secs()), (client.id(), 6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// Each message of such an actor costs some tens of nanoseconds more, and an ask never runs on its asker's stack.
     pub fn handler_limit(mut self, limit: Duration) -> Self {
         self.handler_limit = Some(limit);

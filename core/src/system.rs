@@ -130,7 +130,7 @@ impl System {
                 own_threads.clone(),
                 clock.clone(),
                 Arc::clone(&counters),
-                Arc::clone(&progress),
+                &progress,
             ),
             // In virtual time no turn takes any.
             Executor::Simulated(_) => None,

@@ -137,7 +137,7 @@ impl Watchdog {
         own: OwnThreads,
         clock: Clock,
         counters: Arc<Counters>,
-        progress: Arc<ProgressTable>,
+        progress: &Arc<ProgressTable>,
     ) -> Option<Self> {
         let limits = Limits {
             shared: Some(BLOCK_LIMIT),
@@ -159,7 +159,7 @@ impl Watchdog {
             clock: clock.clone(),
             counters,
             eyes: Eyes::default(),
-            progress: Arc::clone(&progress),
+            progress: Arc::clone(progress),
             handlers: Eyes::default(),
         };
         let inner = Arc::clone(&shared);

@@ -9,16 +9,16 @@ use futures::channel::mpsc;
 pub struct Owned<P> {
     pub place: P,
     on_event: OnChildEvent,
-    events: mpsc::UnboundedReceiver<(Incarnation, ChildEvent)>,
+    events: mpsc::Receiver<(Incarnation, ChildEvent)>,
 }
 
 impl<P: Place> Owned<P> {
     pub fn new(place: P) -> Self {
-        let (tx, events) = mpsc::unbounded();
+        let (tx, events) = mpsc::channel(64);
         Owned {
             place,
             on_event: Arc::new(move |incarnation, event| {
-                let _ = tx.unbounded_send((incarnation, event));
+                let _ = tx.clone().try_send((incarnation, event));
             }),
             events,
         }

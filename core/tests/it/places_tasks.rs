@@ -55,9 +55,9 @@ async fn go(way: Way, stop: StopSignal, log: Log) -> Result<(), Fault> {
         Way::Spin => {
             let spin = poll_fn(|cx| {
                 cx.waker().wake_by_ref();
-                Poll::Pending
+                Poll::<()>::Pending
             });
-            spin.await
+            spin.await;
         }
     }
     Ok(())
@@ -155,9 +155,9 @@ async fn a_task_ends_with_its_place(system: System) {
     let place = TaskPlace::new(&system, "task", move |stop| {
         go(Way::Ignore, stop, inner.clone())
     });
-    let (tx, mut events) = mpsc::unbounded();
+    let (tx, mut events) = mpsc::channel(64);
     place.start(Terms::new(Arc::new(move |_, event| {
-        let _ = tx.unbounded_send(event);
+        let _ = tx.clone().try_send(event);
     })));
     assert_eq!(events.next().await, Some(ChildEvent::Started));
     drop(place);
@@ -187,7 +187,7 @@ async fn an_owner_may_call_the_place_while_it_is_told(system: System) {
     let place = Arc::new(TaskPlace::new(&system, "task", |stop| {
         stop.map(Ok::<(), Fault>)
     }));
-    let (tx, mut events) = mpsc::unbounded();
+    let (tx, mut events) = mpsc::channel(64);
     let slot = Arc::new(OnceLock::<Arc<TaskPlace>>::new());
     assert!(slot.set(Arc::clone(&place)).is_ok());
     place.start(Terms::new(Arc::new(move |_, event| {
@@ -196,7 +196,7 @@ async fn an_owner_may_call_the_place_while_it_is_told(system: System) {
         {
             place.kill();
         }
-        let _ = tx.unbounded_send(event);
+        let _ = tx.clone().try_send(event);
     })));
     assert_eq!(events.next().await, Some(ChildEvent::Started));
     let ended = ChildEvent::Ended(ExitReason::Killed);
@@ -206,10 +206,10 @@ async fn an_owner_may_call_the_place_while_it_is_told(system: System) {
 #[callboard::test(both)]
 async fn an_owner_that_panics_is_told_of_the_end_all_the_same(system: System) {
     let place = TaskPlace::new(&system, "task", |stop| stop.map(Ok::<(), Fault>));
-    let (tx, mut events) = mpsc::unbounded();
+    let (tx, mut events) = mpsc::channel(64);
     place.start(Terms::new(Arc::new(move |_, event: ChildEvent| {
         let is_last = event.is_last();
-        let _ = tx.unbounded_send(event);
+        let _ = tx.clone().try_send(event);
         assert!(is_last, "the owner panics");
     })));
     assert_eq!(events.next().await, Some(ChildEvent::Started));

@@ -157,7 +157,7 @@ struct Limited {
     log: Log,
     place: Arc<dyn Place>,
     on_event: OnChildEvent,
-    events: mpsc::UnboundedReceiver<(Incarnation, ChildEvent)>,
+    events: mpsc::Receiver<(Incarnation, ChildEvent)>,
 }
 
 impl Limited {
@@ -173,13 +173,13 @@ impl Limited {
             .label("waiter")
             .handler_limit(LIMIT)
             .place();
-        let (tx, events) = mpsc::unbounded();
+        let (tx, events) = mpsc::channel(64);
         Limited {
             waiter,
             log,
             place,
             on_event: Arc::new(move |incarnation, event| {
-                let _ = tx.unbounded_send((incarnation, event));
+                let _ = tx.clone().try_send((incarnation, event));
             }),
             events,
         }
