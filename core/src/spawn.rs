@@ -170,6 +170,9 @@ impl<F> Spawn<F> {
     /// found all the same: a thread of its own looks, twice within a limit, so it is told when it has lasted for
     /// the limit and at most half as much again. Limits shorter than 2 ms are looked at every millisecond.
     ///
+    /// A handler that would go on, but whose thread somebody else blocks, counts as well: [`System::blocked`] names
+    /// the one who does.
+    ///
     /// The hook [`started`](Actor::started) counts as a handler; [`starting`](Actor::starting) has a
     /// [limit of its own](Spawn::start_limit), and the end of an actor its supervisor's. What the actor
     /// [runs beside itself](crate::Context::spawn) isn't looked at.
