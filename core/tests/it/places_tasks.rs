@@ -44,8 +44,8 @@ impl Drop for Tail {
     }
 }
 
-async fn go(way: Way, stop: StopSignal, log: Log) -> Result<(), Fault> {
-    let _tail = Tail(log, way == Way::Bomb);
+/// The tail is the future's from its making on.
+async fn go(way: Way, stop: StopSignal, _tail: Tail) -> Result<(), Fault> {
     match way {
         Way::Return | Way::PanicInFactory => {}
         Way::Fail => return Err(Fault::fatal("no such folder")),
@@ -72,7 +72,7 @@ fn task(system: &System, ways: &[Way]) -> (Owned<TaskPlace>, Log) {
         let number = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let way = ways[number.min(ways.len() - 1)];
         assert!(way != Way::PanicInFactory, "no future");
-        go(way, stop, inner.clone())
+        go(way, stop, Tail(inner.clone(), way == Way::Bomb))
     });
     (Owned::new(place), log)
 }
@@ -153,7 +153,7 @@ async fn a_task_ends_with_its_place(system: System) {
     let log = Log::default();
     let inner = log.clone();
     let place = TaskPlace::new(&system, "task", move |stop| {
-        go(Way::Ignore, stop, inner.clone())
+        go(Way::Ignore, stop, Tail(inner.clone(), false))
     });
     let (tx, mut events) = mpsc::channel(64);
     place.start(Terms::new(Arc::new(move |_, event| {
