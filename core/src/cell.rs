@@ -9,6 +9,7 @@ mod letter;
 mod life;
 mod notice;
 mod observed;
+mod progress;
 mod special;
 mod turn;
 
@@ -24,7 +25,7 @@ use crate::actor::{Actor, Receives};
 use crate::admission::{Admissions, Admitted, Panicked};
 use crate::boundary::{Boundary, Verdict};
 use crate::clock::Instant;
-use crate::counters::DropReason;
+use crate::counters::{Counters, DropReason};
 use crate::current;
 use crate::dead_letter::DeadLetter;
 use crate::driver::{Arbiter, Parcel};
@@ -37,6 +38,7 @@ use crate::mailbox::{
     Claim, Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected,
 };
 use crate::message::Message;
+use crate::progress::{Progress, Teller};
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
@@ -61,6 +63,10 @@ pub(crate) trait Owner: Send {
     fn resumes(&self, fault: &Fault) -> bool {
         let _ = fault;
         false
+    }
+    /// What tells it, from any thread, that a handler takes too long.
+    fn teller(&self) -> Option<Teller> {
+        None
     }
     fn ended(self: Box<Self>, ended: Ended);
 }
@@ -116,6 +122,7 @@ struct Rare {
     admissions: Option<Box<Admissions>>,
     start_limit: Option<Duration>,
     stash_capacity: usize,
+    progress: Option<Arc<Progress>>,
 }
 
 /// How a cell is made.
@@ -126,6 +133,7 @@ pub(crate) struct CellOptions {
     pub(crate) admissions: Option<Box<Admissions>>,
     pub(crate) start_limit: Option<Duration>,
     pub(crate) stash_capacity: usize,
+    pub(crate) handler_limit: Option<Duration>,
     pub(crate) owned: bool,
 }
 
@@ -134,13 +142,15 @@ impl<A: Actor> Cell<A> {
         let common = options.label.is_none()
             && options.admissions.is_none()
             && options.start_limit == Some(START_LIMIT)
-            && options.stash_capacity == STASH_CAPACITY;
+            && options.stash_capacity == STASH_CAPACITY
+            && options.handler_limit.is_none();
         let rare = (!common).then(|| {
             Box::new(Rare {
                 label: options.label,
                 admissions: options.admissions,
                 start_limit: options.start_limit,
                 stash_capacity: options.stash_capacity,
+                progress: options.handler_limit.map(Progress::new),
             })
         });
         let cell = Arc::new(Cell {
@@ -159,6 +169,7 @@ impl<A: Actor> Cell<A> {
         });
         let place = cell.home.enlist(Arc::clone(&cell) as Arc<dyn AnyCell>);
         cell.place.store(place, Ordering::Relaxed);
+        cell.list_progress();
         cell
     }
 
@@ -580,6 +591,7 @@ pub(crate) trait AnyCell: Send + Sync {
     fn id(&self) -> ActorId;
     fn snapshot(&self) -> ActorSnapshot;
     fn is_owned(&self) -> bool;
+    fn counters(&self) -> &Counters;
     fn send_signal(self: Arc<Self>, control: Control);
     fn on_end(self: Arc<Self>, on_end: OnEnd) -> WatchHandle;
     /// Ends it without its thread's help; at home, its body too.
@@ -605,6 +617,10 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.owned
     }
 
+    fn counters(&self) -> &Counters {
+        self.system.counters()
+    }
+
     fn send_signal(self: Arc<Self>, control: Control) {
         Cell::signal(&self, control);
     }
@@ -621,7 +637,11 @@ impl<A: Actor> AnyCell for Cell<A> {
 
 /// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
 pub(crate) fn short_type_name<T>() -> String {
-    let full = std::any::type_name::<T>();
+    shortened(std::any::type_name::<T>())
+}
+
+/// The same of a type's full name.
+pub(crate) fn shortened(full: &str) -> String {
     let mut short = String::with_capacity(full.len());
     let mut part = 0;
     for (place, byte) in full.bytes().enumerate() {

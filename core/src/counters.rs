@@ -93,6 +93,8 @@ pub struct Counters {
     drops: [AtomicU64; DropReason::ALL.len()],
     panics: AtomicU64,
     blocks: AtomicU64,
+    freezes: AtomicU64,
+    abandoned_threads: AtomicU64,
 }
 
 impl Counters {
@@ -116,6 +118,26 @@ impl Counters {
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.blocks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_freeze(&self) {
+        self.freezes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a handler made no progress for longer than its [limit](crate::Spawn::handler_limit) (G13).
+    #[must_use]
+    pub fn freezes(&self) -> u64 {
+        self.freezes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_abandoned_thread(&self) {
+        self.abandoned_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many threads of children were [abandoned](crate::ThreadPlace::abandon_when_stuck) (G13).
+    #[must_use]
+    pub fn abandoned_threads(&self) -> u64 {
+        self.abandoned_threads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_panic(&self) {

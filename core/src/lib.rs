@@ -53,6 +53,7 @@ mod panics;
 mod place;
 mod pool;
 pub mod process;
+mod progress;
 pub mod queue;
 mod responder;
 mod route;
@@ -104,8 +105,12 @@ pub use names::{
 pub use observe::{
     ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
 };
-pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, Terms};
+pub use place::{
+    ABANDONED_THREADS, ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, StopSignal,
+    TaskPlace, Terms, ThreadPlace,
+};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
+pub use progress::Frozen;
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{

@@ -81,6 +81,7 @@ pub struct Spawn<F> {
     admissions: Option<Box<Admissions>>,
     start_limit: Option<Duration>,
     stash_capacity: usize,
+    handler_limit: Option<Duration>,
     /// Whose child it is.
     family: Option<Arc<Family>>,
     /// Puts its cell on the list of those that can be observed.
@@ -103,6 +104,7 @@ impl<F> Spawn<F> {
             admissions: None,
             start_limit: Some(START_LIMIT),
             stash_capacity: STASH_CAPACITY,
+            handler_limit: None,
             family: None,
             observe: None,
         }
@@ -153,6 +155,58 @@ impl<F> Spawn<F> {
     /// dropped: it is found out when it yields or returns.
     pub fn start_limit(mut self, limit: Option<Duration>) -> Self {
         self.start_limit = limit;
+        self
+    }
+
+    /// How long one handler may take, what it awaits included, before the actor counts as frozen (G13). Off unless
+    /// said. A handler that takes long and knows it says [`progress`](crate::Context::progress), from where its time
+    /// begins anew.
+    ///
+    /// What is found is told once for each handler, or once more after each `progress`: to the supervisor as
+    /// [`NoProgress`](crate::ChildEvent::NoProgress), which decides; as a warning of `tracing` with the target
+    /// `callboard::watchdog`; by [`System::frozen`] for as long as it lasts; and in
+    /// [`Counters::freezes`](crate::Counters::freezes). Nothing else happens to an actor that nobody supervises. A
+    /// kill ends a handler that waits at an `.await`; code that never yields can't be ended (G11), and is
+    /// found all the same: a thread of its own looks, twice within a limit, so it is told when it has lasted for
+    /// the limit and at most half as much again. Limits shorter than 2 ms are looked at every millisecond.
+    ///
+    /// A handler that would go on, but whose thread somebody else blocks, counts as well: [`System::blocked`] names
+    /// the one who does.
+    ///
+    /// The hook [`started`](Actor::started) counts as a handler; [`starting`](Actor::starting) has a
+    /// [limit of its own](Spawn::start_limit), and the end of an actor its supervisor's. What the actor
+    /// [runs beside itself](crate::Context::spawn) isn't looked at.
+    ///
+    /// ```
+    /// # extern crate callboard_core as callboard;
+    /// # use callboard_core::{Actor, Context, Handler, Message, Simulation};
+    /// # use std::time::Duration;
+    /// #[derive(Message)]
+    /// struct Fetch;
+    ///
+    /// struct Client;
+    /// impl Actor for Client {}
+    /// impl Handler<Fetch> for Client {
+    ///     async fn handle(&mut self, _: Fetch, _: &mut Context<Self>) {
+    ///         std::future::pending().await // a server that never answers
+    ///     }
+    /// }
+    /// # let mut simulation = Simulation::new(1);
+    /// # let system = simulation.system().clone();
+    /// # simulation.block_on(async {
+    /// let limit = Duration::from_secs(5);
+    /// let client = system.actor(|| Client).handler_limit(limit).start();
+    /// client.tell(Fetch).await?;
+    /// system.clock().sleep(Duration::from_secs(6)).await;
+    /// let frozen = system.frozen();
+    /// assert_eq!((frozen[0].actor, frozen[0].lasted.as_secs()), (client.id(), 6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// Each message of such an actor costs some tens of nanoseconds more, and an ask never runs on its asker's stack.
+    pub fn handler_limit(mut self, limit: Duration) -> Self {
+        self.handler_limit = Some(limit);
         self
     }
 
@@ -245,6 +299,7 @@ impl<F> Spawn<F> {
             admissions: self.admissions,
             start_limit: self.start_limit,
             stash_capacity: self.stash_capacity,
+            handler_limit: self.handler_limit,
             owned,
         };
         let cell = Cell::<A>::new(&self.system, Arc::clone(&stay), options);

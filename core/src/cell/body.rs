@@ -68,6 +68,8 @@ pub(super) enum Stage {
     /// It counts as up, and `started` runs.
     Up,
     Serving,
+    /// The same, and a handler waits whose time is limited.
+    Limited,
     /// A handler on an asker's stack panicked: it takes nothing more, and ends with its next turn.
     Failed,
     Stopping,
@@ -156,7 +158,8 @@ impl<A: Actor> Body<A> {
             *self.ctx.get() = Some(Context::new(Arc::clone(cell)));
         }
         *self.waker.borrow_mut() = Some(Waker::from(Arc::clone(cell)));
-        if owner.is_some() {
+        if let Some(told) = &owner {
+            cell.set_progress_owner(|| told.teller());
             self.with_rare(|rare| rare.owner = owner);
         }
         self.stage.set(Stage::New);

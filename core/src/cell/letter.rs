@@ -324,6 +324,7 @@ impl<A: Actor> Cell<A> {
             self.bury(envelope, DropReason::Withdrawn);
             return Poll::Ready(());
         }
+        let _timed = special.then(|| self.progress_begins::<M>(body));
         let stamp = envelope.meta.take_stamp();
         if special && let Some(behaviour) = body.with_ctx(|ctx| ctx.behaviour::<M>()).flatten() {
             return self.begin_behaviour(body, tools, envelope, &behaviour, stamp.as_deref());

@@ -155,7 +155,7 @@ impl<A: Actor> Context<A> {
 impl<A: Actor> super::Rare<A> {
     fn end_holds(&mut self) {
         self.stash.held.clear();
-        self.special = !self.behaviours.is_empty();
+        self.special = self.limited || !self.behaviours.is_empty();
     }
 }
 
