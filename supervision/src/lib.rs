@@ -4,7 +4,7 @@
 //! restarts while it doesn't help, and give up upward when it doesn't stop: [`Supervisor`]. Callers own their
 //! patience: how often a call is tried again, and at whose cost: [`RetryPolicy`], [`RetryBudget`]. Receivers own
 //! their effects: what must not run twice doesn't: [`Dedup`]. And what can't be had in time is replaced, and says
-//! so: [`Answer`].
+//! so: [`Answer`]. A program ends in order, and says what it cut off: [`Shutdown`].
 //!
 //! Programs use the facade crate `callboard`. This crate takes part through the seams of the core: children live in
 //! a [`Place`](callboard_core::Place), dedup is an [`Admission`](callboard_core::Admission), and policies take
@@ -21,6 +21,7 @@ mod fallback;
 mod intensity;
 mod place;
 mod retry;
+mod shutdown;
 mod snapshot;
 mod supervise;
 mod supervisor;
@@ -36,5 +37,9 @@ pub use dedup::{
 pub use fallback::{Answer, Answering, Fallback, Why};
 pub use intensity::{DEFAULT_INTENSITY, DEFAULT_PERIOD, Intensity};
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
+pub use shutdown::{
+    LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
+    ShutdownOutcome, ShutdownReport, ShutdownTask, Signal, SignalsError, SystemEnd, WorkEnd,
+};
 pub use snapshot::{ChildState, TreeSnapshot};
 pub use supervisor::{Observe, Supervisor, SupervisorBuilder, SupervisorRef};
