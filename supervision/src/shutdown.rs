@@ -221,14 +221,15 @@ impl Shutdown {
     /// - The first one runs the plan. If it runs already, because of a [call](Shutdown::run), it goes on: who
     ///   restarts a program that is about to end must not cut it off.
     /// - The second one is for somebody who doesn't want to wait: see [`SecondSignal`].
-    /// - One that comes when the plan has run ends the process at once, with exit code 128 + its number, as it would
-    ///   without a handler.
+    /// - One that comes when all plans that listened have run ends the process at once, with exit code 128 + its
+    ///   number, as it would without a handler.
     ///
     /// SIGHUP is left alone: it ends a program by default, and daemons use it for other things. A program that wants
     /// it listens itself and calls [`run`](Shutdown::run).
     ///
-    /// Signal handlers belong to the process, so two plans that listen both run at the same signal. They stay for
-    /// the rest of the process, as those of tokio do, and so does the thread. Called again it listens once.
+    /// Signal handlers belong to the process, so two plans that listen both run at the same signal, and the thread is
+    /// one for both. It stays for the rest of the process, as the handlers do, which are tokio's. Called again it
+    /// listens once.
     ///
     /// # Errors
     /// [`SignalsError`]: nothing has changed then.

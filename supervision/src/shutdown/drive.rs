@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,7 +18,7 @@ use super::report::{
     LateChild, PartReport, PhaseReport, ShutdownCause, ShutdownReport, SystemEnd, WorkEnd,
 };
 use super::work::{Begun, Work};
-use super::{Phase, SupervisorRef};
+use super::{Phase, SupervisorRef, signals};
 use crate::snapshot::{ChildState, TreeSnapshot};
 
 /// How long killed trees have to end, all together. Only code that never yields, or a process the kernel can't end,
@@ -47,6 +48,7 @@ pub(super) async fn run(plan: Arc<Plan>, cause: ShutdownCause) -> Arc<ShutdownRe
         phases.push(InPhase::new(&plan, phase, deadline, due).run().await);
     }
     let system = end_system(&plan, due).await;
+    signals::forget(&plan);
     let report = ShutdownReport {
         cause,
         second_signal: plan.second(),
@@ -257,7 +259,8 @@ impl<'a> InPhase<'a> {
             report.end = WorkEnd::NotBegun;
             let index = self.parts.len();
             match work {
-                Work::Task(_) => {}
+                // What it holds is the program's: a panic in its drop must not end the run (G10).
+                Work::Task(task) => drop(catch_unwind(AssertUnwindSafe(|| drop(task)))),
                 Work::Drain(actor) => report.messages_left = actor.cut(),
                 Work::Tree(tree) => {
                     let before = tree.observe();

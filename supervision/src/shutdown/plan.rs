@@ -44,11 +44,10 @@ struct State {
     trees: Vec<(u64, SupervisorRef)>,
     cut: bool,
     second: Option<Signal>,
-    listens: bool,
     begun: Option<oneshot::Sender<()>>,
     run: Option<Run>,
-    /// Keeps the threads: the one that polls the run, and the one that listens to signals.
-    threads: Vec<Worker>,
+    /// Keeps the thread that polls the run.
+    thread: Option<Worker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +79,9 @@ impl Plan {
             trees: Vec::new(),
             cut: false,
             second: None,
-            listens: false,
             begun: Some(begun_tx),
             run: None,
-            threads: Vec::new(),
+            thread: None,
         };
         Arc::new(Plan {
             system: system.clone(),
@@ -186,15 +184,11 @@ impl Plan {
             Rest::Ended
         };
         match Worker::start(&self.system, "callboard-shutdown", Duration::ZERO, work) {
-            Ok(thread) => self.keep(thread),
+            Ok(thread) => self.state.lock().thread = Some(thread),
             Err(error) => tracing::warn!(
                 target: "callboard::shutdown", %error, "the shutdown has no thread of its own"
             ),
         }
-    }
-
-    pub(super) fn keep(&self, thread: Worker) {
-        self.state.lock().threads.push(thread);
     }
 
     pub(super) async fn begins(&self) {
@@ -220,13 +214,8 @@ impl Plan {
         self.begin(ShutdownCause::Call).await
     }
 
-    /// Whether somebody is to listen to signals: the first who asks.
-    pub(super) fn take_listening(&self) -> bool {
-        !std::mem::replace(&mut self.state.lock().listens, true)
-    }
-
-    pub(super) fn give_listening_back(&self) {
-        self.state.lock().listens = false;
+    pub(super) fn is_over(&self) -> bool {
+        self.state.lock().stage == Stage::Over
     }
 
     pub(super) fn cut_short(&self, signal: Option<Signal>) {

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_core::clock::Clock;
 use callboard_core::{Rest, Worker};
 use futures::future::{Either, join_all, select};
 use futures::pin_mut;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal as Number, kill_process_group};
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -110,34 +112,57 @@ impl std::error::Error for SignalsError {
     }
 }
 
+/// Signals are the process's, so this is, too: one thread that hears them, started with the first plan that listens,
+/// and the plans that have not come to their end.
+static LISTENING: Mutex<Listening> = Mutex::new(Listening {
+    ears: None,
+    plans: Vec::new(),
+});
+
+struct Listening {
+    /// Keeps the thread.
+    ears: Option<Worker>,
+    /// With how many signals each has heard.
+    plans: Vec<(Arc<Plan>, u32)>,
+}
+
 /// Listens from now on, unless the plan does already.
 pub(super) fn listen(plan: &Arc<Plan>) -> Result<(), SignalsError> {
     if plan.system.clock().is_manual() {
         return Err(SignalsError::Simulated);
     }
-    if !plan.take_listening() {
+    let mut listening = LISTENING.lock();
+    if plan.is_over() || listening.has(plan) {
         return Ok(());
     }
-    let started = start(plan);
-    if started.is_err() {
-        plan.give_listening_back();
+    if listening.ears.is_none() {
+        let mut ears = Some(Ears::new().map_err(SignalsError::Handlers)?);
+        let work = move || {
+            if let Some(ears) = ears.take() {
+                ears.listen();
+            }
+            Rest::Ended
+        };
+        let worker = Worker::start(&plan.system, "callboard-signals", Duration::ZERO, work);
+        listening.ears = Some(worker.map_err(|_| SignalsError::NoThread)?);
     }
-    started
+    listening.plans.push((Arc::clone(plan), 0));
+    Ok(())
 }
 
-fn start(plan: &Arc<Plan>) -> Result<(), SignalsError> {
-    let mut ears = Some(Ears::new().map_err(SignalsError::Handlers)?);
-    let mut listened = Some(Arc::clone(plan));
-    let work = move || {
-        if let (Some(ears), Some(plan)) = (ears.take(), listened.take()) {
-            ears.listen(plan);
-        }
-        Rest::Ended
-    };
-    let thread = Worker::start(&plan.system, "callboard-signals", Duration::ZERO, work)
-        .map_err(|_| SignalsError::NoThread)?;
-    plan.keep(thread);
-    Ok(())
+/// The plan has come to its end: signals are none of its business any more.
+pub(super) fn forget(plan: &Arc<Plan>) {
+    let mut listening = LISTENING.lock();
+    listening
+        .plans
+        .retain(|(listens, _)| !Arc::ptr_eq(listens, plan));
+}
+
+impl Listening {
+    fn has(&self, plan: &Arc<Plan>) -> bool {
+        let mut plans = self.plans.iter();
+        plans.any(|(listens, _)| Arc::ptr_eq(listens, plan))
+    }
 }
 
 /// Handlers, and the runtime that hears them.
@@ -155,8 +180,10 @@ impl Ears {
             .enable_io()
             .build()?;
         let entered = runtime.enter();
-        let handlers = signal(SignalKind::terminate()).and_then(|terminate| {
-            signal(SignalKind::interrupt()).map(|interrupt| (terminate, interrupt))
+        let terminate = signal(SignalKind::terminate());
+        let handlers = terminate.and_then(|terminate| {
+            let interrupt = signal(SignalKind::interrupt())?;
+            Ok((terminate, interrupt))
         });
         drop(entered);
         match handlers {
@@ -173,43 +200,15 @@ impl Ears {
         }
     }
 
-    /// Blocks the thread until the process ends: the handlers are the process's and stay, so somebody must listen for
-    /// as long as it lives.
-    fn listen(mut self, plan: Arc<Plan>) {
+    /// Blocks the thread until the process ends: the handlers stay for as long, so somebody must listen.
+    fn listen(mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.block_on(async {
-                self.until_over(plan).await;
-                // As if nobody listened.
-                let signal = self.next().await;
-                std::process::exit(i32::from(signal.exit_code()));
+                loop {
+                    let signal = self.next().await;
+                    heard(signal).await;
+                }
             });
-        }
-    }
-
-    /// Does what signals are for, until the plan has run. Then this keeps nothing of it, so that its system can go.
-    async fn until_over(&mut self, plan: Arc<Plan>) {
-        let over = plan.over();
-        pin_mut!(over);
-        let mut first = true;
-        loop {
-            let signal = {
-                let next = self.next();
-                pin_mut!(next);
-                match select(next, over.as_mut()).await {
-                    Either::Left((signal, _)) => signal,
-                    Either::Right(_) => return,
-                }
-            };
-            if std::mem::take(&mut first) {
-                tracing::info!(target: "callboard::shutdown", %signal, "heard");
-                // Polled by others, and by this thread. Without effect if it runs already.
-                drop(plan.begin(ShutdownCause::Signal(signal)));
-            } else {
-                match plan.second_signal() {
-                    SecondSignal::Exit => exit_at_once(&plan, signal).await,
-                    SecondSignal::Report => plan.cut_short(Some(signal)),
-                }
-            }
         }
     }
 
@@ -233,13 +232,50 @@ impl Drop for Ears {
     }
 }
 
-async fn exit_at_once(plan: &Plan, signal: Signal) {
-    let (names, trees) = plan.unfinished();
+/// Does what a signal means to each plan that listens.
+async fn heard(signal: Signal) {
+    let plans: Vec<_> = {
+        let mut listening = LISTENING.lock();
+        let plans = listening.plans.iter_mut().map(|(plan, signals)| {
+            *signals += 1;
+            (Arc::clone(plan), *signals)
+        });
+        plans.collect()
+    };
+    if plans.is_empty() {
+        // As if nobody listened.
+        std::process::exit(i32::from(signal.exit_code()));
+    }
+    let again = |(plan, signals): &(Arc<Plan>, u32)| {
+        *signals > 1 && plan.second_signal() == SecondSignal::Exit
+    };
+    if plans.iter().any(again) {
+        exit_at_once(&plans, signal).await;
+    }
+    for (plan, signals) in plans {
+        if signals == 1 {
+            tracing::info!(target: "callboard::shutdown", %signal, "heard");
+            // Polled by others. Without effect if it runs already.
+            drop(plan.begin(ShutdownCause::Signal(signal)));
+        } else {
+            plan.cut_short(Some(signal));
+        }
+    }
+}
+
+/// Ends the process, and the trees of all plans.
+async fn exit_at_once(plans: &[(Arc<Plan>, u32)], signal: Signal) {
+    let (mut names, mut trees) = (Vec::new(), Vec::new());
+    for (plan, _) in plans {
+        let unfinished = plan.unfinished();
+        names.extend(unfinished.0);
+        trees.extend(unfinished.1);
+    }
     for tree in trees.iter().rev() {
         tree.actor().kill();
     }
     let gone = join_all(trees.iter().map(SupervisorRef::wait));
-    let grace = plan.system.clock().sleep(LAST_GRACE);
+    let grace = Clock::machine().sleep(LAST_GRACE);
     drop(select(gone, grace).await);
     // What a blocked arbiter kept from hearing of it.
     for tree in &trees {

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::{Actor, Context, Handler, Message, Placement, System};
 use callboard_supervision::{Phase, SecondSignal, Shutdown, Supervisor};
+use futures::channel::oneshot;
 
 use crate::common::ms;
 
@@ -34,6 +35,7 @@ fn program() {
         "blocked" => blocked(),
         "blocked_main" => blocked_main(),
         "lingers" => lingers(),
+        "two" => two(),
         other => panic!("no program {other}"),
     }
 }
@@ -44,13 +46,13 @@ fn announce(shutdown: &Shutdown, phase: Phase, line: &'static str) {
 }
 
 fn graceful() {
-    let system = System::with_arbiters(2).unwrap();
+    let system = System::with_arbiters(2).expect("it works");
     let shutdown = Shutdown::new(&system);
     announce(&shutdown, Phase::Stop, "files closed");
     announce(&shutdown, Phase::StopTakingWork, "door closed");
-    let over = shutdown.on_signals().unwrap();
+    let over = shutdown.on_signals().expect("it works");
     // Once more is the same listening, not more of it.
-    let again = shutdown.on_signals().unwrap();
+    let again = shutdown.on_signals().expect("it works");
     say("up");
     let report = futures::executor::block_on(over);
     assert_eq!(futures::executor::block_on(again), report);
@@ -59,7 +61,7 @@ fn graceful() {
 }
 
 fn impatient(second: SecondSignal) {
-    let system = System::with_arbiters(2).unwrap();
+    let system = System::with_arbiters(2).expect("it works");
     let spec = ProcessSpec::new("sh").args(["-c", "sleep 1000 & wait"]);
     let place = ProcessPlace::new(&system, spec.label("sleeper"), |_, _| {});
     let tree = Supervisor::builder("tree").child(place).start(&system);
@@ -70,9 +72,14 @@ fn impatient(second: SecondSignal) {
         say("finishing");
         std::future::pending::<()>().await;
     });
-    let over = shutdown.on_signals().unwrap();
-    futures::executor::block_on(tree.up()).unwrap();
-    let pid = tree.observe().find("sleeper").unwrap().pid.unwrap();
+    let over = shutdown.on_signals().expect("it works");
+    futures::executor::block_on(tree.up()).expect("it works");
+    let pid = tree
+        .observe()
+        .find("sleeper")
+        .expect("it works")
+        .pid
+        .expect("it works");
     say(&format!("pid {pid}"));
     say("up");
     let report = futures::executor::block_on(over);
@@ -98,12 +105,12 @@ impl Handler<Block> for Blocks {
 }
 
 fn blocked() {
-    let system = System::with_arbiters(1).unwrap();
+    let system = System::with_arbiters(1).expect("it works");
     let blocks = system.actor(|| Blocks).label("blocks").start();
     let shutdown = Shutdown::new(&system).deadline(Phase::Stop, ms(10));
     announce(&shutdown, Phase::FinishWork, "finished");
-    let over = shutdown.on_signals().unwrap();
-    blocks.try_tell(Block).unwrap();
+    let over = shutdown.on_signals().expect("it works");
+    blocks.try_tell(Block).expect("it works");
     let report = futures::executor::block_on(over);
     say(&report.to_string());
     report.exit();
@@ -122,18 +129,18 @@ fn blocked_main() {
             say("finishing");
             std::future::pending::<()>().await;
         });
-        let over = shutdown.on_signals().unwrap();
-        blocks.tell(Block).await.unwrap();
+        let over = shutdown.on_signals().expect("it works");
+        blocks.tell(Block).await.expect("it works");
         over.await.exit();
     })
-    .unwrap();
+    .expect("it works");
 }
 
 /// Does not end when it should.
 fn lingers() {
-    let system = System::with_arbiters(1).unwrap();
+    let system = System::with_arbiters(1).expect("it works");
     let shutdown = Shutdown::new(&system);
-    let over = shutdown.on_signals().unwrap();
+    let over = shutdown.on_signals().expect("it works");
     say("up");
     futures::executor::block_on(over);
     drop((shutdown, system));
@@ -141,6 +148,39 @@ fn lingers() {
     loop {
         std::thread::park();
     }
+}
+
+/// Two systems with a plan each. The first runs by a call already when the signal comes; the second hears it after the
+/// first, and lets it go on.
+fn two() {
+    let (first, second) = (System::with_arbiters(1), System::with_arbiters(1));
+    let (first, second) = (first.expect("it works"), second.expect("it works"));
+    let (first, second) = (Shutdown::new(&first), Shutdown::new(&second));
+    let (gate, open) = oneshot::channel();
+    first.on(Phase::FinishWork, "gate", || async {
+        say("up");
+        open.await.map_err(|_| "nobody opened it")
+    });
+    second.on(Phase::StopTakingWork, "door", move || async move {
+        gate.send(()).map_err(|()| "nobody waits")
+    });
+    let heard_first = first.on_signals().expect("it works");
+    let heard_second = second.on_signals().expect("it works");
+    let (called, first, second) = futures::executor::block_on(async {
+        futures::join!(first.run(), heard_first, heard_second)
+    });
+    assert_eq!(called, first);
+    say(&first.to_string());
+    say(&second.to_string());
+
+    // A third is heard although two have run.
+    let third = System::with_arbiters(1).expect("it works");
+    let third = Shutdown::new(&third);
+    announce(&third, Phase::StopTakingWork, "third");
+    let heard = third.on_signals().expect("it works");
+    say("again");
+    let report = futures::executor::block_on(heard);
+    report.exit();
 }
 
 /// A program that runs. Killed if the test fails.
@@ -152,7 +192,7 @@ struct Running {
 
 impl Running {
     fn start(program: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().expect("it works"))
             .args([
                 "--exact",
                 "signals::program",
@@ -163,8 +203,8 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
+            .expect("it works");
+        let out = BufReader::new(child.stdout.take().expect("it works"));
         Running {
             child,
             out,
@@ -177,7 +217,7 @@ impl Running {
     fn until(&mut self, wanted: &str) -> String {
         loop {
             let mut line = String::new();
-            let read = self.out.read_line(&mut line).unwrap();
+            let read = self.out.read_line(&mut line).expect("it works");
             self.said.push_str(&line);
             assert!(read > 0, "it ended before {wanted:?}: {}", self.said);
             // The first line comes after what the test runner says.
@@ -191,16 +231,16 @@ impl Running {
         let kill = Command::new("kill")
             .args([signal, &self.child.id().to_string()])
             .status();
-        assert!(kill.unwrap().success());
+        assert!(kill.expect("it works").success());
     }
 
     /// Waits for its end: its exit code, the rest of what it said, and what it said to stderr.
     fn end(mut self) -> (Option<i32>, String, String) {
         let (mut rest, mut errors) = (String::new(), String::new());
-        self.out.read_to_string(&mut rest).unwrap();
-        let mut stderr = self.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap().code(), rest, errors)
+        self.out.read_to_string(&mut rest).expect("it works");
+        let mut stderr = self.child.stderr.take().expect("it works");
+        stderr.read_to_string(&mut errors).expect("it works");
+        (self.child.wait().expect("it works").code(), rest, errors)
     }
 }
 
@@ -297,6 +337,28 @@ fn g11_a_blocked_main_is_ended_by_the_second_signal() {
     let (code, rest, errors) = program.end();
     assert_eq!(code, Some(143), "{rest}{errors}");
     assert!(errors.contains("cut off: a long request"), "{errors}");
+}
+
+#[test]
+fn a_signal_is_for_each_plan_that_has_not_run_and_cuts_off_none() {
+    let mut program = Running::start("two");
+    program.until("up");
+    program.signal("-TERM");
+    program.until("again");
+    assert!(
+        program.said.contains("after a call: clean"),
+        "{}",
+        program.said
+    );
+    assert!(
+        program.said.contains("after SIGTERM: clean"),
+        "{}",
+        program.said
+    );
+    program.signal("-INT");
+    program.until("third");
+    let (code, rest, errors) = program.end();
+    assert_eq!(code, Some(0), "{rest}{errors}");
 }
 
 #[test]
