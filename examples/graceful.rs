@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use callboard::prelude::*;
-use callboard::supervision::{Phase, Shutdown, Supervisor};
+use callboard::supervision::Supervisor;
 use callboard::{ExitReason, Failure};
 use futures::StreamExt;
 use futures::channel::mpsc::{Sender, channel};
