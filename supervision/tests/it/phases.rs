@@ -571,6 +571,16 @@ async fn g38_signals_are_outside_the_simulation(system: System) {
 }
 
 #[test]
+fn plans_go_to_any_thread_and_so_do_those_who_wait() {
+    fn any_thread<T: Send + 'static>(_: &T) {}
+    let simulation = callboard::Simulation::new(1);
+    let shutdown = Shutdown::new(simulation.system());
+    any_thread(&shutdown);
+    any_thread(&shutdown.begins());
+    any_thread(&async move { shutdown.run().await });
+}
+
+#[test]
 fn the_limit_is_what_an_orchestrator_must_grant() {
     let simulation = callboard::Simulation::new(1);
     let shutdown = Shutdown::new(simulation.system());
