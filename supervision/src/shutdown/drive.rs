@@ -224,6 +224,7 @@ impl<'a> InPhase<'a> {
 
     /// The time is up. What runs is ended at once, the last one first, and what waits for its turn is given up.
     async fn cut_off(&mut self) {
+        let now = self.plan.system.clock().now();
         let mut killed = Vec::new();
         for index in (0..self.parts.len()).rev() {
             let part = &mut self.parts[index];
@@ -232,6 +233,7 @@ impl<'a> InPhase<'a> {
             };
             part.report.messages_left = begun.cut();
             part.report.end = WorkEnd::CutOff;
+            part.report.took = now.since(part.began);
             killed.extend(part.tree.take().map(|(tree, before)| (index, tree, before)));
         }
         self.give_up_rest(&mut killed);
@@ -243,11 +245,7 @@ impl<'a> InPhase<'a> {
         for (index, tree, before) in killed {
             self.parts[index].report.late = late_children(&before, &tree.observe());
         }
-        let now = self.plan.system.clock().now();
-        for part in &mut self.parts {
-            if part.report.end == WorkEnd::CutOff && part.report.took.is_zero() {
-                part.report.took = now.since(part.began);
-            }
+        for part in &self.parts {
             self.plan.ended(part.id);
         }
     }

@@ -115,7 +115,7 @@ pub struct PartReport {
     pub kind: PartKind,
     /// How it ended.
     pub end: WorkEnd,
-    /// How long it took.
+    /// How long it took, or had until it was cut off.
     #[serde(rename = "took_ms", serialize_with = "millis")]
     pub took: Duration,
     /// How many messages an actor that was cut off had left; they are dead letters, and counted there, too.

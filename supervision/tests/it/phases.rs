@@ -560,6 +560,32 @@ async fn g11_a_blocked_arbiter_is_named_and_left_behind(system: System) {
     drop(release);
 }
 
+/// It must not, and then it costs no more than its phase's deadline, and the tasks that need its thread.
+#[callboard::test(arbiters)]
+async fn g11_a_task_that_blocks_does_not_hold_the_plan_up(system: System) {
+    let bench = Bench::new(&system);
+    let jobs = plain(&bench, "jobs");
+    let shutdown = Shutdown::new(&system)
+        .deadline(Phase::StopTakingWork, ms(100))
+        .deadline(Phase::Stop, ms(100));
+    let (release, until) = std::sync::mpsc::channel::<()>();
+    shutdown.on(Phase::StopTakingWork, "blocks", move || async move {
+        // An error: released.
+        let _ = until.recv();
+    });
+    shutdown.drain(&jobs);
+    note(&shutdown, &bench.log, Phase::Stop, "files");
+    let report = shutdown.run().await;
+    let expected = [
+        ("blocks", WorkEnd::CutOff),
+        ("jobs", WorkEnd::Done),
+        ("files", WorkEnd::CutOff),
+    ];
+    assert_eq!(ends(&report), expected);
+    assert!(bench.log.lines().is_empty());
+    drop(release);
+}
+
 #[callboard::test]
 async fn g38_signals_are_outside_the_simulation(system: System) {
     let shutdown = Shutdown::new(&system);

@@ -338,8 +338,9 @@ fn g11_a_second_signal_ends_child_processes_that_a_blocked_arbiter_looks_after()
     let (code, rest, errors) = program.end();
     assert_eq!(code, Some(143), "{rest}{errors}");
     assert_eq!(rest, "", "no child lives on");
-    let line = "SIGTERM again: ended at once; cut off: tree";
-    assert!(errors.lines().any(|found| found == line), "{errors}");
+    // The task that has said its line may not have ended by then.
+    let named = |line: &str| line.starts_with("SIGTERM again:") && line.ends_with("tree");
+    assert!(errors.lines().any(named), "{errors}");
 }
 
 #[test]
