@@ -19,8 +19,8 @@
 //! A phase ends as soon as nothing is left in it. At its deadline the rest is cut off: futures are dropped, actors and
 //! trees killed (G11), and the report names them. With the defaults all of it takes at most 28 s
 //! ([`limit`](Shutdown::limit)), which is less than the 30 s that Kubernetes gives a pod before it sends SIGKILL.
-//! (Pekko's coordinated shutdown has twelve phases of 5 or 10 s; nine of them are those of its cluster and of HTTP
-//! servers. Here a part that needs finer order registers one task that has it.)
+//! (Pekko's coordinated shutdown has twelve phases of 5 or 10 s, most of them for its cluster and for servers. Here a
+//! part that needs finer order registers one task that has it.)
 //!
 //! # Where it runs
 //! The plan runs on a thread of its own, and its tasks on the thread of supervisors
