@@ -65,6 +65,10 @@ mod ch13 {}
 mod ch18 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/23-shutting-down.md")]
+mod ch23 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
 

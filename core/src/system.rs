@@ -325,11 +325,17 @@ impl System {
     ///
     /// Must not be awaited by an actor of the same system: it would wait for itself, and be killed.
     pub async fn shutdown(&self) -> Vec<String> {
+        self.shutdown_within(SHUTDOWN_GRACE).await
+    }
+
+    /// [`shutdown`](System::shutdown) with another time for actors to stop in, before they are killed. Zero kills
+    /// them at once. The killed have a second more.
+    pub async fn shutdown_within(&self, grace: Duration) -> Vec<String> {
         self.inner.closed.store(true, Ordering::Release);
         for cell in self.live().iter().rev().filter(|cell| !cell.is_owned()) {
             Arc::clone(cell).send_signal(Control::Stop);
         }
-        self.wait_for_end(SHUTDOWN_GRACE).await;
+        self.wait_for_end(grace).await;
         let late: Vec<_> = self.live();
         let labels = late.iter().map(|cell| cell.snapshot().label).collect();
         late.iter()
