@@ -55,8 +55,16 @@ struct Rare<A: Actor> {
     left: Option<Box<dyn Any + Send>>,
     stash: Stash<A>,
     behaviours: Behaviours,
+    /// Some are replayed, so they are laid aside before their handlers begin.
+    replays: bool,
     /// Messages don't simply go to their handlers.
     special: bool,
+}
+
+impl<A: Actor> Rare<A> {
+    fn note_special(&mut self) {
+        self.special = self.replays || self.stash.holds_any() || !self.behaviours.is_empty();
+    }
 }
 
 impl<A: Actor> Default for Rare<A> {
@@ -69,6 +77,7 @@ impl<A: Actor> Default for Rare<A> {
             left: None,
             stash: Stash::default(),
             behaviours: Behaviours::default(),
+            replays: false,
             special: false,
         }
     }
@@ -96,11 +105,18 @@ impl<A: Actor> Default for Rest<A> {
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(cell: Arc<Cell<A>>) -> Self {
-        Context {
+        let replays = cell.replays().is_some();
+        let mut ctx = Context {
             cell,
             meta: OnceCell::new(),
             rare: None,
+        };
+        if replays {
+            let rare = ctx.rare();
+            rare.replays = true;
+            rare.special = true;
         }
+        ctx
     }
 
     /// A reference to this actor.

@@ -54,6 +54,7 @@ mod place;
 mod pool;
 pub mod process;
 pub mod queue;
+mod replay;
 mod responder;
 mod route;
 mod send;
@@ -106,6 +107,7 @@ pub use observe::{
 };
 pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, Terms};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
+pub use replay::{FailedAttempt, MAX_REPLAYS};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{
