@@ -423,10 +423,7 @@ impl<F> PoolBuilder<F> {
     /// A message of type `M` that is in hand when its worker crashes is offered again, up to `times` times, to the
     /// same worker made anew: [`Spawn::replay`](crate::Spawn::replay) (G14).
     pub fn replay<M: Message + Clone>(mut self, times: u32) -> Self {
-        self.options
-            .replays
-            .get_or_insert_default()
-            .add::<M>(times);
+        self.options.replays.get_or_insert_default().add::<M>(times);
         self
     }
 
