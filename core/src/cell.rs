@@ -10,6 +10,7 @@ mod life;
 mod notice;
 mod observed;
 mod progress;
+mod replaying;
 mod special;
 mod turn;
 
@@ -39,6 +40,7 @@ use crate::mailbox::{
 };
 use crate::message::Message;
 use crate::progress::{Progress, Teller};
+use crate::replay::Replays;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
@@ -123,6 +125,7 @@ struct Rare {
     start_limit: Option<Duration>,
     stash_capacity: usize,
     progress: Option<Arc<Progress>>,
+    replays: Option<Box<Replays>>,
 }
 
 /// How a cell is made.
@@ -134,6 +137,7 @@ pub(crate) struct CellOptions {
     pub(crate) start_limit: Option<Duration>,
     pub(crate) stash_capacity: usize,
     pub(crate) handler_limit: Option<Duration>,
+    pub(crate) replays: Option<Box<Replays>>,
     pub(crate) owned: bool,
 }
 
@@ -141,6 +145,7 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn new(system: &System, home: Arc<Arbiter>, options: CellOptions) -> Arc<Self> {
         let common = options.label.is_none()
             && options.admissions.is_none()
+            && options.replays.is_none()
             && options.start_limit == Some(START_LIMIT)
             && options.stash_capacity == STASH_CAPACITY
             && options.handler_limit.is_none();
@@ -151,6 +156,7 @@ impl<A: Actor> Cell<A> {
                 start_limit: options.start_limit,
                 stash_capacity: options.stash_capacity,
                 progress: options.handler_limit.map(Progress::new),
+                replays: options.replays,
             })
         });
         let cell = Arc::new(Cell {
@@ -202,6 +208,11 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn stash_capacity(&self) -> usize {
         let rare = self.rare.as_ref();
         rare.map_or(STASH_CAPACITY, |rare| rare.stash_capacity)
+    }
+
+    /// What is offered again after a crash.
+    pub(crate) fn replays(&self) -> Option<&Replays> {
+        self.rare.as_ref()?.replays.as_deref()
     }
 
     pub(crate) fn boundary(&self) -> Boundary {
@@ -500,11 +511,6 @@ impl<A: Actor> Cell<A> {
     /// Gives a message up: its asker is told, and it goes to dead letters.
     #[cold]
     pub(crate) fn bury<M: Message>(&self, envelope: Envelope<M>, reason: DropReason) {
-        let Envelope {
-            message,
-            meta,
-            responder,
-        } = envelope;
         let kind = match reason {
             DropReason::Expired => FailureKind::DeadlineExceeded,
             DropReason::Withdrawn => FailureKind::Withdrawn,
@@ -513,20 +519,35 @@ impl<A: Actor> Cell<A> {
             }
             _ => FailureKind::Stopped,
         };
-        let label = self.label().to_string();
-        // It may have been put off by its handler. One that nobody waited for any more didn't begin.
-        let verdict = match (reason, responder.reached()) {
+        let began_before = !envelope.meta.failed_attempts().is_empty();
+        // It may have been put off by its handler. One that nobody waited for any more didn't begin, unless it is
+        // offered again.
+        let verdict = match (reason, envelope.responder.reached()) {
+            _ if began_before => Verdict::Executed,
             (DropReason::Withdrawn, _) => Verdict::NotExecuted,
             (_, Verdict::Executed) => Verdict::Executed,
             _ => Verdict::NotExecuted,
         };
-        responder.fail(Failure::new(kind, verdict).with_detail(label.clone()));
+        let failure = Failure::new(kind, verdict).with_detail(self.label().to_string());
+        self.give_up(envelope, reason, failure);
+    }
+
+    /// Gives a message up with that failure.
+    #[cold]
+    fn give_up<M: Message>(&self, envelope: Envelope<M>, reason: DropReason, failure: Failure) {
+        let Envelope {
+            message,
+            meta,
+            responder,
+        } = envelope;
+        responder.fail(failure);
         self.system.dead_letters().push(DeadLetter {
             at: self.system.clock().now(),
-            target: label,
+            target: self.label().to_string(),
             message_type: std::any::type_name::<M>(),
             reason,
             key: meta.key(),
+            attempts: meta.failed_attempts().to_vec(),
             message: Box::new(message),
         });
     }

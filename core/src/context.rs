@@ -57,8 +57,17 @@ struct Rare<A: Actor> {
     behaviours: Behaviours,
     /// Handlers have a limit.
     limited: bool,
+    /// Some are replayed, so they are laid aside before their handlers begin.
+    replays: bool,
     /// Messages don't simply go to their handlers.
     special: bool,
+}
+
+impl<A: Actor> Rare<A> {
+    fn note_special(&mut self) {
+        self.special =
+            self.limited || self.replays || self.stash.holds_any() || !self.behaviours.is_empty();
+    }
 }
 
 impl<A: Actor> Default for Rare<A> {
@@ -72,6 +81,7 @@ impl<A: Actor> Default for Rare<A> {
             stash: Stash::default(),
             behaviours: Behaviours::default(),
             limited: false,
+            replays: false,
             special: false,
         }
     }
@@ -99,18 +109,19 @@ impl<A: Actor> Default for Rest<A> {
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(cell: Arc<Cell<A>>) -> Self {
-        let rare = cell.is_limited().then(|| {
-            Box::new(Rare {
-                limited: true,
-                special: true,
-                ..Rare::default()
-            })
-        });
-        Context {
+        let (limited, replays) = (cell.is_limited(), cell.replays().is_some());
+        let mut ctx = Context {
             cell,
             meta: OnceCell::new(),
-            rare,
+            rare: None,
+        };
+        if limited || replays {
+            let rare = ctx.rare();
+            rare.limited = limited;
+            rare.replays = replays;
+            rare.special = true;
         }
+        ctx
     }
 
     /// A reference to this actor.

@@ -40,11 +40,13 @@ pub enum DropReason {
     Injected,
     /// An item of a dead-letter queue was given up there, too.
     Rejected,
+    /// It was in hand at more crashes of its actor than it is [offered again](crate::Spawn::replay).
+    Poison,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
@@ -61,6 +63,7 @@ impl DropReason {
         DropReason::DeadLetterOverflow,
         DropReason::Injected,
         DropReason::Rejected,
+        DropReason::Poison,
     ];
 
     /// Its name as a level of a subject and a label of a metric: `drop_oldest`.
@@ -76,6 +79,7 @@ impl DropReason {
             DropReason::StashFull => "stash_full",
             DropReason::Injected => "injected",
             DropReason::Rejected => "rejected",
+            DropReason::Poison => "poison",
             DropReason::Undelivered => "undelivered",
             DropReason::UnknownName => "unknown_name",
             DropReason::UnknownType => "unknown_type",

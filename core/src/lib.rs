@@ -55,6 +55,7 @@ mod pool;
 pub mod process;
 mod progress;
 pub mod queue;
+mod replay;
 mod responder;
 mod route;
 mod send;
@@ -111,6 +112,7 @@ pub use place::{
 };
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
 pub use progress::Frozen;
+pub use replay::{FailedAttempt, MAX_REPLAYS};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{

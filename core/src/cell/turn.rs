@@ -395,6 +395,7 @@ impl<A: Actor> Cell<A> {
     /// A panic came through the fence.
     #[cold]
     pub(super) fn fail(&self, body: &Body<A>, fault: Fault) -> Ended {
+        body.crash_in_hand();
         self.system.counters().count_panic();
         tracing::warn!(
             target: "callboard::actor",
@@ -411,11 +412,16 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Ends the incarnation: handler, tasks, children and actor are gone when its end is reported (G13). What
-    /// was stashed and what is left of the batch goes back to the front of the mailbox.
+    /// Ends the incarnation: handler, tasks, children and actor are gone when its end is reported (G13). The
+    /// message in hand, if it is replayed (G14), what was stashed and what is left of the batch go back to the
+    /// front of the mailbox.
     fn finish(self: &Arc<Self>, body: HomeGuard<'_, Body<A>>, ended: Ended) {
         self.progress_ends();
         self.set_progress_owner(|| None);
+        let mut front = Records::new();
+        if let Some(in_hand) = body.take_in_hand() {
+            self.fenced(|| in_hand.offer_again(self, &ended, &mut front));
+        }
         if matches!(ended, Ended::Ran(ExitReason::Killed)) {
             current::killing(|| self.fenced(|| body.drop_handler()));
         } else {
@@ -435,6 +441,10 @@ impl<A: Actor> Cell<A> {
         if let Some(mut stashed) = rest.stashed {
             while batch.move_first_to(&mut stashed) {}
             batch = stashed;
+        }
+        if !front.is_empty() {
+            while batch.move_first_to(&mut front) {}
+            batch = front;
         }
         self.mailbox.put_back(&mut batch);
         self.discard_all(&mut batch, DropReason::Stopped);
