@@ -42,14 +42,22 @@
 //! ```
 
 mod child;
+mod confine;
+mod handle;
+mod launch;
+mod output;
 mod place;
+mod pulse;
+mod signal;
 mod spec;
-mod stderr;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
+pub use confine::Limit;
+pub use handle::ProcessRef;
 pub use place::ProcessPlace;
-pub use spec::{DEFAULT_SHUTDOWN_TIME, ProcessSpec, Stderr};
+pub use signal::{NoSuchSignal, Signal, SignalError};
+pub use spec::{DEFAULT_SHUTDOWN_TIME, Output, ProcessSpec};
 pub use stream::ProcessStream;

@@ -8,7 +8,7 @@ use futures::channel::mpsc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ProcessPlace, ProcessSpec, ProcessStream, Stderr};
+use super::{Output, ProcessPlace, ProcessSpec, ProcessStream};
 use crate::clock::Clock;
 use crate::executor::block_on;
 use crate::id::Incarnation;
@@ -306,7 +306,7 @@ fn g13_each_start_is_a_new_incarnation_with_a_stream_of_its_own() {
 
 #[test]
 fn writing_to_a_stopped_child_fails_and_reading_sees_the_end() {
-    let spec = ProcessSpec::new("sleep").arg("1000").stderr(Stderr::Trace);
+    let spec = ProcessSpec::new("sleep").arg("1000").stderr(Output::Trace);
     let bench = Bench::new(spec);
     let mut events = bench.start();
     assert_eq!(next(&mut events), ChildEvent::Started);
