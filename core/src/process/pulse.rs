@@ -49,11 +49,19 @@ impl Pulse {
     ) -> std::convert::Infallible {
         // The last sign before the silence that was told.
         let mut told = None;
+        let mut awake_since = Instant::default();
+        let mut due = self.last() + limit;
         loop {
+            self.clock.sleep_until(due).await;
+            let now = self.clock.now();
+            // If the timer comes this late, it was this process that stood still, and the child may have stood
+            // still with it (a container that was paused): it gets its time again.
+            if now.since(due) >= limit / 2 {
+                awake_since = now;
+            }
             let last = self.last();
-            let due = last + limit;
-            if self.clock.now() < due {
-                self.clock.sleep_until(due).await;
+            due = last.max(awake_since) + limit;
+            if due > now {
                 continue;
             }
             if told != Some(last) && !unread() {
@@ -61,7 +69,7 @@ impl Pulse {
                 silent();
             }
             // A sign that comes meanwhile counts from when it came, so the next silence is seen in time.
-            self.clock.sleep(limit).await;
+            due = now + limit;
         }
     }
 }
@@ -216,6 +224,20 @@ mod tests {
         assert_eq!(watched.told(), 0);
         watched.unread.store(false, Ordering::Relaxed);
         watched.pass(LIMIT);
+        assert_eq!(watched.told(), 1);
+    }
+
+    #[test]
+    fn a_pause_of_this_process_is_no_silence_of_the_child() {
+        let mut watched = Watched::new();
+        // All stood still, and the timer comes late.
+        let now = watched.clock.now() + LIMIT * 3;
+        watched.clock.advance_to(now);
+        watched.poll();
+        assert_eq!(watched.told(), 0);
+        watched.pass(LIMIT - Duration::from_nanos(1));
+        assert_eq!(watched.told(), 0);
+        watched.pass(Duration::from_nanos(1));
         assert_eq!(watched.told(), 1);
     }
 

@@ -192,9 +192,9 @@ impl ProcessSpec {
     /// Bytes that lie in the pipe unread count as heard, because who is silent then is the reader. So a process
     /// is found frozen although the arbiter of its reader is, and isn't blamed for it.
     ///
-    /// The process must have something to say that often. What is spoken over the remote layer beats by itself: its
-    /// connections have heartbeats, so a limit of a few times their interval will do. A plain process may
-    /// write a line now and then, which needs [`Output::Trace`]. A limit of zero, and one for a process whose stdout
+    /// The process must have something to say that often. One that is spoken to over the remote layer beats by
+    /// its traffic: a connection asks after a silent peer, and the answer is a sign, so a limit of a few times the
+    /// link's `ping_after` will do. A plain process may write a line now and then, which needs [`Output::Trace`]. A limit of zero, and one for a process whose stdout
     /// isn't read here, are refused at the start.
     #[must_use]
     pub fn heartbeat(mut self, limit: Duration) -> Self {

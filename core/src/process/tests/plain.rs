@@ -129,6 +129,20 @@ fn a_plain_process_is_heard_line_by_line_and_ends_with_its_lifeline() {
     assert_eq!(stderr, ["stderr plain: oops"]);
 }
 
+/// The recipe of the module's documentation.
+#[test]
+fn a_program_that_never_reads_its_stdin_can_end_with_it_all_the_same() {
+    let prog = "exec sleep 1000 </dev/null 3<&-";
+    let bench = Bench::shell(&format!(
+        "exec 3<&0; (cat <&3 >/dev/null; kill $$) & {prog}"
+    ));
+    let mut events = bench.start();
+    assert_eq!(next(&mut events), ChildEvent::Started);
+    // As when this process is killed: the pipe is closed, and no signal comes.
+    bench.streams.lock().clear();
+    assert_eq!(next(&mut events), failed("signal 15 (SIGTERM)"));
+}
+
 #[test]
 fn what_goes_nowhere_is_not_heard() {
     let spec = ProcessSpec::new("sh")

@@ -98,7 +98,7 @@ fn each_start_may_change_all_of_the_description() {
     let kept = Arc::clone(&bench.streams);
     let spec = ProcessSpec::new("sh").shutdown_time(Duration::from_secs(1000));
     let place = ProcessPlace::new(&bench.system, spec, move |stream, _| {
-        kept.lock().push(stream)
+        kept.lock().push(stream);
     });
     // Also after a reference was handed out.
     let process = place.reference();
