@@ -75,11 +75,12 @@
 //!
 //! # When it fails
 //! Processes need arbiters: on the simulating executor a start fails and says so (G38 names processes as
-//! outside the simulation). If its arbiter ends while a process runs, the process group is sent SIGKILL and the end
-//! is reported at once; the process is reaped by the runtime when it gets to it. Stop a system with its
+//! outside the simulation). If its arbiter ends while a process runs or comes up, the process group is sent SIGKILL, the
+//! end is reported at once, and a thread reaps the process. Stop a system with its
 //! `shutdown`, which stops supervisors first. Where there is no `pidfd` (before Linux 5.3, on another system, or for want
-//! of a file descriptor) a signal sent in the moment between a child's end and its reaping could reach a process
-//! that got its number since.
+//! of a file descriptor) each process has a thread that waits for its end. A program that collects
+//! the ends of all its children itself (`waitpid(-1)`, or SIGCHLD ignored) takes those of this module too: they are
+//! reported as lost, and a signal may then reach another process of that number.
 
 mod child;
 mod confine;

@@ -11,18 +11,20 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::{self, Either, FusedFuture};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Child;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::confine::confine;
-use super::launch::launch;
+use super::launch::{Launched, launch, wait_for_end};
 use super::output::{self, Source};
 use super::place::{Asked, Process, Report, Shared};
 use super::pulse::{Pulse, Stdout, StdoutReader};
 use super::signal::signal_text;
 use super::spec::ProcessSpec;
 use super::stream::{Lifeline, ProcessStream};
+use crate::executor;
 use crate::fault::Fault;
 use crate::id::Incarnation;
 use crate::panics::panic_text;
@@ -33,7 +35,7 @@ use crate::watch::ExitReason;
 /// only a process that left the group can hold the pipe open.
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 
-/// One incarnation. Dropping it unfinished kills the process group and reports the end.
+/// One incarnation. Dropping it unfinished kills the process group, has the process reaped, and reports the end.
 pub(super) struct Run {
     shared: Arc<Shared>,
     incarnation: Incarnation,
@@ -41,11 +43,14 @@ pub(super) struct Run {
 }
 
 /// What there is of a process that has come up.
+#[derive(Default)]
 struct Begun {
     /// Where its signs of life are heard.
     heard: Option<Heard>,
     /// Its stdout, if it goes to `tracing`.
-    traced: Option<StdoutReader>,
+    stdout: Option<StdoutReader>,
+    /// Its stderr, if it goes to `tracing`.
+    stderr: Option<ChildStderr>,
 }
 
 /// Where signs of life are heard, and how long there may be none.
@@ -92,27 +97,31 @@ impl Run {
 
     async fn live_as(&mut self, spec: &ProcessSpec) -> ChildEvent {
         let launched = launch(spec, self.shared.on_stream.is_some()).await;
-        let mut child = match launched {
-            Ok(child) => child,
+        let mut process = match launched {
+            Ok(process) => process,
             Err(why) => return ChildEvent::StartFailed(why.into()),
         };
-        let Some(pid) = child.id().and_then(to_pid) else {
-            return ChildEvent::StartFailed("the process had no id".into());
-        };
-        let begun = confine(spec, pid).and_then(|()| self.introduce(&mut child, spec, pid));
-        let (heard, stdout, refused) = match begun {
-            Ok(Begun { heard, traced }) => (heard, traced, None),
+        let pid = process.pid;
+        // Declared after it, so that it is dropped before the process is reaped.
+        let known = Known(&self.shared);
+        let begun = confine(spec, pid).and_then(|()| self.introduce(&mut process, spec));
+        let (begun, refused) = match begun {
+            Ok(begun) => (begun, None),
             Err(why) => {
                 kill_group(pid);
-                (None, None, Some(why))
+                (Begun::default(), Some(why))
             }
         };
+        let Begun {
+            heard,
+            stdout,
+            stderr,
+        } = begun;
         let source = |stream| Source {
             label: &self.shared.label,
             pid: pid.as_raw_nonzero().get().unsigned_abs(),
             stream,
         };
-        let stderr = child.stderr.take();
         let pumps = future::join(
             async {
                 if let Some(stdout) = stdout {
@@ -129,13 +138,15 @@ impl Run {
         if refused.is_none() {
             self.report.tell(ChildEvent::Started);
         }
-        let status = {
-            let ending = pin!(self.reap(&mut child, spec, pid, heard));
+        {
+            let ending = pin!(self.end(spec, pid, heard));
             match future::select(ending, pumps.as_mut()).await {
-                Either::Left((status, _)) => status,
+                Either::Left(((), _)) => {}
                 Either::Right((_, ending)) => ending.await,
             }
-        };
+        }
+        drop(known);
+        let status = process.reap();
         if !pumps.is_terminated() {
             let grace = self.shared.system.clock().sleep(OUTPUT_GRACE);
             future::select(pumps, grace).await;
@@ -147,10 +158,22 @@ impl Run {
     }
 
     /// Makes the process known to the place, and its stream to the callback. Why the start failed, if so.
-    fn introduce(&self, child: &mut Child, spec: &ProcessSpec, pid: Pid) -> Result<Begun, String> {
+    fn introduce(&self, launched: &mut Launched, spec: &ProcessSpec) -> Result<Begun, String> {
         let shared = &self.shared;
         let label = &shared.label;
-        let Some(stdin) = child.stdin.take() else {
+        let pid = launched.pid;
+        let (stdin, stdout, stderr) = launched.pipes();
+        let lost = |error| format!("could not take on the pipes of `{label}`: {error}");
+        let stdin = stdin.map(ChildStdin::from_std).transpose().map_err(lost)?;
+        let stdout = stdout
+            .map(ChildStdout::from_std)
+            .transpose()
+            .map_err(lost)?;
+        let stderr = stderr
+            .map(ChildStderr::from_std)
+            .transpose()
+            .map_err(lost)?;
+        let Some(stdin) = stdin else {
             return Err(format!("`{label}` had no pipe for its stdin"));
         };
         let lifeline = Lifeline::new(label, stdin);
@@ -177,7 +200,7 @@ impl Run {
             let pulse = Pulse::new(shared.system.clock());
             (Arc::new(pulse), limit)
         });
-        let stdout = child.stdout.take().map(|pipe| {
+        let stdout = stdout.map(|pipe| {
             let pulse = pulse.as_ref().map(|(pulse, _)| Arc::clone(pulse));
             Stdout::new(pipe, pulse)
         });
@@ -187,11 +210,15 @@ impl Run {
             limit,
             stdout,
         });
-        let Some(on_stream) = &shared.on_stream else {
-            let traced = reader;
-            return Ok(Begun { heard, traced });
+        let mut begun = Begun {
+            heard,
+            stdout: reader,
+            stderr,
         };
-        let Some(reader) = reader else {
+        let Some(on_stream) = &shared.on_stream else {
+            return Ok(begun);
+        };
+        let Some(reader) = begun.stdout.take() else {
             return Err(format!("`{label}` had no pipe for its stdout"));
         };
         let stream = ProcessStream::new(&lifeline, reader);
@@ -201,55 +228,22 @@ impl Run {
             let text = panic_text(payload.as_ref());
             return Err(format!("`on_stream` of `{label}` panicked: {text}"));
         }
-        let traced = None;
-        Ok(Begun { heard, traced })
+        Ok(begun)
     }
 
-    /// Waits for the end, kills what is late or left over, and reaps.
-    async fn reap(
-        &self,
-        child: &mut Child,
-        spec: &ProcessSpec,
-        pid: Pid,
-        heard: Option<Heard>,
-    ) -> io::Result<ExitStatus> {
+    /// Waits for the end, and kills what is late.
+    async fn end(&self, spec: &ProcessSpec, pid: Pid, heard: Option<Heard>) {
         let pidfd = self.pidfd();
-        let ended = {
-            let mut ended = pin!(exited(child, pidfd));
-            let asked = {
-                let asked = pin!(self.listen_until_asked(heard));
-                match future::select(ended.as_mut(), asked).await {
-                    Either::Left((status, _)) => Either::Left(status),
-                    Either::Right(((), _)) => Either::Right(()),
-                }
-            };
-            match asked {
-                Either::Left(status) => status,
-                Either::Right(()) => {
-                    let late = self.shared.system.clock().sleep(spec.shutdown());
-                    match future::select(ended.as_mut(), late).await {
-                        Either::Left((status, _)) => status,
-                        Either::Right(((), _)) => {
-                            self.shared.state.lock().asked = Asked::Kill;
-                            kill_group(pid);
-                            ended.await
-                        }
-                    }
-                }
-            }
-        };
-        // The child is a zombie now: its number, and its group's, can't have been given to another.
-        let process = {
-            let mut state = self.shared.state.lock();
-            kill_group(pid);
-            state.process.take()
-        };
-        if let Some(process) = process {
-            process.lifeline.close();
+        let mut ended = pin!(ended(pid, pidfd));
+        let asked = pin!(self.listen_until_asked(heard));
+        if let Either::Left(_) = future::select(ended.as_mut(), asked).await {
+            return;
         }
-        match ended {
-            Some(status) => status,
-            None => child.wait().await,
+        let late = self.shared.system.clock().sleep(spec.shutdown());
+        if let Either::Right(_) = future::select(ended.as_mut(), late).await {
+            self.shared.state.lock().asked = Asked::Kill;
+            kill_group(pid);
+            ended.await;
         }
     }
 
@@ -328,8 +322,20 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        // Without effect after a proper end.
+        self.report.end(ChildEvent::Ended(ExitReason::Killed));
+    }
+}
+
+/// That the place knows of a process. Ends before the process is reaped: until then its number, and its group's,
+/// can't have been given to another.
+struct Known<'a>(&'a Shared);
+
+impl Drop for Known<'_> {
+    /// Also ends what is left of the group.
+    fn drop(&mut self) {
         let process = {
-            let mut state = self.shared.state.lock();
+            let mut state = self.0.state.lock();
             let process = state.process.take();
             if let Some(process) = &process {
                 kill_group(process.pid);
@@ -339,20 +345,29 @@ impl Drop for Run {
         if let Some(process) = process {
             process.lifeline.close();
         }
-        // Without effect after a proper end. `kill_on_drop` has the runtime reap the process.
-        self.report.end(ChildEvent::Ended(ExitReason::Killed));
     }
 }
 
-/// Completes when the process has ended, without reaping it where the kernel can tell (a pidfd); else
-/// with its status.
-async fn exited(child: &mut Child, pidfd: Option<Arc<OwnedFd>>) -> Option<io::Result<ExitStatus>> {
+/// Completes when the process has ended. Doesn't reap it.
+async fn ended(pid: Pid, pidfd: Option<Arc<OwnedFd>>) {
     if let Some(pidfd) = pidfd
         && watch_pidfd(pidfd).await.is_ok()
     {
-        return None;
+        return;
     }
-    Some(child.wait().await)
+    // No pidfd, for want of a kernel that has it or of a file descriptor.
+    let (tx, rx) = oneshot::channel();
+    let waits = executor::thread("callboard-wait", move || {
+        wait_for_end(pid);
+        // Who asked may have gone.
+        let _ = tx.send(());
+    });
+    if !waits {
+        // Nobody would see its end: better now than never. This takes no longer than SIGKILL does.
+        kill_group(pid);
+        return wait_for_end(pid);
+    }
+    let _ = rx.await;
 }
 
 /// Completes when the pidfd can be read, which is when its process has ended.
@@ -371,10 +386,6 @@ async fn watch_pidfd(pidfd: Arc<OwnedFd>) -> io::Result<()> {
 fn open_pidfd(pid: Pid) -> Option<Arc<OwnedFd>> {
     use rustix::process::{PidfdFlags, pidfd_open};
     pidfd_open(pid, PidfdFlags::NONBLOCK).ok().map(Arc::new)
-}
-
-pub(super) fn to_pid(number: u32) -> Option<Pid> {
-    i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
 /// Ends the process and all of its group.

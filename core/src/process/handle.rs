@@ -57,9 +57,8 @@ impl ProcessRef {
     /// Sends a signal to the process that runs, and not to what it has started. `Ok` means that the system took
     /// it; what the process does about it is its own business.
     ///
-    /// It reaches this child or nobody, never a process that got its number since: the child is known
-    /// by a pidfd, and isn't reaped while a signal is on its way. (Where the kernel has no pidfd, see the
-    /// [module](crate::process#when-it-fails).)
+    /// It reaches this child or nobody, never a process that got its number since: a child isn't reaped while a
+    /// signal is on its way, and its number is free only when it was reaped.
     ///
     /// # Errors
     /// [`SignalError::NotRunning`], [`SignalError::Refused`].

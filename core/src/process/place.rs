@@ -52,7 +52,7 @@ pub(super) struct State {
 
 pub(super) struct Process {
     pub(super) pid: rustix::process::Pid,
-    /// Means this process for ever, where the system has such a thing.
+    /// Readable when the process has ended, where the system has such a thing.
     #[cfg(target_os = "linux")]
     pub(super) pidfd: Option<Arc<std::os::fd::OwnedFd>>,
     pub(super) lifeline: Arc<Lifeline>,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::confine::Limit;
@@ -262,9 +262,9 @@ impl ProcessSpec {
         Ok(())
     }
 
-    /// The command: a pipe for stdin, one for stdout if it is `lent` or traced, a process group of its own.
-    pub(super) fn command(&self, lent: bool) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(&self.program);
+    /// The command: a pipe for stdin, and one for stdout if it is `lent` or traced.
+    pub(super) fn command(&self, lent: bool) -> Command {
+        let mut command = Command::new(&self.program);
         command.args(&self.args);
         if self.clear_env {
             command.env_clear();
@@ -285,9 +285,7 @@ impl ProcessSpec {
         command
             .stdin(Stdio::piped())
             .stdout(stdout)
-            .stderr(self.stderr.stdio())
-            .process_group(0)
-            .kill_on_drop(true);
+            .stderr(self.stderr.stdio());
         command
     }
 }

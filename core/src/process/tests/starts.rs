@@ -131,6 +131,62 @@ fn g06_a_write_to_a_child_that_was_asked_to_stop_says_whose_stdin_is_closed() {
     );
 }
 
+#[test]
+fn g11_what_is_asked_before_the_process_is_there_holds_for_it() {
+    let bench = Bench::new(ProcessSpec::new("sleep").arg("1000"));
+    for _ in 0..20 {
+        for (kill, expected) in [(false, ExitReason::Stopped), (true, ExitReason::Killed)] {
+            let mut events = bench.start();
+            match kill {
+                true => bench.place.kill(),
+                false => bench.place.stop(),
+            }
+            assert_eq!(next(&mut events), ChildEvent::Started);
+            assert_eq!(next(&mut events), ChildEvent::Ended(expected));
+            assert_eq!(block_on(events.next()), None);
+        }
+    }
+}
+
+/// Whether a process with that argument runs.
+fn runs_with(argument: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    processes.filter_map(Result::ok).any(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.next() == Some(b"sleep") && words.any(|word| word == argument.as_bytes())
+    })
+}
+
+#[test]
+fn g13_a_system_that_ends_during_a_start_leaves_no_process() {
+    // Found by what nobody else sleeps for.
+    let argument = format!("1000.{}", std::process::id());
+    let mut ends = Vec::new();
+    for round in 0..60 {
+        let spec = ProcessSpec::new("sleep").arg(&argument);
+        let bench = Bench::new(spec.stderr(Output::Null));
+        let mut events = bench.start();
+        for _ in 0..round * 20 {
+            std::thread::yield_now();
+        }
+        block_on(bench.system.shutdown());
+        // Whether it had come up by then is a matter of luck; what it leads to isn't.
+        let mut event = next(&mut events);
+        if event == ChildEvent::Started {
+            event = next(&mut events);
+        }
+        assert!(event.is_last(), "{event:?}");
+        ends.push(event);
+        assert_eq!(block_on(events.next()), None);
+    }
+    let due = Clock::machine().now() + Duration::from_secs(30);
+    while runs_with(&argument) {
+        assert!(Clock::machine().now() < due, "still there, after {ends:?}");
+        std::thread::yield_now();
+    }
+}
+
 /// Set in the process that runs the drill below: it takes away what other tests need.
 const DRILL: &str = "CALLBOARD_DESCRIPTOR_DRILL";
 
