@@ -18,6 +18,8 @@ mod orders;
 mod slot;
 mod starts;
 mod stops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -75,7 +77,8 @@ pub(crate) enum End {
 
 /// What is to be done, outside the lock and in this order.
 pub(crate) enum Action {
-    Start(ChildId, Arc<Spec>),
+    /// With the number of the life that begins.
+    Start(ChildId, u64, Arc<Spec>),
     Stop(Arc<Spec>),
     Kill(Arc<Spec>),
     /// No incarnation follows.
@@ -172,16 +175,17 @@ impl Engine {
         }
     }
 
-    /// Something happened to a child.
+    /// Something happened to a child, in that life of it.
     pub(crate) fn event(
         &mut self,
         id: ChildId,
+        life: u64,
         event: ChildEvent,
         number: Incarnation,
         now: Instant,
     ) {
-        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.live) else {
-            // A place that says more than it should.
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.lives(life)) else {
+            // A place that says more than it should: of a life that is over.
             return;
         };
         slot.incarnation = number.0;

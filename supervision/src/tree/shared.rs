@@ -20,6 +20,10 @@ use super::event::{Happened, TreeEvent};
 
 type Then = Box<dyn FnOnce() + Send>;
 
+/// One life of one child. Its number is the machine's own, so that what a place says of an earlier one, late or twice,
+/// is never taken for the end of this.
+type Life = (ChildId, u64);
+
 pub(crate) struct Tree {
     pub(crate) label: Arc<str>,
     pub(crate) clock: Clock,
@@ -36,7 +40,7 @@ pub(crate) struct State {
     pub(crate) present: bool,
     pub(crate) was_up: bool,
     /// Events for the loop. At most a few of each incarnation, and one incarnation of each child at a time.
-    inbox: VecDeque<(ChildId, Incarnation, ChildEvent)>,
+    inbox: VecDeque<(Life, Incarnation, ChildEvent)>,
     /// Orders for the loop: one for each caller that waits.
     orders: VecDeque<(Order, Waiter)>,
     pub(crate) stop: bool,
@@ -145,8 +149,8 @@ impl Tree {
             if state.stop {
                 state.engine.finish(End::Stopped);
             }
-            while let Some((id, number, event)) = state.inbox.pop_front() {
-                state.engine.event(id, event, number, now);
+            while let Some(((id, life), number, event)) = state.inbox.pop_front() {
+                state.engine.event(id, life, event, number, now);
             }
             while let Some((order, waiter)) = state.orders.pop_front() {
                 state.engine.order(order, waiter, now);
@@ -194,8 +198,8 @@ impl Tree {
                 return Vec::new();
             }
             state.refuse_orders();
-            while let Some((id, _, event)) = state.inbox.pop_front() {
-                state.note_end(id, &event);
+            while let Some((life, _, event)) = state.inbox.pop_front() {
+                state.note_end(life, &event);
             }
             state.engine.abandon()
         });
@@ -249,15 +253,15 @@ impl Tree {
     }
 
     /// An event of a child, on whatever thread it happened.
-    fn event(self: &Arc<Self>, id: ChildId, number: Incarnation, event: ChildEvent) {
+    fn event(self: &Arc<Self>, life: Life, number: Incarnation, event: ChildEvent) {
         if let ChildEvent::Resumed(fault) = event {
-            return self.resumed(id, number, fault);
+            return self.resumed(life.0, number, fault);
         }
         let looping = self.change(|state| {
             if state.done {
-                state.note_end(id, &event);
+                state.note_end(life, &event);
             } else {
-                state.inbox.push_back((id, number, event));
+                state.inbox.push_back((life, number, event));
             }
             state.looping.take()
         });
@@ -301,7 +305,7 @@ impl Tree {
     fn perform(self: &Arc<Self>, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start(id, spec) => self.start(id, &spec),
+                Action::Start(id, life, spec) => self.start((id, life), &spec),
                 Action::Stop(spec) => self.fenced(&spec, "stop", || spec.place.stop()),
                 Action::Kill(spec) => self.fenced(&spec, "kill", || spec.place.kill()),
                 Action::Close(spec, reason) => {
@@ -314,16 +318,16 @@ impl Tree {
         }
     }
 
-    fn start(self: &Arc<Self>, id: ChildId, spec: &Spec) {
+    fn start(self: &Arc<Self>, life: Life, spec: &Spec) {
         let told = Arc::clone(self);
-        let on_event = move |number, event| told.event(id, number, event);
+        let on_event = move |number, event| told.event(life, number, event);
         let terms = spec.terms(Terms::new(Arc::new(on_event)));
         let start = AssertUnwindSafe(|| spec.place.start(terms));
         if catch_unwind(start).is_err() {
             // Without effect if the child's last event has come all the same.
             let why = "its place panicked while starting it".into();
             let number = spec.place.status().incarnation;
-            self.event(id, number, ChildEvent::StartFailed(why));
+            self.event(life, number, ChildEvent::StartFailed(why));
         }
     }
 
@@ -446,13 +450,13 @@ impl Tree {
 
 impl State {
     /// An event when nothing is decided any more.
-    fn note_end(&mut self, id: ChildId, event: &ChildEvent) {
+    fn note_end(&mut self, (id, life): Life, event: &ChildEvent) {
         match event {
             ChildEvent::StartFailed(why) => {
-                self.engine.note_end(id, ExitReason::Failed(why.clone()));
+                self.engine.note_end(id, life, ExitReason::Failed(why.clone()));
             }
-            ChildEvent::Ignored => self.engine.note_end(id, ExitReason::Stopped),
-            ChildEvent::Ended(reason) => self.engine.note_end(id, reason.clone()),
+            ChildEvent::Ignored => self.engine.note_end(id, life, ExitReason::Stopped),
+            ChildEvent::Ended(reason) => self.engine.note_end(id, life, reason.clone()),
             _ => {}
         }
     }

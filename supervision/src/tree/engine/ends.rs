@@ -47,8 +47,9 @@ impl Engine {
     }
 
     /// The supervisor is gone, and this is what is left of its children.
-    pub(crate) fn note_end(&mut self, id: ChildId, reason: ExitReason) {
-        if self.lay_down(id, &reason).is_none() {
+    pub(crate) fn note_end(&mut self, id: ChildId, life: u64, reason: ExitReason) {
+        let slot = self.slots.get(&id);
+        if !slot.is_some_and(|slot| slot.lives(life)) || self.lay_down(id, &reason).is_none() {
             return;
         }
         self.set_down(id, &reason);
