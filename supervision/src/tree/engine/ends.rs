@@ -162,10 +162,17 @@ impl Engine {
         self.drop_slot(id, reason);
     }
 
-    /// It is not started again.
+    /// It ended by itself, and is not started again.
     fn retire(&mut self, id: ChildId, reason: ExitReason) {
+        if self.end_for_good(id, reason) {
+            self.significant_ended();
+        }
+    }
+
+    /// Its reference ends. Whether it is significant.
+    fn end_for_good(&mut self, id: ChildId, reason: ExitReason) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else {
-            return;
+            return false;
         };
         slot.stage = Stage::Ended {
             failed: !reason.is_normal(),
@@ -180,9 +187,7 @@ impl Engine {
         if dynamic {
             self.slots.remove(&id);
         }
-        if significant {
-            self.significant_ended();
-        }
+        significant
     }
 
     fn significant_ended(&mut self) {
@@ -225,6 +230,10 @@ impl Engine {
     fn give_up(&mut self, id: ChildId, why: Fault) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.stage = Stage::Down { failed: true };
+            let waiters = std::mem::take(&mut slot.waiters);
+            let last = slot.last.clone().unwrap_or(ExitReason::Stopped);
+            // The others may take long to end: who waits for this one needn't.
+            self.answer_all(waiters, || Err(ChildErrorKind::Failed(last.clone())));
         }
         self.tell(id, |slot| Happened::gave_up(slot, &why));
         self.finish(End::GaveUp(why));
@@ -304,17 +313,7 @@ impl Engine {
             return;
         }
         // Never started again, not even so. That is no end by itself: no auto-shutdown follows.
-        slot.stage = Stage::Ended {
-            failed: !reason.is_normal(),
-        };
-        let dynamic = slot.dynamic;
-        let spec = Arc::clone(&slot.spec);
-        self.sequence.remove(&id);
-        self.tell(id, |slot| Happened::ended(slot, &reason));
-        self.actions.push(Action::Close(spec, reason));
-        if dynamic {
-            self.slots.remove(&id);
-        }
+        self.end_for_good(id, reason);
     }
 
     pub(super) fn hold(&mut self, id: ChildId) {
