@@ -453,7 +453,8 @@ impl State {
     fn note_end(&mut self, (id, life): Life, event: &ChildEvent) {
         match event {
             ChildEvent::StartFailed(why) => {
-                self.engine.note_end(id, life, ExitReason::Failed(why.clone()));
+                self.engine
+                    .note_end(id, life, ExitReason::Failed(why.clone()));
             }
             ChildEvent::Ignored => self.engine.note_end(id, life, ExitReason::Stopped),
             ChildEvent::Ended(reason) => self.engine.note_end(id, life, reason.clone()),

@@ -120,6 +120,10 @@ impl Engine {
         self.set_due(id, None);
         self.to_stop.remove(&id);
         self.lingering.remove(&id);
+        if self.stopping == Some(id) {
+            // Its next life, if one begins at once, is nobody's turn.
+            self.stopping = None;
+        }
         Some(then)
     }
 

@@ -3,6 +3,8 @@
 //! Places are a few lines here: they live or don't, and say what chance tells them to, also what is none of their
 //! business any more. `CALLBOARD_SEEDS` says how many runs, `CALLBOARD_SEED` which one.
 
+mod plain;
+
 use std::collections::BTreeMap;
 
 use callboard_core::{ChildKind, ChildStatus, FailureClass, Place, Terms};
@@ -43,14 +45,16 @@ struct Life {
     closed: bool,
 }
 
+/// One supervisor and its places.
 struct Run {
     engine: Engine,
     now: Instant,
     entropy: Entropy,
     lives: Vec<Life>,
     waiting: Vec<(String, oneshot::Receiver<Result<ChildId, ChildErrorKind>>)>,
-    /// How many of those there are to be answered at the end of the incarnation.
+    /// How often this incarnation has been up.
     ups: u32,
+    /// What happened, for who looks into a failure.
     story: Vec<String>,
 }
 
@@ -59,6 +63,70 @@ fn ms(n: u64) -> Duration {
 }
 
 impl Run {
+    /// A supervisor of so many children that are up, with no back-off.
+    fn plain(strategy: Strategy, children: Vec<Child>) -> Self {
+        let rules = Rules {
+            strategy,
+            intensity: (10, ms(1_000)),
+            backoff: Backoff::none(),
+            auto_shutdown: AutoShutdown::Never,
+            max_children: 10,
+        };
+        let mut run = Run {
+            engine: Engine::new(rules, Entropy::seeded(1)),
+            now: Instant::from_nanos(1_000_000),
+            entropy: Entropy::seeded(1),
+            lives: Vec::new(),
+            waiting: Vec::new(),
+            ups: 0,
+            story: Vec::new(),
+        };
+        for child in children {
+            let spec = Spec::new(run.place(), None, child.care);
+            let id = run.engine.add(spec);
+            run.lives.last_mut().unwrap().id = Some(id);
+        }
+        run.engine.begin();
+        run.go_on();
+        for which in 0..run.lives.len() {
+            run.says(which, ChildEvent::Started);
+        }
+        assert_eq!(run.ups, 1);
+        run
+    }
+
+    /// A place says something true, and the machine goes on.
+    fn says(&mut self, which: usize, event: ChildEvent) {
+        self.say(which, event);
+        self.go_on();
+    }
+
+    /// A place says something true.
+    fn say(&mut self, which: usize, event: ChildEvent) {
+        let life = &mut self.lives[which];
+        let (number, _) = life.alive.unwrap();
+        life.alive = (!event.is_last()).then_some((number, true));
+        let id = life.id.unwrap();
+        self.engine
+            .event(id, number, event, Incarnation(number), self.now);
+    }
+
+    fn ask(&mut self, order: Order) -> oneshot::Receiver<Result<ChildId, ChildErrorKind>> {
+        let (waiter, answer) = oneshot::channel();
+        self.engine.order(order, waiter, self.now);
+        self.go_on();
+        answer
+    }
+
+    fn stage(&self, which: usize) -> Stage {
+        self.engine.slots[&self.lives[which].id.unwrap()].stage
+    }
+
+    fn place(&mut self) -> Arc<dyn Place> {
+        self.lives.push(Life::default());
+        Arc::new(Nowhere(self.lives.len() - 1))
+    }
+
     fn new(seed: u64) -> Self {
         let entropy = Entropy::seeded(seed);
         let strategy = [
@@ -103,9 +171,7 @@ impl Run {
     }
 
     fn spec(&mut self) -> Arc<Spec> {
-        let place: Arc<dyn Place> = Arc::new(Nowhere(self.lives.len()));
-        self.lives.push(Life::default());
-        let mut child = Child::from(place);
+        let mut child = child();
         child = match self.below(4) {
             0 => child.restart(Restart::Transient),
             1 => child.restart(Restart::Temporary),
@@ -126,15 +192,9 @@ impl Run {
             child = child.backoff(backoff(&self.entropy));
         }
         child = child.start_limit((self.below(3) != 0).then(|| ms(self.below(60))));
-        self.story.push(format!("{} is {:?}", self.lives.len() - 1, child.care));
-        Spec::new(
-            match child.what {
-                crate::tree::child::What::Place(place) => place,
-                _ => unreachable!("a place"),
-            },
-            None,
-            child.care,
-        )
+        self.story
+            .push(format!("{} is {:?}", self.lives.len(), child.care));
+        Spec::new(self.place(), None, child.care)
     }
 
     fn reason(&self) -> ExitReason {
@@ -193,7 +253,8 @@ impl Run {
             }
         };
         self.story.push(format!("{which}: {event:?} of {number}"));
-        self.engine.event(id, number, event, Incarnation(number), self.now);
+        self.engine
+            .event(id, number, event, Incarnation(number), self.now);
     }
 
     fn order(&mut self) {
@@ -201,13 +262,18 @@ impl Run {
         let id = match ids.len() {
             0 => ChildId(1),
             // One that it has not, at times.
-            len => ids.get(pick(&self.entropy, len + 1)).copied().unwrap_or(ChildId(77)),
+            len => ids
+                .get(pick(&self.entropy, len + 1))
+                .copied()
+                .unwrap_or(ChildId(77)),
         };
         let (order, what) = match self.below(4) {
             0 => {
                 let which = self.lives.len();
                 let spec = self.spec();
-                if self.engine.end.is_none() && self.engine.slots.len() < self.engine.rules.max_children {
+                if self.engine.end.is_none()
+                    && self.engine.slots.len() < self.engine.rules.max_children
+                {
                     self.lives[which].id = Some(ChildId(self.engine.last_id + 1));
                 } else {
                     self.lives[which].closed = true;
@@ -237,7 +303,10 @@ impl Run {
                 break;
             }
             turns += 1;
-            assert!(turns < 50, "it does nothing, and says that it is to be done now");
+            assert!(
+                turns < 50,
+                "it does nothing, and says that it is to be done now"
+            );
         }
     }
 
@@ -282,14 +351,15 @@ impl Run {
         }
         // Exactly one answer: a channel takes no second, and tells if it is dropped without one.
         let story = &mut self.story;
-        self.waiting.retain_mut(|(what, answer)| match answer.try_recv() {
-            Ok(None) => true,
-            Ok(Some(says)) => {
-                story.push(format!("-> {what}: {says:?}"));
-                false
-            }
-            Err(_) => panic!("{what} was forgotten"),
-        });
+        self.waiting
+            .retain_mut(|(what, answer)| match answer.try_recv() {
+                Ok(None) => true,
+                Ok(Some(says)) => {
+                    story.push(format!("-> {what}: {says:?}"));
+                    false
+                }
+                Err(_) => panic!("{what} was forgotten"),
+            });
     }
 
     fn life(&mut self, spec: &Spec) -> &mut Life {
@@ -310,7 +380,10 @@ impl Run {
             ..
         } = &self.engine;
         let live = slots.values().filter(|slot| slot.live).count();
-        let stuck = slots.values().filter(|slot| slot.stage == Stage::Stuck).count();
+        let stuck = slots
+            .values()
+            .filter(|slot| slot.stage == Stage::Stuck)
+            .count();
         assert_eq!((self.engine.live, self.engine.stuck), (live, stuck));
         let expected: BTreeSet<_> = slots
             .iter()
@@ -323,9 +396,17 @@ impl Run {
             let at_work_or_ending = slot.is_at_work() || slot.is_ending();
             assert_eq!(slot.live, at_work_or_ending, "{id}: {slot:?}");
             let which: usize = slot.spec.label.parse().unwrap();
-            assert_eq!(slot.live, self.lives[which].alive.is_some(), "{id}: {slot:?}");
+            assert_eq!(
+                slot.live,
+                self.lives[which].alive.is_some(),
+                "{id}: {slot:?}"
+            );
             let life = &self.lives[which];
-            assert_eq!(matches!(slot.stage, Stage::Ended { .. }), life.closed, "{id}");
+            assert_eq!(
+                matches!(slot.stage, Stage::Ended { .. }),
+                life.closed,
+                "{id}"
+            );
             let told = match slot.stage {
                 Stage::Starting | Stage::Running => !life.asked && !life.killed,
                 Stage::Stopping => life.asked && !life.killed,
@@ -336,11 +417,17 @@ impl Run {
             match slot.stage {
                 Stage::Waiting => assert!(ordered, "{id} waits for ever"),
                 Stage::BackingOff { until } => {
-                    assert!(ordered || slot.due == Some(until), "{id} backs off for ever");
+                    assert!(
+                        ordered || slot.due == Some(until),
+                        "{id} backs off for ever"
+                    );
                 }
                 Stage::Starting => {
                     let limit = slot.spec.start_limit().is_some();
-                    assert!(slot.due.is_some() == limit || to_stop.contains(id), "{id}: {slot:?}");
+                    assert!(
+                        slot.due.is_some() == limit || to_stop.contains(id),
+                        "{id}: {slot:?}"
+                    );
                 }
                 Stage::Stopping => assert_eq!(slot.due.is_some(), slot.spec.shutdown().is_some()),
                 Stage::Killed => assert!(slot.due.is_some(), "{id} is never called stuck"),
@@ -352,31 +439,63 @@ impl Run {
                     "{id} was to end and nobody asked it: {slot:?}"
                 );
             }
-            if matches!(slot.stage, Stage::Running | Stage::Held | Stage::Ended { .. } | Stage::Down { .. }) && !to_stop.contains(id) {
-                assert!(slot.waiters.is_empty(), "{id}: somebody waits for nothing: {slot:?}");
+            if matches!(
+                slot.stage,
+                Stage::Running | Stage::Held | Stage::Ended { .. } | Stage::Down { .. }
+            ) && !to_stop.contains(id)
+            {
+                assert!(
+                    slot.waiters.is_empty(),
+                    "{id}: somebody waits for nothing: {slot:?}"
+                );
             }
             if lingering.contains(id) {
-                assert!(slot.live && ordered && slot.then == Then::Group, "{id}: {slot:?}");
+                assert!(
+                    slot.live && ordered && slot.then == Then::Group,
+                    "{id}: {slot:?}"
+                );
                 assert!(slot.is_ending() || to_stop.contains(id), "{id}: {slot:?}");
             }
         }
-        assert!(sequence.iter().chain(lingering).all(|id| slots.contains_key(id)));
-        assert!(to_stop.iter().all(|id| slots.get(id).is_some_and(|slot| slot.live)));
+        assert!(
+            sequence
+                .iter()
+                .chain(lingering)
+                .all(|id| slots.contains_key(id))
+        );
+        assert!(
+            to_stop
+                .iter()
+                .all(|id| slots.get(id).is_some_and(|slot| slot.live))
+        );
+        let current = stopping.and_then(|id| slots.get(&id));
+        if let Some(slot) = current {
+            assert!(
+                slot.is_ending() || !slot.live,
+                "the next to end will wait for one that nobody asked: {slot:?}"
+            );
+        }
         if !to_stop.is_empty() {
-            let current = stopping.and_then(|id| slots.get(&id));
             assert!(
                 current.is_some_and(|slot| slot.is_ending() && slot.stage != Stage::Stuck),
-                "the line of those to end waits for {stopping:?}: {current:?}"
+                "those to end wait for {stopping:?}: {current:?}"
             );
         }
         if *mode == Mode::Ending {
             assert!(sequence.is_empty() && lingering.is_empty());
-            let asleep = |slot: &Slot| !matches!(slot.stage, Stage::Waiting | Stage::BackingOff { .. });
+            let asleep =
+                |slot: &Slot| !matches!(slot.stage, Stage::Waiting | Stage::BackingOff { .. });
             assert!(slots.values().all(asleep));
             if self.engine.outcome().is_some() {
-                assert!(slots.values().all(|slot| !slot.live || slot.stage == Stage::Stuck));
+                assert!(
+                    slots
+                        .values()
+                        .all(|slot| !slot.live || slot.stage == Stage::Stuck)
+                );
             }
-        } else if lingering.is_empty() && let Some(first) = sequence.first() {
+        } else if lingering.is_empty()
+            && let Some(first) = sequence.first()
+        {
             // It starts, or ends first, or will start at a time that is known.
             let slot = &slots[first];
             assert!(
@@ -406,6 +525,8 @@ impl Run {
         self.ups = 0;
         self.engine.begin();
         self.go_on();
+        // Some runs are full of orders, some of events.
+        let (events, orders) = (1 + self.below(4), 1 + self.below(3));
         for _ in 0..self.below(120) {
             if self.engine.outcome().is_some() {
                 break;
@@ -416,10 +537,10 @@ impl Run {
                 self.story.push("stop".to_owned());
                 self.engine.finish(End::Stopped);
             }
-            for _ in 0..self.below(4) {
+            for _ in 0..self.below(events) {
                 self.event();
             }
-            for _ in 0..self.below(8) / 6 {
+            for _ in 0..self.below(orders) {
                 self.order();
             }
             self.go_on();
@@ -441,7 +562,11 @@ impl Run {
         self.story.push("killed".to_owned());
         let actions = self.engine.abandon();
         self.perform_these(actions);
-        assert!(self.lives.iter().all(|life| life.alive.is_none() || life.killed));
+        assert!(
+            self.lives
+                .iter()
+                .all(|life| life.alive.is_none() || life.killed)
+        );
         self.note_ends();
     }
 
@@ -482,9 +607,21 @@ impl Run {
         }
         self.engine.close(&ExitReason::Stopped);
         self.perform();
-        let open: Vec<_> = (0..self.lives.len()).filter(|n| !self.lives[*n].closed).collect();
+        let open: Vec<_> = (0..self.lives.len())
+            .filter(|n| !self.lives[*n].closed)
+            .collect();
         assert!(open.is_empty(), "never closed: {open:?}");
     }
+}
+
+/// Somebody to be treated in some way.
+fn child() -> Child {
+    let place: Arc<dyn Place> = Arc::new(Nowhere(0));
+    Child::from(place)
+}
+
+fn failed() -> ChildEvent {
+    ChildEvent::Ended(ExitReason::Failed("r".into()))
 }
 
 fn pick(entropy: &Entropy, bound: usize) -> usize {
