@@ -21,7 +21,7 @@ use crate::common::ms;
 use crate::places::{FakePlace, World};
 
 /// How many runs, unless `CALLBOARD_SEEDS` says otherwise.
-const RUNS: u64 = 600;
+const RUNS: u64 = 3_000;
 
 /// What becomes of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +206,7 @@ impl Otp {
     /// All that runs below a supervisor ends, the last one first; at the same time if it is a dynamic one.
     fn stop_all(&mut self, rules: &mut Rules) {
         let (began, mut ended) = (self.now, self.now);
+        let first = self.log.len();
         for child in rules.children.iter_mut().rev() {
             if child.fate == Fate::Running {
                 if rules.strategy == Strategy::Dynamic {
@@ -216,6 +217,14 @@ impl Otp {
             }
         }
         self.now = ended;
+        if rules.strategy == Strategy::Dynamic {
+            // Asked in reverse; those whose time is over at the same moment are killed in order.
+            let (asked, mut late): (Vec<_>, Vec<_>) =
+                self.log.drain(first..).partition(|(at, _)| *at == began);
+            late.reverse();
+            late.sort_by_key(|(at, _)| *at);
+            self.log.extend(asked.into_iter().chain(late));
+        }
     }
 
     fn stop(&mut self, node: &mut Node) {
