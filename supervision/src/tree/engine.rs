@@ -220,12 +220,7 @@ impl Engine {
 
     /// Does what time and the last events have made possible.
     pub(crate) fn go_on(&mut self, now: Instant) {
-        while let Some(&(due, id)) = self.dues.first()
-            && due <= now
-        {
-            self.dues.pop_first();
-            self.due(id, now);
-        }
+        self.pass_dues(now);
         self.go_on_stopping(now);
         self.go_on_starting(now);
     }
@@ -310,6 +305,16 @@ impl Engine {
         }
         if let Some(due) = due {
             self.dues.insert((due, id));
+        }
+    }
+
+    /// Does what time has made due.
+    fn pass_dues(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.dues.first()
+            && due <= now
+        {
+            self.dues.pop_first();
+            self.due(id, now);
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) stop: bool,
     /// The loop has ended, with all that could be stopped.
     done: bool,
+    /// There was no incarnation yet: orders wait for the first one.
+    fresh: bool,
     closed: bool,
     looping: Option<Waker>,
     waiting: Vec<Waker>,
@@ -73,6 +75,7 @@ impl Tree {
             orders: VecDeque::new(),
             stop: false,
             done: true,
+            fresh: true,
             closed: false,
             looping: None,
             waiting: Vec::new(),
@@ -136,7 +139,7 @@ impl Tree {
             state.was_up = false;
             state.inbox.clear();
             state.stop = false;
-            state.done = false;
+            (state.done, state.fresh) = (false, false);
             state.engine.begin();
         });
     }
@@ -184,12 +187,15 @@ impl Tree {
         self.change(|state| {
             state.done = true;
             state.refuse_orders();
+            // What came after the loop's last look: the end of one that was called stuck.
+            state.note_ends();
             state.engine.leave();
         });
     }
 
     /// The supervisor's value is gone. If its loop did not end before (a kill), its children are killed.
     pub(crate) fn leave(self: &Arc<Self>) {
+        let now = self.clock.now();
         let kills = self.change(|state| {
             state.present = false;
             state.on_up = None;
@@ -198,13 +204,30 @@ impl Tree {
                 return Vec::new();
             }
             state.refuse_orders();
-            while let Some((life, _, event)) = state.inbox.pop_front() {
-                state.note_end(life, &event);
-            }
-            state.engine.abandon()
+            state.note_ends();
+            state.engine.abandon(now)
         });
         self.perform(kills);
         self.check_idle();
+    }
+
+    /// The supervisor is gone: calls those of its children stuck that were killed and have not ended in time. When to
+    /// look again, if there are others.
+    pub(crate) fn overdue(self: &Arc<Self>) -> Option<Instant> {
+        let now = self.clock.now();
+        self.change(|state| {
+            let gone = !state.present;
+            gone.then(|| state.engine.overdue(now)).flatten()
+        })
+    }
+
+    /// The same when nobody can wait that long.
+    pub(crate) fn overdue_at_once(self: &Arc<Self>) {
+        self.change(|state| {
+            if !state.present {
+                state.engine.overdue(Instant::FAR);
+            }
+        });
     }
 
     /// Does something once no child lives, when the supervisor itself is gone.
@@ -221,7 +244,10 @@ impl Tree {
     /// No incarnation of the supervisor follows: its children's references end, the last one's first.
     pub(crate) fn close(self: &Arc<Self>, reason: &ExitReason) {
         self.with(|state| state.engine.close(reason));
-        self.change(|state| state.closed = true);
+        self.change(|state| {
+            (state.closed, state.fresh) = (true, false);
+            state.refuse_orders();
+        });
         if let Some(events) = self.events.get() {
             events.stop();
         }
@@ -242,7 +268,7 @@ impl Tree {
             if let Order::Add(spec) = &order {
                 self.adopt(spec);
             }
-            if state.done {
+            if state.done && !state.fresh {
                 state.engine.refuse(waiter);
                 return None;
             }
@@ -326,7 +352,8 @@ impl Tree {
         if catch_unwind(start).is_err() {
             // Without effect if the child's last event has come all the same.
             let why = "its place panicked while starting it".into();
-            let number = spec.place.status().incarnation;
+            let status = catch_unwind(AssertUnwindSafe(|| spec.place.status()));
+            let number = status.map_or(Incarnation(0), |status| status.incarnation);
             self.event(life, number, ChildEvent::StartFailed(why));
         }
     }
@@ -459,6 +486,13 @@ impl State {
             ChildEvent::Ignored => self.engine.note_end(id, life, ExitReason::Stopped),
             ChildEvent::Ended(reason) => self.engine.note_end(id, life, reason.clone()),
             _ => {}
+        }
+    }
+
+    /// The same for all events that nobody has looked at.
+    fn note_ends(&mut self) {
+        while let Some((life, _, event)) = self.inbox.pop_front() {
+            self.note_end(life, &event);
         }
     }
 

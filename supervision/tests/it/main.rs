@@ -14,3 +14,4 @@ mod processes;
 mod restarts;
 mod retries;
 mod shutdown;
+mod trouble;

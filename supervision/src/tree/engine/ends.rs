@@ -8,7 +8,7 @@ use callboard_core::{ExitReason, Fault};
 
 use super::orders::ChildErrorKind;
 use super::slot::{Stage, Then};
-use super::{Action, ChildId, End, Engine, Mode};
+use super::{Action, ChildId, End, Engine, KILL_GRACE, Mode};
 use crate::tree::child::{Decision, Restart};
 use crate::tree::event::{Happened, TreeEventKind};
 use crate::tree::strategy::{AutoShutdown, Strategy};
@@ -59,24 +59,40 @@ impl Engine {
     }
 
     /// The supervisor was killed: nothing is decided any more. Answers whom to kill.
-    pub(crate) fn abandon(&mut self) -> Vec<Action> {
+    pub(crate) fn abandon(&mut self, now: Instant) -> Vec<Action> {
         self.mode = Mode::Gone;
         self.stop_all();
         self.to_stop.clear();
         self.stopping = None;
-        let live = self.slots.values_mut().rev().filter(|slot| slot.live);
-        let kills = live.map(|slot| {
-            if slot.stage != Stage::Stuck {
-                slot.stage = Stage::Killed;
+        self.dues.clear();
+        let mut actions = Vec::new();
+        for (&id, slot) in self.slots.iter_mut().rev() {
+            slot.due = None;
+            if !slot.live {
+                continue;
             }
             slot.then = Then::End;
-            Action::Kill(Arc::clone(&slot.spec))
-        });
-        let mut actions: Vec<_> = kills.collect();
+            if slot.stage != Stage::Stuck {
+                slot.stage = Stage::Killed;
+                slot.due = Some(now + KILL_GRACE);
+                self.dues.insert((now + KILL_GRACE, id));
+            }
+            actions.push(Action::Kill(Arc::clone(&slot.spec)));
+        }
         self.refuse_waiters();
         self.drop_dynamic();
         actions.append(&mut self.actions);
         actions
+    }
+
+    /// The supervisor is gone: calls those stuck that were killed with it and have not ended in time. When to look again,
+    /// if there are others.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Instant> {
+        if self.mode != Mode::Gone {
+            return None;
+        }
+        self.pass_dues(now);
+        self.dues.first().map(|(due, _)| *due)
     }
 
     /// The incarnation has ended in order: what was added to it goes.
@@ -156,13 +172,7 @@ impl Engine {
 
     /// A child that was added at run time and never came up: whoever added it is told, and that is all.
     fn refuse_first(&mut self, id: ChildId, reason: ExitReason) {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return;
-        };
-        let waiters = std::mem::take(&mut slot.waiters);
-        let why = reason.clone();
         self.tell(id, |slot| Happened::ended(slot, &reason));
-        self.answer_all(waiters, || Err(ChildErrorKind::Failed(why.clone())));
         self.drop_slot(id, reason);
     }
 
@@ -355,9 +365,11 @@ impl Engine {
     fn drop_slot(&mut self, id: ChildId, reason: ExitReason) {
         self.sequence.remove(&id);
         self.set_due(id, None);
-        if let Some(slot) = self.slots.remove(&id)
-            && !matches!(slot.stage, Stage::Ended { .. })
-        {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        self.answer_all(slot.waiters, || Err(ChildErrorKind::Failed(reason.clone())));
+        if !matches!(slot.stage, Stage::Ended { .. }) {
             self.actions.push(Action::Close(slot.spec, reason));
         }
     }

@@ -560,7 +560,7 @@ impl Run {
     /// It was killed: those that live are, and end at some time.
     fn abandon(&mut self) {
         self.story.push("killed".to_owned());
-        let actions = self.engine.abandon();
+        let actions = self.engine.abandon(self.now);
         self.perform_these(actions);
         assert!(
             self.lives
