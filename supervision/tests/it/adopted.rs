@@ -83,7 +83,8 @@ async fn g13_an_adopted_child_is_made_anew_after_a_panic_and_keeps_its_reference
     let pages = Supervisor::builder("pages")
         .backoff(brisk())
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     assert_eq!(clerk.ask(Work { well: true }).await.unwrap(), 1);
     assert_eq!(clerk.ask(Work { well: true }).await.unwrap(), 2);
     let crash = clerk.ask(Work { well: false }).into_future();
@@ -111,7 +112,8 @@ async fn g15_an_adopted_child_that_always_panics_is_given_up_and_its_watcher_tol
         .backoff(Backoff::none())
         .intensity(3, secs(60))
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     for _ in 0..4 {
         // The last may find it given up.
         clerk.ask(Work { well: false }).await.unwrap_err();
@@ -130,7 +132,8 @@ async fn g15_an_adopted_child_that_does_not_end_in_its_time_is_killed(system: Sy
     let (clerk, place, log) = clerk(&system);
     let pages = Supervisor::builder("pages")
         .child(Child::permanent(place).shutdown_time(ms(5)))
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let (begun_tx, begun) = oneshot::channel();
     let (_gate, gate_rx) = oneshot::channel();
     let asking = clerk.ask(Hold(begun_tx, gate_rx));

@@ -11,11 +11,13 @@ async fn g15_a_nested_supervisor_is_up_when_its_children_are(system: System) {
     let (_, inner) = Supervisor::builder("inner")
         .child(bench.worker("a").1)
         .child(bench.worker("b").1)
-        .place(&system).unwrap();
+        .place(&system)
+        .unwrap();
     let outer = Supervisor::builder("outer")
         .child(inner)
         .child(bench.worker("c").1)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     outer.up().await.unwrap();
     outer.stop();
     assert!(outer.wait().await.is_normal());
@@ -43,11 +45,13 @@ async fn g15_escalation_restarts_the_subtree_and_keeps_references(system: System
         .backoff(brisk())
         .child(calm_place)
         .child(wild_place)
-        .place(&system).unwrap();
+        .place(&system)
+        .unwrap();
     let outer = Supervisor::builder("outer")
         .backoff(brisk())
         .child(inner_child)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     wild.ask(Crash).await.unwrap_err();
     wild.ask(Crash).await.unwrap_err();
     // The second crash is one too many for `inner`, which fails, and is itself started again.
@@ -78,15 +82,18 @@ async fn g15_causes_are_chained_up_to_the_top(system: System) {
     let (_, inner) = Supervisor::builder("inner")
         .intensity(0, secs(1))
         .child(wild_place)
-        .place(&system).unwrap();
+        .place(&system)
+        .unwrap();
     let (_, middle) = Supervisor::builder("middle")
         .intensity(0, secs(1))
         .child(inner)
-        .place(&system).unwrap();
+        .place(&system)
+        .unwrap();
     let top = Supervisor::builder("top")
         .intensity(0, secs(1))
         .child(middle)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     top.up().await.unwrap();
     wild.ask(Crash).await.unwrap_err();
     let ExitReason::Failed(cause) = top.wait().await else {
@@ -107,11 +114,15 @@ async fn g15_causes_are_chained_up_to_the_top(system: System) {
 async fn g13_a_killed_supervisors_children_have_ended_before_it_starts_again(system: System) {
     let bench = Bench::new(&system);
     let (worker, place, _) = bench.worker("worker");
-    let (inner, inner_child) = Supervisor::builder("inner").child(place).place(&system).unwrap();
+    let (inner, inner_child) = Supervisor::builder("inner")
+        .child(place)
+        .place(&system)
+        .unwrap();
     let outer = Supervisor::builder("outer")
         .backoff(Backoff::none())
         .child(inner_child)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     outer.up().await.unwrap();
     for round in 1..4u64 {
         inner.actor().kill();
@@ -146,11 +157,13 @@ async fn g16_a_nested_supervisor_that_never_comes_up_is_a_failed_start(system: S
     let (_, inner) = Supervisor::builder("inner")
         .intensity(1, secs(10))
         .child(place)
-        .place(&system).unwrap();
+        .place(&system)
+        .unwrap();
     let outer = Supervisor::builder("outer")
         .intensity(1, secs(60))
         .child(inner)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let ExitReason::Failed(cause) = outer.wait().await else {
         panic!("expected a failure");
     };
@@ -172,11 +185,13 @@ async fn g15_a_temporary_supervisor_that_fails_stays_down_alone(system: System) 
     let (inner, inner_child) = Supervisor::builder("inner")
         .intensity(0, secs(1))
         .child(wild_place)
-        .place(&system).unwrap();
+        .place(&system)
+        .unwrap();
     let outer = Supervisor::builder("outer")
         .child(Child::temporary(inner_child))
         .child(calm_place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     outer.up().await.unwrap();
     wild.ask(Crash).await.unwrap_err();
     assert!(matches!(inner.wait().await, ExitReason::Failed(_)));

@@ -22,7 +22,8 @@ async fn g13_a_killed_process_is_started_again(system: System) {
         .backoff(brisk())
         .child(place)
         .child(bench.worker("renderer").1)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     pages.up().await.unwrap();
     let tree = pages.observe();
     let before = tree.find("thumbnails").unwrap().pid.unwrap();
@@ -56,7 +57,8 @@ async fn g16_a_missing_program_leads_to_giving_up_with_its_name(system: System) 
         .intensity(2, secs(60))
         .backoff(brisk())
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let ExitReason::Failed(cause) = pages.wait().await else {
         panic!("expected a failure");
     };

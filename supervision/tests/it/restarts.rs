@@ -15,7 +15,8 @@ async fn g13_references_stay_valid_and_what_is_queued_is_kept(system: System) {
     let pages = Supervisor::builder("pages")
         .backoff(brisk())
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let (begun_tx, begun) = oneshot::channel();
     let (gate, gate_rx) = oneshot::channel::<()>();
     let hold = Hold {
@@ -51,7 +52,8 @@ async fn g13_the_old_incarnation_has_ended_before_the_new_one_starts(system: Sys
     let pages = Supervisor::builder("pages")
         .backoff(Backoff::none())
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     for _ in 0..3 {
         worker.ask(Crash).await.unwrap_err();
     }
@@ -76,7 +78,8 @@ async fn g15_only_the_child_that_failed_is_restarted(system: System) {
         .backoff(brisk())
         .child(left_place)
         .child(right_place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     pages.up().await.unwrap();
     left.ask(Crash).await.unwrap_err();
     assert_eq!(left.ask(Note(1)).await.unwrap(), (1, 2));
@@ -107,7 +110,8 @@ async fn g15_restart_policies(system: System) {
             .backoff(brisk())
             .child(make(Child::from(leaver_place)))
             .child(make(Child::from(crasher_place)))
-            .start(&system).unwrap();
+            .start(&system)
+            .unwrap();
         pages.up().await.unwrap();
         leaver.ask(Leave).await.unwrap();
         crasher.ask(Crash).await.unwrap_err();
@@ -145,7 +149,8 @@ async fn g15_past_the_intensity_it_stops_its_children_and_fails_upward(system: S
         .backoff(brisk())
         .child(calm_place)
         .child(wild_place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     for _ in 0..3 {
         wild.ask(Crash).await.unwrap_err();
     }
@@ -178,7 +183,8 @@ async fn g15_restarts_that_are_spread_out_never_add_up(system: System) {
     let pages = Supervisor::builder("pages")
         .intensity(1, secs(5))
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     for _ in 0..50 {
         worker.ask(Crash).await.unwrap_err();
         system.clock().sleep(ms(5_500)).await;
@@ -193,7 +199,10 @@ async fn g16_a_failed_start_counts_as_a_restart(system: System) {
     let bench = Bench::new(&system);
     let (worker, place, failing) = bench.worker("worker");
     failing.next(3);
-    let pages = Supervisor::builder("pages").child(place).start(&system).unwrap();
+    let pages = Supervisor::builder("pages")
+        .child(place)
+        .start(&system)
+        .unwrap();
     // The queue is kept over starts that fail, too.
     assert_eq!(worker.ask(Note(1)).await.unwrap(), (1, 4));
     assert_eq!(pages.restarts(), 3);
@@ -212,7 +221,8 @@ async fn g16_a_child_that_never_comes_up_leads_to_giving_up_with_the_defaults(sy
     let pages = Supervisor::builder("pages")
         .child(place)
         .child(other)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let ExitReason::Failed(cause) = pages.up().await.unwrap_err() else {
         panic!("expected a failure");
     };
@@ -239,7 +249,8 @@ async fn g16_waits_grow_and_start_over_after_a_stable_time(system: System) {
         .intensity(1_000, secs(1))
         .backoff(backoff)
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let mut longest = Duration::ZERO;
     for round in 0..40u32 {
         let before = system.clock().now();
@@ -289,7 +300,8 @@ async fn g16_a_stop_request_is_served_during_back_off(system: System) {
     let pages = Supervisor::builder("pages")
         .backoff(backoff)
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     worker.ask(Crash).await.unwrap_err();
     pages
         .until(|tree| {
@@ -314,7 +326,8 @@ async fn g03_a_full_mailbox_of_its_own_delays_no_restart(system: System) {
     let pages = Supervisor::builder("pages")
         .backoff(brisk())
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     pages.up().await.unwrap();
     let mut asks = Vec::new();
     for _ in 0..2_000 {

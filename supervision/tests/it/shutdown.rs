@@ -41,7 +41,8 @@ async fn g15_a_stop_while_starting_stops_what_was_started(system: System) {
         .child(first_place)
         .child(second_place)
         .child(third_place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     pages
         .until(|tree| tree.find("second").unwrap().state == ChildState::Starting)
         .await;
@@ -66,7 +67,8 @@ async fn g15_what_is_late_is_killed_after_its_shutdown_time(system: System) {
     let (worker, place, _) = bench.worker("worker");
     let pages = Supervisor::builder("pages")
         .child(Child::permanent(place).shutdown_time(secs(3)))
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let (begun_tx, begun) = oneshot::channel();
     let (_gate, gate_rx) = oneshot::channel::<()>();
     let hold = Hold {
@@ -90,7 +92,8 @@ async fn g12_a_restart_is_no_termination_and_the_end_is_one(system: System) {
     let pages = Supervisor::builder("pages")
         .backoff(crate::common::brisk())
         .child(place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     let (tx, mut rx) = oneshot::channel();
     worker.watch(Box::new(move |notice| tx.send(notice).unwrap()));
     worker.ask(Crash).await.unwrap_err();
@@ -110,7 +113,8 @@ async fn g11_a_killed_supervisor_kills_its_children(system: System) {
     let pages = Supervisor::builder("pages")
         .child(a_place)
         .child(b_place)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     pages.up().await.unwrap();
     pages.actor().kill();
     assert_eq!(pages.wait().await, ExitReason::Killed);
@@ -126,7 +130,8 @@ async fn g11_the_systems_shutdown_stops_a_tree_in_order(system: System) {
     let pages = Supervisor::builder("pages")
         .child(bench.worker("a").1)
         .child(bench.worker("b").1)
-        .start(&system).unwrap();
+        .start(&system)
+        .unwrap();
     pages.up().await.unwrap();
     let late = system.shutdown().await;
     assert!(late.is_empty(), "{late:?}");
