@@ -277,11 +277,11 @@ impl Engine {
     }
 
     /// A failure after which the child went on.
-    pub(crate) fn resumed(&mut self, id: ChildId, fault: Fault) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.resumed += 1;
-            slot.last = Some(ExitReason::Failed(fault));
-        }
+    pub(crate) fn resumed(&mut self, id: ChildId, fault: Fault) -> Option<&Slot> {
+        let slot = self.slots.get_mut(&id)?;
+        slot.resumed += 1;
+        slot.last = Some(ExitReason::Failed(fault));
+        Some(slot)
     }
 
     fn first_of_sequence(&self) -> Option<Stage> {

@@ -40,6 +40,8 @@ pub(crate) struct State {
     /// Orders for the loop: one for each caller that waits.
     orders: VecDeque<(Order, Waiter)>,
     pub(crate) stop: bool,
+    /// No incarnation has begun as yet: orders wait for the first.
+    fresh: bool,
     /// The loop has ended, with all that could be stopped.
     done: bool,
     closed: bool,
@@ -68,6 +70,7 @@ impl Tree {
             inbox: VecDeque::new(),
             orders: VecDeque::new(),
             stop: false,
+            fresh: true,
             done: true,
             closed: false,
             looping: None,
@@ -132,6 +135,7 @@ impl Tree {
             state.was_up = false;
             state.inbox.clear();
             state.stop = false;
+            state.fresh = false;
             state.done = false;
             state.engine.begin();
         });
@@ -216,7 +220,11 @@ impl Tree {
 
     /// No incarnation of the supervisor follows: its children's references end, the last one's first.
     pub(crate) fn close(self: &Arc<Self>, reason: &ExitReason) {
-        self.with(|state| state.engine.close(reason));
+        self.with(|state| {
+            state.fresh = false;
+            state.refuse_orders();
+            state.engine.close(reason);
+        });
         self.change(|state| state.closed = true);
         if let Some(events) = self.events.get() {
             events.stop();
@@ -238,7 +246,7 @@ impl Tree {
             if let Order::Add(spec) = &order {
                 self.adopt(spec);
             }
-            if state.done {
+            if state.done && !state.fresh {
                 state.engine.refuse(waiter);
                 return None;
             }
@@ -269,11 +277,8 @@ impl Tree {
     fn resumed(self: &Arc<Self>, id: ChildId, number: Incarnation, fault: callboard_core::Fault) {
         let cause = fault.to_string();
         let spec = self.change(|state| {
-            state.engine.resumed(id, fault);
-            let mut slots = state.engine.slots();
-            slots
-                .find(|(other, _)| *other == id)
-                .map(|(_, slot)| Arc::clone(&slot.spec))
+            let slot = state.engine.resumed(id, fault)?;
+            Some(Arc::clone(&slot.spec))
         });
         if let Some(spec) = spec {
             let what = super::event::TreeEventKind::Resumed { cause };

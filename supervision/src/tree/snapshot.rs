@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::child::{Restart, Spec};
 use super::engine::{ChildId, Slot};
+use super::reference::SupervisorRef;
 use super::shared::Tree;
 use super::strategy::Strategy;
 use super::worst_case::WorstCase;
@@ -36,6 +37,9 @@ pub enum ChildState {
     },
     /// It was asked to end and has not yet.
     Stopping,
+    /// It doesn't run because somebody [had it stopped](crate::SupervisorRef::hold), or it had nothing to do. Its
+    /// reference is valid, and it can be started again.
+    Held,
     /// It ended in order and is not started again.
     Stopped,
     /// It failed and is not started again.
@@ -59,6 +63,7 @@ impl fmt::Display for ChildState {
                 attempt,
             } => write!(f, "backing off, try {attempt} in {retry_in_ms} ms"),
             ChildState::Stopping => f.write_str("stopping"),
+            ChildState::Held => f.write_str("held"),
             ChildState::Stopped => f.write_str("stopped"),
             ChildState::Failed => f.write_str("failed"),
             ChildState::Stuck => f.write_str("stuck"),
@@ -270,7 +275,7 @@ impl Seen {
 
     fn into_snapshot(self) -> TreeSnapshot {
         let status = self.spec.place.status();
-        let below = self.spec.supervisor.as_ref().map(|below| below.tree());
+        let below = self.spec.supervisor.as_ref().map(SupervisorRef::tree);
         TreeSnapshot {
             label: self.spec.label.to_string(),
             kind: self.spec.kind,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use callboard::{
-    Actor, ActorRef, Context, ExitReason, Handler, Message, Place, StartFailure, System,
+    Actor, ActorRef, Context, ExitReason, Fault, Handler, Message, Place, StartFailure, System,
 };
 use callboard_supervision::Backoff;
 use parking_lot::Mutex;
@@ -92,6 +92,16 @@ pub(crate) struct Crash;
 impl Handler<Crash> for Worker {
     async fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
         panic!("told to crash");
+    }
+}
+
+/// Fails in order, for that reason.
+#[derive(Message)]
+pub(crate) struct Fail(pub(crate) Fault);
+
+impl Handler<Fail> for Worker {
+    async fn handle(&mut self, Fail(fault): Fail, ctx: &mut Context<Self>) {
+        ctx.fail(fault);
     }
 }
 

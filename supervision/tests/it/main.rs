@@ -1,5 +1,5 @@
 //! Tests of guarantees, on the simulating executor under many seeds, and on arbiters where nothing waits long.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 extern crate callboard_core as callboard;
 
@@ -12,3 +12,4 @@ mod processes;
 mod restarts;
 mod retries;
 mod shutdown;
+mod strategies;

@@ -136,9 +136,8 @@ impl Slot {
             },
             Stage::Stopping | Stage::Killed => ChildState::Stopping,
             Stage::Stuck => ChildState::Stuck,
-            Stage::Held | Stage::Down { failed: false } | Stage::Ended { failed: false } => {
-                ChildState::Stopped
-            }
+            Stage::Held => ChildState::Held,
+            Stage::Down { failed: false } | Stage::Ended { failed: false } => ChildState::Stopped,
             Stage::Down { failed: true } | Stage::Ended { failed: true } => ChildState::Failed,
         }
     }
