@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::process::{ProcessPlace, ProcessSpec, Stderr};
+use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::supervision::{Backoff, Child, Decision, Supervisor, SupervisorRef, TreeError};
 use callboard::{Failure, FailureClass, Place};
 use futures::future::join_all;
@@ -78,7 +78,7 @@ impl Bakery {
             .child(worker(TILL));
         if with_radio {
             // `cat` says what it hears, and ends when nobody speaks any more.
-            let spec = ProcessSpec::new("cat").label(RADIO).stderr(Stderr::Null);
+            let spec = ProcessSpec::new("cat").label(RADIO);
             counter = counter.child(ProcessPlace::new(system, spec, |stream, _| {
                 // As long as somebody holds the stream the process lives.
                 tokio::spawn(async move {

@@ -53,6 +53,7 @@ transcripts! {
     pool: "../../examples/pool.rs",
     scatter_gather: "../../examples/scatter_gather.rs",
     fencing: "../../examples/fencing.rs",
+    strategies: "../../examples/strategies.rs",
     queues_hello: "../../examples/queues/hello.rs",
     queues_work_queue: "../../examples/queues/work_queue.rs",
     queues_publish_subscribe: "../../examples/queues/publish_subscribe.rs",
