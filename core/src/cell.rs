@@ -229,6 +229,20 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// The same, but never on the stack of who calls: for those who must not be held up by the actor's factory.
+    pub(crate) fn start_in_turn(
+        self: &Arc<Self>,
+        make: impl FnOnce() -> A + Send + 'static,
+        owner: Option<Box<dyn Owner>>,
+    ) {
+        let start = Start {
+            cell: Some(Arc::clone(self)),
+            owner,
+        };
+        let call = move || start.run(make);
+        self.home.send(Parcel::Call(Box::new(call)));
+    }
+
     fn admissions(&self) -> Option<&Admissions> {
         self.rare.as_ref()?.admissions.as_deref()
     }

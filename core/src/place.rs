@@ -160,7 +160,8 @@ pub trait Place: Send + Sync {
     fn kind(&self) -> ChildKind;
 
     /// Starts the next incarnation on these terms. Called only when the one before has sent its last event
-    /// (G13).
+    /// (G13). Must not block, nor run the child's code on the caller's stack: who calls may be any thread on which
+    /// something happened.
     fn start(&self, terms: Terms);
 
     /// Asks the running incarnation to end in order.
@@ -221,7 +222,8 @@ where
             done: false,
         };
         let factory = Arc::clone(&self.factory);
-        self.cell.start(move || factory(), Some(Box::new(report)));
+        self.cell
+            .start_in_turn(move || factory(), Some(Box::new(report)));
     }
 
     fn stop(&self) {

@@ -111,7 +111,6 @@ impl<A: Actor> Worker<A> {
         self.stand(Standing::Starting);
         drop(life);
         let (worker, its_roster) = (Arc::clone(self), Arc::clone(roster));
-        // At home this runs the factory.
         let terms = Terms::new(Arc::new(move |_, event| {
             worker.on_event(&its_roster, &event);
         }));

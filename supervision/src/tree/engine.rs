@@ -86,6 +86,20 @@ pub(crate) enum Action {
     Tell(Happened),
 }
 
+impl Action {
+    /// Whom it is about.
+    pub(crate) fn spec(&self) -> Option<&Arc<Spec>> {
+        match self {
+            Action::Start(_, spec)
+            | Action::Stop(spec)
+            | Action::Kill(spec)
+            | Action::Close(spec, _) => Some(spec),
+            Action::Tell(happened) => Some(&happened.spec),
+            Action::Up | Action::Answer(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// There is no incarnation.

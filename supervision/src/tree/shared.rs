@@ -1,7 +1,13 @@
 //! What a supervisor, its references and its children's events share.
 //!
-//! The [engine](super::engine) decides; this holds it under one lock, feeds it, and does what it says outside the lock.
-//! So the tree can be looked at from any thread, and what is left when a supervisor is killed can be ended.
+//! The [engine](super::engine) decides; this holds it under one lock and feeds it. Whoever brings an event or an order has
+//! the engine decide there and then, on its own thread, and does what came of it outside the lock: a restart crosses
+//! no thread that it needn't cross. What is to be done is done in the order in which it was decided, by one thread at a
+//! time: who comes meanwhile leaves its part to that one. The [loop](super::runner) on the supervisor's own thread is
+//! there for what is due at some time.
+//!
+//! Nothing that is done here blocks or runs the code of children: an actor's factory runs in a turn of its own arbiter.
+//! So no child that blocks its thread delays another's restart (G4).
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -35,9 +41,10 @@ pub(crate) struct State {
     /// There is an incarnation of the supervisor.
     pub(crate) present: bool,
     pub(crate) was_up: bool,
-    /// Events for the loop. At most a few of each incarnation, and one incarnation of each child at a time.
-    inbox: VecDeque<(ChildId, Incarnation, ChildEvent)>,
-    /// Orders for the loop: one for each caller that waits.
+    /// What was decided and is to be done, and whether somebody is about it.
+    todo: Vec<Action>,
+    performing: bool,
+    /// Orders that wait for the first incarnation: one for each caller that waits.
     orders: VecDeque<(Order, Waiter)>,
     pub(crate) stop: bool,
     /// No incarnation has begun as yet: orders wait for the first.
@@ -46,6 +53,8 @@ pub(crate) struct State {
     done: bool,
     closed: bool,
     looping: Option<Waker>,
+    /// Until when the loop sleeps.
+    sleeps_until: Instant,
     waiting: Vec<Waker>,
     on_up: Option<Then>,
     on_idle: Option<Then>,
@@ -67,13 +76,15 @@ impl Tree {
             engine,
             present: false,
             was_up: false,
-            inbox: VecDeque::new(),
+            todo: Vec::new(),
+            performing: false,
             orders: VecDeque::new(),
             stop: false,
             fresh: true,
             done: true,
             closed: false,
             looping: None,
+            sleeps_until: Instant::FAR,
             waiting: Vec::new(),
             on_up: None,
             on_idle: None,
@@ -98,12 +109,23 @@ impl Tree {
     }
 
     /// Looks at the state, or changes it, and does what came of it.
-    pub(crate) fn with<T>(self: &Arc<Self>, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(self: &Arc<Self>, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
         let done = work(&mut state);
-        let actions = state.engine.take_actions();
-        drop(state);
-        self.perform(actions);
+        state.collect();
+        if state.performing || state.todo.is_empty() {
+            return done;
+        }
+        state.performing = true;
+        while !state.todo.is_empty() {
+            let todo = std::mem::take(&mut state.todo);
+            drop(state);
+            for action in todo {
+                self.perform_fenced(action);
+            }
+            state = self.state.lock();
+        }
+        state.performing = false;
         done
     }
 
@@ -133,34 +155,38 @@ impl Tree {
         self.change(|state| {
             state.present = true;
             state.was_up = false;
-            state.inbox.clear();
+            state.sleeps_until = Instant::FAR;
             state.stop = false;
             state.fresh = false;
             state.done = false;
             state.engine.begin();
+            let now = self.clock.now();
+            while let Some((order, waiter)) = state.orders.pop_front() {
+                state.engine.order(order, waiter, now);
+            }
         });
     }
 
     /// Does all that can be done now. How it ended, if it has; else when to go on.
     pub(crate) fn step(self: &Arc<Self>) -> Result<End, Instant> {
-        let now = self.clock.now();
         self.change(|state| {
-            // An order to stop goes before what has happened to the children (G4).
-            if state.stop {
-                state.engine.finish(End::Stopped);
-            }
-            while let Some((id, number, event)) = state.inbox.pop_front() {
-                state.engine.event(id, event, number, now);
-            }
-            while let Some((order, waiter)) = state.orders.pop_front() {
-                state.engine.order(order, waiter, now);
-            }
-            state.engine.go_on(now);
+            state.go_on(self.clock.now(), |_, _| {});
             match state.engine.outcome() {
                 Some(end) => Ok(end.clone()),
                 None => Err(state.engine.next_due()),
             }
         })
+    }
+
+    /// Has the engine take something in and decide, here and now; wakes the loop if that leads to something for it.
+    fn decide(self: &Arc<Self>, feed: impl FnOnce(&mut State, Instant)) {
+        let looping = self.change(|state| {
+            state.go_on(self.clock.now(), feed);
+            let earlier = state.engine.next_due() < state.sleeps_until;
+            let wanted = earlier || state.engine.outcome().is_some();
+            state.looping.take_if(|_| wanted)
+        });
+        looping.into_iter().for_each(Waker::wake);
     }
 
     /// Whether this incarnation, or the last if there is none, was ever up.
@@ -183,27 +209,20 @@ impl Tree {
     pub(crate) fn finish(self: &Arc<Self>) {
         self.change(|state| {
             state.done = true;
-            state.refuse_orders();
             state.engine.leave();
         });
     }
 
     /// The supervisor's value is gone. If its loop did not end before (a kill), its children are killed.
     pub(crate) fn leave(self: &Arc<Self>) {
-        let kills = self.change(|state| {
+        self.change(|state| {
             state.present = false;
             state.on_up = None;
             state.looping = None;
-            if std::mem::replace(&mut state.done, true) {
-                return Vec::new();
+            if !std::mem::replace(&mut state.done, true) {
+                state.engine.abandon();
             }
-            state.refuse_orders();
-            while let Some((id, _, event)) = state.inbox.pop_front() {
-                state.note_end(id, &event);
-            }
-            state.engine.abandon()
         });
-        self.perform(kills);
         self.check_idle();
     }
 
@@ -233,27 +252,24 @@ impl Tree {
 
     /// Ends the supervisor's loop in order.
     pub(crate) fn request_stop(self: &Arc<Self>) {
-        let looping = self.change(|state| {
-            state.stop = true;
-            state.looping.take()
-        });
-        looping.into_iter().for_each(Waker::wake);
+        self.state.lock().stop = true;
+        self.decide(|_, _| {});
     }
 
     /// Gives the loop an order.
     pub(crate) fn order(self: &Arc<Self>, order: Order, waiter: Waiter) {
-        let looping = self.with(|state| {
-            if let Order::Add(spec) = &order {
-                self.adopt(spec);
-            }
-            if state.done && !state.fresh {
+        if let Order::Add(spec) = &order {
+            self.adopt(spec);
+        }
+        self.decide(|state, now| {
+            if state.fresh {
+                state.orders.push_back((order, waiter));
+            } else if state.done {
                 state.engine.refuse(waiter);
-                return None;
+            } else {
+                state.engine.order(order, waiter, now);
             }
-            state.orders.push_back((order, waiter));
-            state.looping.take()
         });
-        looping.into_iter().for_each(Waker::wake);
     }
 
     /// An event of a child, on whatever thread it happened.
@@ -261,15 +277,13 @@ impl Tree {
         if let ChildEvent::Resumed(fault) = event {
             return self.resumed(id, number, fault);
         }
-        let looping = self.change(|state| {
+        self.decide(|state, now| {
             if state.done {
                 state.note_end(id, &event);
             } else {
-                state.inbox.push_back((id, number, event));
+                state.engine.event(id, event, number, now);
             }
-            state.looping.take()
         });
-        looping.into_iter().for_each(Waker::wake);
         self.check_idle();
     }
 
@@ -303,19 +317,27 @@ impl Tree {
         }
     }
 
-    fn perform(self: &Arc<Self>, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Start(id, spec) => self.start(id, &spec),
-                Action::Stop(spec) => self.fenced(&spec, "stop", || spec.place.stop()),
-                Action::Kill(spec) => self.fenced(&spec, "kill", || spec.place.kill()),
-                Action::Close(spec, reason) => {
-                    self.fenced(&spec, "close", || spec.place.close(reason));
-                }
-                Action::Up => self.up(),
-                Action::Answer(answer) => answer.send(),
-                Action::Tell(happened) => self.tell(&happened),
-            }
+    /// Does what was decided. Places and those who listen are the code of others: a panic in it ends no supervisor (G10).
+    fn perform_fenced(self: &Arc<Self>, action: Action) {
+        let spec = action.spec().map(Arc::clone);
+        if catch_unwind(AssertUnwindSafe(|| self.perform(action))).is_err() {
+            let child = spec.as_ref().map_or("", |spec| &spec.label);
+            tracing::error!(
+                target: "callboard::supervisor",
+                supervisor = %self.label, child, "the code of others panicked"
+            );
+        }
+    }
+
+    fn perform(self: &Arc<Self>, action: Action) {
+        match action {
+            Action::Start(id, spec) => self.start(id, &spec),
+            Action::Stop(spec) => spec.place.stop(),
+            Action::Kill(spec) => spec.place.kill(),
+            Action::Close(spec, reason) => spec.place.close(reason),
+            Action::Up => self.up(),
+            Action::Answer(answer) => answer.send(),
+            Action::Tell(happened) => self.tell(&happened),
         }
     }
 
@@ -329,16 +351,6 @@ impl Tree {
             let why = "its place panicked while starting it".into();
             let number = spec.place.status().incarnation;
             self.event(id, number, ChildEvent::StartFailed(why));
-        }
-    }
-
-    /// Runs the code of a place, which is somebody's: a panic in it ends no supervisor (G10).
-    fn fenced(&self, spec: &Spec, what: &str, code: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(code)).is_err() {
-            tracing::error!(
-                target: "callboard::supervisor",
-                supervisor = %self.label, child = %spec.label, what, "its place panicked"
-            );
         }
     }
 
@@ -398,15 +410,15 @@ impl Tree {
         self.events.get_or_init(make).clone()
     }
 
-    /// Waits for an event, an order, a request to stop that has not been heard, or a point in time.
+    /// Waits for a point in time, or until something is due earlier, or all has ended.
     pub(crate) async fn wait(&self, until: Instant) {
         let mut due = self.clock.sleep_until(until);
         poll_fn(|cx| {
             let mut state = self.state.lock();
-            let stop = state.stop && !state.engine.is_ending();
-            if stop || !state.inbox.is_empty() || !state.orders.is_empty() {
+            if state.engine.next_due() < until || state.engine.outcome().is_some() {
                 return Poll::Ready(());
             }
+            state.sleeps_until = until;
             state.looping = Some(cx.waker().clone());
             drop(state);
             std::pin::Pin::new(&mut due).poll(cx)
@@ -450,6 +462,24 @@ impl Tree {
 }
 
 impl State {
+    /// Has the engine take something in, and do what it can.
+    fn go_on(&mut self, now: Instant, feed: impl FnOnce(&mut State, Instant)) {
+        // A request to stop goes before what has happened to the children (G4).
+        if self.stop && !self.done {
+            self.engine.finish(End::Stopped);
+        }
+        feed(self, now);
+        if !self.done {
+            self.engine.go_on(now);
+        }
+    }
+
+    /// Takes what was decided, behind what is still to be done.
+    fn collect(&mut self) {
+        let mut actions = self.engine.take_actions();
+        self.todo.append(&mut actions);
+    }
+
     /// An event when nothing is decided any more.
     fn note_end(&mut self, id: ChildId, event: &ChildEvent) {
         match event {

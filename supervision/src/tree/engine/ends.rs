@@ -57,8 +57,8 @@ impl Engine {
         }
     }
 
-    /// The supervisor was killed: nothing is decided any more. Answers whom to kill.
-    pub(crate) fn abandon(&mut self) -> Vec<Action> {
+    /// The supervisor was killed: nothing is decided any more, and its children are killed.
+    pub(crate) fn abandon(&mut self) {
         self.mode = Mode::Gone;
         self.stop_all();
         self.to_stop.clear();
@@ -71,11 +71,9 @@ impl Engine {
             slot.then = Then::End;
             Action::Kill(Arc::clone(&slot.spec))
         });
-        let mut actions: Vec<_> = kills.collect();
+        self.actions.extend(kills);
         self.refuse_waiters();
         self.drop_dynamic();
-        actions.append(&mut self.actions);
-        actions
     }
 
     /// The incarnation has ended in order: what was added to it goes.
@@ -161,15 +159,24 @@ impl Engine {
         self.drop_slot(id, reason);
     }
 
-    /// It is not started again.
+    /// It ended by itself, and is not started again.
     fn retire(&mut self, id: ChildId, reason: ExitReason) {
+        let slot = self.slots.get(&id);
+        let significant = slot.is_some_and(|slot| slot.spec.care.significant);
+        self.end_for_good(id, reason);
+        if significant {
+            self.significant_ended();
+        }
+    }
+
+    fn end_for_good(&mut self, id: ChildId, reason: ExitReason) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
         slot.stage = Stage::Ended {
             failed: !reason.is_normal(),
         };
-        let (significant, dynamic) = (slot.spec.care.significant, slot.dynamic);
+        let dynamic = slot.dynamic;
         let spec = Arc::clone(&slot.spec);
         let waiters = std::mem::take(&mut slot.waiters);
         self.sequence.remove(&id);
@@ -178,9 +185,6 @@ impl Engine {
         self.actions.push(Action::Close(spec, reason));
         if dynamic {
             self.slots.remove(&id);
-        }
-        if significant {
-            self.significant_ended();
         }
     }
 
@@ -306,17 +310,7 @@ impl Engine {
             return;
         }
         // Never started again, not even so. That is no end by itself: no auto-shutdown follows.
-        slot.stage = Stage::Ended {
-            failed: !reason.is_normal(),
-        };
-        let dynamic = slot.dynamic;
-        let spec = Arc::clone(&slot.spec);
-        self.sequence.remove(&id);
-        self.tell(id, |slot| Happened::ended(slot, &reason));
-        self.actions.push(Action::Close(spec, reason));
-        if dynamic {
-            self.slots.remove(&id);
-        }
+        self.end_for_good(id, reason);
     }
 
     pub(super) fn hold(&mut self, id: ChildId) {
