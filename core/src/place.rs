@@ -247,6 +247,15 @@ where
     }
 }
 
+impl<A: Actor, F> Drop for ActorPlace<A, F> {
+    /// Nobody can start it any more. One that is still running has an owner who forgot to close it.
+    fn drop(&mut self) {
+        if !self.cell.has_incarnation() {
+            self.cell.end(ExitReason::Stopped);
+        }
+    }
+}
+
 /// Sends the last event of an incarnation, also if its task is dropped with its arbiter.
 struct Report {
     terms: Terms,

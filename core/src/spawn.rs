@@ -286,7 +286,8 @@ impl<F> Spawn<F> {
         Ok(ActorRef::new(cell))
     }
 
-    /// Makes an actor that is started, and started again, by somebody else: its supervisor.
+    /// Makes an actor that is started, and started again, by somebody else: its supervisor. Its messages wait until then.
+    /// If the place is dropped and no incarnation runs, the actor has [`Stopped`](ExitReason::Stopped).
     pub fn place<A>(self) -> (ActorRef<A>, Arc<dyn Place>)
     where
         A: Actor,

@@ -113,6 +113,13 @@ impl<A: Actor> Cell<A> {
         self.life.lock().incarnation
     }
 
+    /// Whether an incarnation has begun and not ended; its own thread may be about to end it.
+    pub(crate) fn has_incarnation(&self) -> bool {
+        let life = self.life.lock();
+        let down = life.ties.as_ref().is_some_and(|ties| ties.is_down);
+        life.exit.is_none() && !down && life.incarnation >= Incarnation::FIRST
+    }
+
     /// Whether there is an [`exit`](Self::exit).
     pub(crate) fn has_ended(&self) -> bool {
         self.life.lock().exit.is_some()

@@ -1,5 +1,6 @@
 //! The seams: places (G13), boundaries, placement.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use callboard::{
@@ -90,4 +91,21 @@ async fn the_boundary_is_known_to_every_reference(system: System) {
         Boundary::SameThread
     };
     assert_eq!(looker.ask(Look(far)).await.unwrap(), expected);
+}
+
+/// Nobody can start it any more: who waits for it isn't left waiting.
+#[callboard::test(both)]
+async fn g12_an_actor_whose_place_is_dropped_unused_has_stopped(system: System) {
+    let log = Log::default();
+    let make = move || Worker { log: log.clone() };
+    let (worker, place) = system.actor(make).place();
+    let asked = worker.ask(Note(1)).no_deadline().into_future();
+    let stopped = async {
+        drop(place);
+        worker.wait().await
+    };
+    let (asked, reason) = futures::future::join(asked, stopped).await;
+    assert_eq!(reason, ExitReason::Stopped);
+    let failure = asked.unwrap_err();
+    assert_eq!(failure.verdict(), callboard::Verdict::NotExecuted);
 }
