@@ -81,6 +81,10 @@ mod ch19 {}
 mod ch20 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/23-shutting-down.md")]
+mod ch23 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
 

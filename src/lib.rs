@@ -17,6 +17,7 @@ pub mod prelude {
         Actor, ActorRef, Context, DeferredHandler, Handler, Message, Placement, Recipient,
         RequestKey, Responder, System, Verdict, Watch,
     };
+    pub use callboard_supervision::{Phase, Shutdown};
 }
 
 /// What a program's `main` returns: any error will do.

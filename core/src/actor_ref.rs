@@ -18,7 +18,7 @@ use crate::actor::{Actor, Receives};
 use crate::admission::Admitted;
 use crate::blocking::{self, BlockingError};
 use crate::boundary::{Boundary, Verdict};
-use crate::cell::{Cell, Opens};
+use crate::cell::{AnyCell, Cell, Opens};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::driver::Arbiter;
@@ -89,6 +89,13 @@ impl<A: Actor> ActorRef<A> {
     #[must_use]
     pub fn mailbox(&self) -> MailboxState {
         self.cell.mailbox.state()
+    }
+
+    /// Whether somebody decides about its end: a supervisor, a pool, the actor whose child it is. One that is
+    /// supervised may be started again when it ends.
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        self.cell.is_owned()
     }
 
     /// How often it has been started.

@@ -8,6 +8,7 @@
 use crate::boundary::Verdict;
 use crate::error::{Failure, FailureKind};
 use crate::executor;
+use crate::fault::{Classified, FailureClass};
 use crate::system::System;
 
 /// Why a blocking form was refused. Nothing has happened.
@@ -18,6 +19,13 @@ pub enum BlockingError {
     /// its arbiters.
     #[error("this thread is an arbiter and must not block: use the form that is awaited")]
     OnArbiter,
+}
+
+/// A mistake in the program: a fresh start won't help.
+impl Classified for BlockingError {
+    fn class(&self) -> FailureClass {
+        FailureClass::Fatal
+    }
 }
 
 impl From<BlockingError> for Failure {
@@ -32,8 +40,16 @@ pub(crate) fn check(system: &System) -> Result<(), BlockingError> {
         let thread = system.executor().only_thread();
         thread.is_some_and(|thread| thread == std::thread::current().id())
     };
-    if executor::here().is_some() || its_only() {
+    if its_only() {
         return Err(BlockingError::OnArbiter);
     }
-    Ok(())
+    check_thread()
+}
+
+/// Whether the calling thread may wait for something that happens in no system.
+pub(crate) fn check_thread() -> Result<(), BlockingError> {
+    match executor::here() {
+        Some(_) => Err(BlockingError::OnArbiter),
+        None => Ok(()),
+    }
 }

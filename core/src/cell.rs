@@ -9,6 +9,8 @@ mod letter;
 mod life;
 mod notice;
 mod observed;
+mod progress;
+mod replaying;
 mod special;
 mod turn;
 
@@ -24,7 +26,7 @@ use crate::actor::{Actor, Receives};
 use crate::admission::{Admissions, Admitted, Panicked};
 use crate::boundary::{Boundary, Verdict};
 use crate::clock::Instant;
-use crate::counters::DropReason;
+use crate::counters::{Counters, DropReason};
 use crate::current;
 use crate::dead_letter::DeadLetter;
 use crate::driver::{Arbiter, Parcel};
@@ -37,6 +39,8 @@ use crate::mailbox::{
     Claim, Control, Dropped, Mailbox, MailboxState, Overflow, PushWaiting, Rejected,
 };
 use crate::message::Message;
+use crate::progress::{Progress, Teller};
+use crate::replay::Replays;
 use crate::responder::Answerer;
 use crate::route::{Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
@@ -61,6 +65,10 @@ pub(crate) trait Owner: Send {
     fn resumes(&self, fault: &Fault) -> bool {
         let _ = fault;
         false
+    }
+    /// What tells it, from any thread, that a handler takes too long.
+    fn teller(&self) -> Option<Teller> {
+        None
     }
     fn ended(self: Box<Self>, ended: Ended);
 }
@@ -116,6 +124,8 @@ struct Rare {
     admissions: Option<Box<Admissions>>,
     start_limit: Option<Duration>,
     stash_capacity: usize,
+    progress: Option<Arc<Progress>>,
+    replays: Option<Box<Replays>>,
 }
 
 /// How a cell is made.
@@ -126,6 +136,8 @@ pub(crate) struct CellOptions {
     pub(crate) admissions: Option<Box<Admissions>>,
     pub(crate) start_limit: Option<Duration>,
     pub(crate) stash_capacity: usize,
+    pub(crate) handler_limit: Option<Duration>,
+    pub(crate) replays: Option<Box<Replays>>,
     pub(crate) owned: bool,
 }
 
@@ -133,14 +145,18 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn new(system: &System, home: Arc<Arbiter>, options: CellOptions) -> Arc<Self> {
         let common = options.label.is_none()
             && options.admissions.is_none()
+            && options.replays.is_none()
             && options.start_limit == Some(START_LIMIT)
-            && options.stash_capacity == STASH_CAPACITY;
+            && options.stash_capacity == STASH_CAPACITY
+            && options.handler_limit.is_none();
         let rare = (!common).then(|| {
             Box::new(Rare {
                 label: options.label,
                 admissions: options.admissions,
                 start_limit: options.start_limit,
                 stash_capacity: options.stash_capacity,
+                progress: options.handler_limit.map(Progress::new),
+                replays: options.replays,
             })
         });
         let cell = Arc::new(Cell {
@@ -159,6 +175,7 @@ impl<A: Actor> Cell<A> {
         });
         let place = cell.home.enlist(Arc::clone(&cell) as Arc<dyn AnyCell>);
         cell.place.store(place, Ordering::Relaxed);
+        cell.list_progress();
         cell
     }
 
@@ -191,6 +208,11 @@ impl<A: Actor> Cell<A> {
     pub(crate) fn stash_capacity(&self) -> usize {
         let rare = self.rare.as_ref();
         rare.map_or(STASH_CAPACITY, |rare| rare.stash_capacity)
+    }
+
+    /// What is offered again after a crash.
+    pub(crate) fn replays(&self) -> Option<&Replays> {
+        self.rare.as_ref()?.replays.as_deref()
     }
 
     pub(crate) fn boundary(&self) -> Boundary {
@@ -489,11 +511,6 @@ impl<A: Actor> Cell<A> {
     /// Gives a message up: its asker is told, and it goes to dead letters.
     #[cold]
     pub(crate) fn bury<M: Message>(&self, envelope: Envelope<M>, reason: DropReason) {
-        let Envelope {
-            message,
-            meta,
-            responder,
-        } = envelope;
         let kind = match reason {
             DropReason::Expired => FailureKind::DeadlineExceeded,
             DropReason::Withdrawn => FailureKind::Withdrawn,
@@ -502,20 +519,35 @@ impl<A: Actor> Cell<A> {
             }
             _ => FailureKind::Stopped,
         };
-        let label = self.label().to_string();
-        // It may have been put off by its handler. One that nobody waited for any more didn't begin.
-        let verdict = match (reason, responder.reached()) {
+        let began_before = !envelope.meta.failed_attempts().is_empty();
+        // It may have been put off by its handler. One that nobody waited for any more didn't begin, unless it is
+        // offered again.
+        let verdict = match (reason, envelope.responder.reached()) {
+            _ if began_before => Verdict::Executed,
             (DropReason::Withdrawn, _) => Verdict::NotExecuted,
             (_, Verdict::Executed) => Verdict::Executed,
             _ => Verdict::NotExecuted,
         };
-        responder.fail(Failure::new(kind, verdict).with_detail(label.clone()));
+        let failure = Failure::new(kind, verdict).with_detail(self.label().to_string());
+        self.give_up(envelope, reason, failure);
+    }
+
+    /// Gives a message up with that failure.
+    #[cold]
+    fn give_up<M: Message>(&self, envelope: Envelope<M>, reason: DropReason, failure: Failure) {
+        let Envelope {
+            message,
+            meta,
+            responder,
+        } = envelope;
+        responder.fail(failure);
         self.system.dead_letters().push(DeadLetter {
             at: self.system.clock().now(),
-            target: label,
+            target: self.label().to_string(),
             message_type: std::any::type_name::<M>(),
             reason,
             key: meta.key(),
+            attempts: meta.failed_attempts().to_vec(),
             message: Box::new(message),
         });
     }
@@ -580,6 +612,7 @@ pub(crate) trait AnyCell: Send + Sync {
     fn id(&self) -> ActorId;
     fn snapshot(&self) -> ActorSnapshot;
     fn is_owned(&self) -> bool;
+    fn counters(&self) -> &Counters;
     fn send_signal(self: Arc<Self>, control: Control);
     fn on_end(self: Arc<Self>, on_end: OnEnd) -> WatchHandle;
     /// Ends it without its thread's help; at home, its body too.
@@ -605,6 +638,10 @@ impl<A: Actor> AnyCell for Cell<A> {
         self.owned
     }
 
+    fn counters(&self) -> &Counters {
+        self.system.counters()
+    }
+
     fn send_signal(self: Arc<Self>, control: Control) {
         Cell::signal(&self, control);
     }
@@ -621,7 +658,11 @@ impl<A: Actor> AnyCell for Cell<A> {
 
 /// The last part of a type's path: `app::shop::Cart<app::Item>` is `Cart<Item>`.
 pub(crate) fn short_type_name<T>() -> String {
-    let full = std::any::type_name::<T>();
+    shortened(std::any::type_name::<T>())
+}
+
+/// The same of a type's full name.
+pub(crate) fn shortened(full: &str) -> String {
     let mut short = String::with_capacity(full.len());
     let mut part = 0;
     for (place, byte) in full.bytes().enumerate() {

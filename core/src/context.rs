@@ -55,8 +55,19 @@ struct Rare<A: Actor> {
     left: Option<Box<dyn Any + Send>>,
     stash: Stash<A>,
     behaviours: Behaviours,
+    /// Handlers have a limit.
+    limited: bool,
+    /// Some are replayed, so they are laid aside before their handlers begin.
+    replays: bool,
     /// Messages don't simply go to their handlers.
     special: bool,
+}
+
+impl<A: Actor> Rare<A> {
+    fn note_special(&mut self) {
+        self.special =
+            self.limited || self.replays || self.stash.holds_any() || !self.behaviours.is_empty();
+    }
 }
 
 impl<A: Actor> Default for Rare<A> {
@@ -69,6 +80,8 @@ impl<A: Actor> Default for Rare<A> {
             left: None,
             stash: Stash::default(),
             behaviours: Behaviours::default(),
+            limited: false,
+            replays: false,
             special: false,
         }
     }
@@ -96,11 +109,19 @@ impl<A: Actor> Default for Rest<A> {
 
 impl<A: Actor> Context<A> {
     pub(crate) fn new(cell: Arc<Cell<A>>) -> Self {
-        Context {
+        let (limited, replays) = (cell.is_limited(), cell.replays().is_some());
+        let mut ctx = Context {
             cell,
             meta: OnceCell::new(),
             rare: None,
+        };
+        if limited || replays {
+            let rare = ctx.rare();
+            rare.limited = limited;
+            rare.replays = replays;
+            rare.special = true;
         }
+        ctx
     }
 
     /// A reference to this actor.
@@ -178,6 +199,16 @@ impl<A: Actor> Context<A> {
     /// Nobody gets it if the actor isn't started again.
     pub fn leave_behind<T: Send + 'static>(&mut self, left: T) {
         self.rare().left = Some(Box::new(left));
+    }
+
+    /// Says that the handler gets on: the time that it may take begins anew. For one that legitimately takes long
+    /// in an actor whose handlers have a [limit](crate::Spawn::handler_limit): once for each page of a large
+    /// import, say. Without a limit it does nothing.
+    ///
+    /// What calls it must do so because something was achieved, not because time has passed: a timer that calls
+    /// it hides what the limit is there to find. The word is quickwit's (`record_progress`).
+    pub fn progress(&self) {
+        self.cell.progress_renews();
     }
 
     /// Completes after `span`, in the system's time.

@@ -40,11 +40,13 @@ pub enum DropReason {
     Injected,
     /// An item of a dead-letter queue was given up there, too.
     Rejected,
+    /// It was in hand at more crashes of its actor than it is [offered again](crate::Spawn::replay).
+    Poison,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
@@ -61,6 +63,7 @@ impl DropReason {
         DropReason::DeadLetterOverflow,
         DropReason::Injected,
         DropReason::Rejected,
+        DropReason::Poison,
     ];
 
     /// Its name as a level of a subject and a label of a metric: `drop_oldest`.
@@ -76,6 +79,7 @@ impl DropReason {
             DropReason::StashFull => "stash_full",
             DropReason::Injected => "injected",
             DropReason::Rejected => "rejected",
+            DropReason::Poison => "poison",
             DropReason::Undelivered => "undelivered",
             DropReason::UnknownName => "unknown_name",
             DropReason::UnknownType => "unknown_type",
@@ -93,6 +97,8 @@ pub struct Counters {
     drops: [AtomicU64; DropReason::ALL.len()],
     panics: AtomicU64,
     blocks: AtomicU64,
+    freezes: AtomicU64,
+    abandoned_threads: AtomicU64,
 }
 
 impl Counters {
@@ -116,6 +122,26 @@ impl Counters {
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.blocks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_freeze(&self) {
+        self.freezes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a handler made no progress for longer than its [limit](crate::Spawn::handler_limit) (G13).
+    #[must_use]
+    pub fn freezes(&self) -> u64 {
+        self.freezes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_abandoned_thread(&self) {
+        self.abandoned_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many threads of children were [abandoned](crate::ThreadPlace::abandon_when_stuck) (G13).
+    #[must_use]
+    pub fn abandoned_threads(&self) -> u64 {
+        self.abandoned_threads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_panic(&self) {

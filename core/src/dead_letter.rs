@@ -57,6 +57,7 @@ use serde::Serialize;
 use crate::clock::Instant;
 use crate::counters::{Counters, DropReason};
 use crate::id::RequestKey;
+use crate::replay::FailedAttempt;
 use crate::topic::{
     Hub, MAX_SUBJECT, SubjectError, SubscriberOptions, Subscription, TopicOptions, as_level,
     check_pattern,
@@ -80,6 +81,8 @@ pub struct DeadLetter {
     pub reason: DropReason,
     /// Its request key, if it had one.
     pub key: Option<RequestKey>,
+    /// The attempts at it that crashed its actor, oldest first, if it was [replayed](crate::Spawn::replay) (G14).
+    pub attempts: Vec<FailedAttempt>,
     /// The message itself.
     pub message: Box<dyn Any + Send>,
 }
@@ -91,6 +94,7 @@ impl fmt::Debug for DeadLetter {
             .field("message_type", &self.message_type)
             .field("reason", &self.reason)
             .field("key", &self.key)
+            .field("attempts", &self.attempts)
             .finish_non_exhaustive()
     }
 }
@@ -108,6 +112,8 @@ pub struct DeadLetterNotice {
     pub reason: DropReason,
     /// Its request key, if it had one.
     pub key: Option<RequestKey>,
+    /// The attempts at it that crashed its actor, oldest first, if it was [replayed](crate::Spawn::replay) (G14).
+    pub attempts: Vec<FailedAttempt>,
 }
 
 impl DeadLetterNotice {
@@ -118,6 +124,7 @@ impl DeadLetterNotice {
             message_type: letter.message_type,
             reason: letter.reason,
             key: letter.key,
+            attempts: letter.attempts.clone(),
         }
     }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Instant};
-use crate::id::{Principal, RequestKey};
+use crate::id::{ActorId, Principal, RequestKey};
 use crate::message::Message;
+use crate::replay::{FailedAttempt, History};
 use crate::responder::Responder;
 use crate::stamp::Stamp;
 
 /// What travels beside a message: present when set, and only then.
 ///
-/// Two are equal if they say the same of the message. Who looks on at it is not part of that.
+/// Two are equal if they say the same of the message. Who looks on at it, and what became of earlier attempts, is
+/// not part of that.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
     /// When the work is worth nothing any more, on the system's clock (G9).
@@ -27,6 +29,8 @@ struct Rest {
     attempt: u32,
     caller_retries: bool,
     principal: Option<Principal>,
+    /// The attempts that crashed the actor that has it.
+    history: Option<Arc<History>>,
     /// For those who look on. Shared, so that dropping it is a few instructions where sends that succeed
     /// drop what they don't have.
     stamp: Option<Arc<Stamp>>,
@@ -39,6 +43,7 @@ impl Default for Rest {
             attempt: 1,
             caller_retries: false,
             principal: None,
+            history: None,
             stamp: None,
         }
     }
@@ -73,6 +78,14 @@ impl Meta {
         self.rest.as_ref().map_or(1, |rest| rest.attempt)
     }
 
+    /// The attempts before this one during which the actor that [replays](crate::Spawn::replay) the message
+    /// crashed, oldest first (G14).
+    #[must_use]
+    pub fn failed_attempts(&self) -> &[FailedAttempt] {
+        let history = self.rest.as_ref().and_then(|rest| rest.history.as_ref());
+        history.map_or(&[], |history| history.attempts())
+    }
+
     /// Whether the caller retries; layers below then don't (G18).
     #[must_use]
     pub fn caller_retries(&self) -> bool {
@@ -93,6 +106,12 @@ impl Meta {
     /// Sets the attempt.
     pub fn set_attempt(&mut self, attempt: u32) {
         self.rest.get_or_insert_default().attempt = attempt;
+    }
+
+    /// Puts down that an attempt has crashed its actor.
+    pub(crate) fn add_failed_attempt(&mut self, actor: ActorId, attempt: FailedAttempt) {
+        let rest = self.rest.get_or_insert_default();
+        History::add(&mut rest.history, actor, attempt);
     }
 
     /// Says that the caller retries.

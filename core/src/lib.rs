@@ -53,7 +53,9 @@ mod panics;
 mod place;
 mod pool;
 pub mod process;
+mod progress;
 pub mod queue;
+mod replay;
 mod responder;
 mod route;
 mod send;
@@ -104,8 +106,13 @@ pub use names::{
 pub use observe::{
     ByObserving, OBSERVED_BYTES, OBSERVED_TEXT, Observable, Observation, Observe, ObservedState,
 };
-pub use place::{ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, Terms};
+pub use place::{
+    ABANDONED_THREADS, ChildEvent, ChildKind, ChildStatus, OnChildEvent, Place, StopSignal,
+    TaskPlace, Terms, ThreadPlace,
+};
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
+pub use progress::Frozen;
+pub use replay::{FailedAttempt, MAX_REPLAYS};
 pub use responder::{Outcome, ReplySink, ReplySlot, Responder};
 pub use route::{Asked, Refused, Route, WeakRoute};
 pub use send::{

@@ -11,6 +11,8 @@
 //! | `callboard_late_replies_total`  | counter   |                              |
 //! | `callboard_panics_total`        | counter   |                              |
 //! | `callboard_blocks_total`        | counter   |                              |
+//! | `callboard_freezes_total`       | counter   |                              |
+//! | `callboard_abandoned_threads_total` | counter |                            |
 //! | `callboard_actors`              | gauge     | `actor`                      |
 //! | `callboard_mailbox_depth`       | gauge     | `actor`                      |
 //!

@@ -1,8 +1,27 @@
 //! Where a child of a supervisor lives: start, stop and status, whatever the child is.
 //!
 //! An actor of this process is one place ([`Spawn::place`](crate::Spawn::place)), a child process another
-//! ([`ProcessPlace`](crate::process::ProcessPlace)). A supervisor knows no more of its children than
-//! this, so that another node can be the place later.
+//! ([`ProcessPlace`](crate::process::ProcessPlace)), and so are a plain future ([`TaskPlace`]) and a blocking thread
+//! ([`ThreadPlace`]). A supervisor knows no more of its children than this, so that another node can be the place later.
+//!
+//! # Frozen children
+//! What lives and doesn't move is neither up nor down. What that means, who sees it and what can be done about it
+//! depends on the kind (G13, G11):
+//!
+//! | child | "no progress" is | seen by | what can be done |
+//! |---|---|---|---|
+//! | actor | one handler longer than its [limit](crate::Spawn::handler_limit), what it awaits included | the watchdog's thread; a timer in the simulation | at an `.await` a kill drops the handler, and the actor is started again; code that never yields can't be ended: it is told, and nothing new starts before it yields |
+//! | adopted actix actor | the same; a handler that returned a `ResponseFuture` is over when it returned, one with an `AtomicResponse` when that is | the same | the same |
+//! | task | nothing, while it waits: it may wait for ever; a poll that blocks is a block of its arbiter ([`System::blocked`](crate::System::blocked)) | the watchdog's thread | a kill drops it at its next `.await` |
+//! | thread | that it runs on after a kill; before that it may block for as long as it likes | its place, when it is killed | nothing: it is told, and nothing new starts before it ends; by choice it is [abandoned](ThreadPlace::abandon_when_stuck), and another starts beside it |
+//! | process | a heartbeat over its stream that isn't answered | who speaks over the [stream](crate::process::ProcessStream): the remote layer | a kill ends it and its process group, also one that is stopped or spins |
+//!
+//! What is seen of an actor and of a thread is told to the owner as [`ChildEvent::NoProgress`]; the owner decides.
+
+mod life;
+mod stop;
+mod task;
+mod thread;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +33,12 @@ use crate::cell::{Cell, Ended, Owner};
 use crate::fault::{FailureClass, Fault};
 use crate::id::Incarnation;
 use crate::mailbox::{Control, MailboxState};
+use crate::progress::Teller;
 use crate::watch::ExitReason;
+
+pub use stop::StopSignal;
+pub use task::TaskPlace;
+pub use thread::{ABANDONED_THREADS, ThreadPlace};
 
 /// What a child tells its owner. Each incarnation sends `Started` at most once, and exactly one [last](Self::is_last)
 /// event.
@@ -137,6 +161,8 @@ pub struct ChildStatus {
     pub mailbox: Option<MailboxState>,
     /// Its process id, if it is a process that runs.
     pub pid: Option<u32>,
+    /// How many threads of it were [abandoned](ThreadPlace::abandon_when_stuck) and still run.
+    pub abandoned: usize,
 }
 
 impl ChildStatus {
@@ -147,6 +173,7 @@ impl ChildStatus {
             incarnation,
             mailbox: None,
             pid: None,
+            abandoned: 0,
         }
     }
 }
@@ -239,11 +266,9 @@ where
     }
 
     fn status(&self) -> ChildStatus {
-        ChildStatus {
-            incarnation: self.cell.incarnation(),
-            mailbox: Some(self.cell.mailbox.state()),
-            pid: None,
-        }
+        let mut status = ChildStatus::new(self.cell.incarnation());
+        status.mailbox = Some(self.cell.mailbox.state());
+        status
     }
 }
 
@@ -283,6 +308,11 @@ impl Owner for Report {
             self.terms.tell(self.incarnation, event);
         }
         resumes
+    }
+
+    fn teller(&self) -> Option<Teller> {
+        let (terms, incarnation) = (self.terms.clone(), self.incarnation);
+        Some(Arc::new(move |event| terms.tell(incarnation, event)))
     }
 
     fn ended(mut self: Box<Self>, ended: Ended) {

@@ -13,6 +13,7 @@ use crate::id::ActorId;
 use crate::mailbox::DEFAULT_MAILBOX_CAPACITY;
 use crate::message::Message;
 use crate::observe::{Observable, Observed};
+use crate::replay::Replays;
 use crate::route::Route;
 use crate::send::{Ask, Tell};
 use crate::spawn::{Placement, ShowFn};
@@ -210,6 +211,7 @@ impl<A: Actor> Pool<A> {
                     stable: Duration::from_secs(10),
                 },
                 show: None,
+                replays: None,
             },
             size: system.arbiter_count(),
         }
@@ -348,6 +350,7 @@ struct Options {
     backoff: Backoff,
     /// Puts a worker on the list of those that can be observed.
     show: Option<ShowFn>,
+    replays: Option<Box<Replays>>,
 }
 
 /// A pool in preparation. Made by [`Pool::builder`].
@@ -414,6 +417,13 @@ impl<F> PoolBuilder<F> {
         F: Fn() -> A,
     {
         self.options.show = Some(Observed::add_any::<A>);
+        self
+    }
+
+    /// A message of type `M` that is in hand when its worker crashes is offered again, up to `times` times, to the
+    /// same worker made anew: [`Spawn::replay`](crate::Spawn::replay) (G14).
+    pub fn replay<M: Message + Clone>(mut self, times: u32) -> Self {
+        self.options.replays.get_or_insert_default().add::<M>(times);
         self
     }
 

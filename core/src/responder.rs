@@ -54,6 +54,22 @@ enum Way<R> {
     /// To an asker in this process.
     Slot(Answerer<R>),
     Sink(Box<dyn ReplySink<R>>),
+    /// A stand-in, for a message that may be offered again.
+    StandIn(Arc<dyn WayBack<R>>),
+}
+
+/// The real way back of a message that may be offered again, behind the responder of its handler (G14).
+pub(crate) trait WayBack<R>: Send + Sync {
+    fn expects_answer(&self) -> bool;
+    fn progress(&self, verdict: Verdict) -> bool;
+    fn on_withdraw(&self, withdraw: Box<dyn FnOnce() + Send>);
+    fn finish(&self, outcome: Outcome<R>);
+    /// The stand-in was dropped without an answer.
+    fn give_up(&self, failure: Failure);
+    /// The message waits elsewhere with the stand-in, and isn't in hand any more.
+    fn put_off(&self);
+    /// The real way, if the message isn't in hand any more.
+    fn take_back(&self) -> Option<Responder<R>>;
 }
 
 impl<R: Send + 'static> Responder<R> {
@@ -101,11 +117,42 @@ impl<R: Send + 'static> Responder<R> {
         }
     }
 
+    /// A responder for the handler of a message that may be offered again.
+    pub(crate) fn standing_in(way: Arc<dyn WayBack<R>>) -> Self {
+        Responder {
+            way: Way::StandIn(way),
+            reached: Verdict::Executed,
+        }
+    }
+
     /// Whether somebody waits for an answer (a tell has nobody).
     #[must_use]
     #[inline]
     pub fn expects_answer(&self) -> bool {
-        !matches!(self.way, Way::Nowhere)
+        match &self.way {
+            Way::Nowhere => false,
+            Way::Slot(_) | Way::Sink(_) => true,
+            Way::StandIn(way) => way.expects_answer(),
+        }
+    }
+
+    /// The message that it came with waits elsewhere, and isn't in hand any more.
+    pub(crate) fn put_off(&self) {
+        if let Way::StandIn(way) = &self.way {
+            way.put_off();
+        }
+    }
+
+    /// What it stands for, if it is a stand-in that has done its work.
+    pub(crate) fn without_stand_in(mut self) -> Self {
+        let Way::StandIn(way) = &self.way else {
+            return self;
+        };
+        let Some(real) = way.take_back() else {
+            return self;
+        };
+        self.way = Way::Nowhere;
+        real
     }
 
     /// How far the request has come.
@@ -121,6 +168,7 @@ impl<R: Send + 'static> Responder<R> {
             Way::Nowhere => true,
             Way::Slot(answerer) => answerer.progress(verdict),
             Way::Sink(sink) => sink.progress(verdict),
+            Way::StandIn(way) => way.progress(verdict),
         }
     }
 
@@ -130,6 +178,7 @@ impl<R: Send + 'static> Responder<R> {
             Way::Nowhere => {}
             Way::Slot(answerer) => answerer.on_withdraw(Box::new(withdraw)),
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
+            Way::StandIn(way) => way.on_withdraw(Box::new(withdraw)),
         }
     }
 
@@ -150,7 +199,8 @@ impl<R: Send + 'static> Responder<R> {
     pub fn into_sink(mut self) -> Option<Box<dyn ReplySink<R>>> {
         match std::mem::replace(&mut self.way, Way::Nowhere) {
             Way::Nowhere => None,
-            way @ Way::Slot(_) => Some(Box::new(Responder {
+            Way::StandIn(way) if !way.expects_answer() => None,
+            way @ (Way::Slot(_) | Way::StandIn(_)) => Some(Box::new(Responder {
                 way,
                 reached: self.reached,
             })),
@@ -180,6 +230,7 @@ impl<R> Responder<R> {
             Way::Nowhere => {}
             Way::Slot(answerer) => answerer.finish(outcome),
             Way::Sink(sink) => sink.finish(outcome),
+            Way::StandIn(way) => way.finish(outcome),
         }
     }
 }
@@ -188,8 +239,10 @@ impl<R> Drop for Responder<R> {
     #[inline]
     fn drop(&mut self) {
         // An asker of this process is told by the drop of its answerer.
-        if let Way::Sink(_) = self.way {
-            self.end(Err(unanswered(self.reached)));
+        match &self.way {
+            Way::Nowhere | Way::Slot(_) => {}
+            Way::Sink(_) => self.end(Err(unanswered(self.reached))),
+            Way::StandIn(way) => way.give_up(unanswered(self.reached)),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::message::Message;
 use crate::names::RegisterError;
 use crate::observe::{Observable, Observed};
 use crate::place::{ActorPlace, Place};
+use crate::replay::Replays;
 use crate::system::{StartError, System};
 use crate::watch::ExitReason;
 
@@ -81,6 +82,10 @@ pub struct Spawn<F> {
     admissions: Option<Box<Admissions>>,
     start_limit: Option<Duration>,
     stash_capacity: usize,
+    handler_limit: Option<Duration>,
+    replays: Option<Box<Replays>>,
+    /// Somebody starts it again and again.
+    placed: bool,
     /// Whose child it is.
     family: Option<Arc<Family>>,
     /// Puts its cell on the list of those that can be observed.
@@ -103,6 +108,9 @@ impl<F> Spawn<F> {
             admissions: None,
             start_limit: Some(START_LIMIT),
             stash_capacity: STASH_CAPACITY,
+            handler_limit: None,
+            replays: None,
+            placed: false,
             family: None,
             observe: None,
         }
@@ -156,10 +164,147 @@ impl<F> Spawn<F> {
         self
     }
 
+    /// How long one handler may take, what it awaits included, before the actor counts as frozen (G13). Off unless
+    /// said. A handler that takes long and knows it says [`progress`](crate::Context::progress), from where its time
+    /// begins anew.
+    ///
+    /// What is found is told once for each handler, or once more after each `progress`: to the supervisor as
+    /// [`NoProgress`](crate::ChildEvent::NoProgress), which decides; as a warning of `tracing` with the target
+    /// `callboard::watchdog`; by [`System::frozen`] for as long as it lasts; and in
+    /// [`Counters::freezes`](crate::Counters::freezes). Nothing else happens to an actor that nobody supervises. A
+    /// kill ends a handler that waits at an `.await`; code that never yields can't be ended (G11), and is
+    /// found all the same: a thread of its own looks, twice within a limit, so it is told when it has lasted for
+    /// the limit and at most half as much again. Limits shorter than 2 ms are looked at every millisecond.
+    ///
+    /// A handler that would go on, but whose thread somebody else blocks, counts as well: [`System::blocked`] names
+    /// the one who does.
+    ///
+    /// The hook [`started`](Actor::started) counts as a handler; [`starting`](Actor::starting) has a
+    /// [limit of its own](Spawn::start_limit), and the end of an actor its supervisor's. What the actor
+    /// [runs beside itself](crate::Context::spawn) isn't looked at.
+    ///
+    /// ```
+    /// # extern crate callboard_core as callboard;
+    /// # use callboard_core::{Actor, Context, Handler, Message, Simulation};
+    /// # use std::time::Duration;
+    /// #[derive(Message)]
+    /// struct Fetch;
+    ///
+    /// struct Client;
+    /// impl Actor for Client {}
+    /// impl Handler<Fetch> for Client {
+    ///     async fn handle(&mut self, _: Fetch, _: &mut Context<Self>) {
+    ///         std::future::pending().await // a server that never answers
+    ///     }
+    /// }
+    /// # let mut simulation = Simulation::new(1);
+    /// # let system = simulation.system().clone();
+    /// # simulation.block_on(async {
+    /// let limit = Duration::from_secs(5);
+    /// let client = system.actor(|| Client).handler_limit(limit).start();
+    /// client.tell(Fetch).await?;
+    /// system.clock().sleep(Duration::from_secs(6)).await;
+    /// let frozen = system.frozen();
+    /// assert_eq!((frozen[0].actor, frozen[0].lasted.as_secs()), (client.id(), 6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// Each message of such an actor costs some tens of nanoseconds more, and an ask never runs on its asker's stack.
+    pub fn handler_limit(mut self, limit: Duration) -> Self {
+        self.handler_limit = Some(limit);
+        self
+    }
+
     /// How many messages it can [stash](crate::Context::stash) (G3); [`STASH_CAPACITY`] unless said otherwise. They
     /// take no room in the mailbox.
     pub fn stash_capacity(mut self, capacity: usize) -> Self {
         self.stash_capacity = capacity;
+        self
+    }
+
+    /// A message of type `M` that is in hand when the actor crashes (it panics, or is killed) is offered to the next
+    /// incarnation, up to `times` times more: 0 to [`MAX_REPLAYS`](crate::MAX_REPLAYS), more means that. Call it
+    /// once for each type; a second call for the same type replaces the first.
+    ///
+    /// For an actor with a supervisor ([`place`](Spawn::place)): it does nothing for one that is started by itself,
+    /// which has no next incarnation. Its asker is told of the crash, as ever.
+    ///
+    /// # Guarantees
+    /// - The message comes first in the next incarnation, before what was stashed and all that is queued (G2), with
+    ///   the same key and deadline and the next [attempt](crate::Meta::attempt);
+    ///   [`failed_attempts`](crate::Meta::failed_attempts) says how those before ended. Its asker goes on waiting,
+    ///   within its deadline, and is told nothing of the crash (G14).
+    /// - A message that was in hand at `times + 1` crashes is poison. It goes to dead letters as
+    ///   [`Poison`](crate::DropReason::Poison), with what is known of each attempt, and its asker is told
+    ///   [`Panicked`](crate::FailureKind::Panicked) (or `Killed`, if the last attempt was), `Executed`.
+    /// - Whatever else ends it ends it as `Executed`, because its handler had begun: its deadline passes, its asker
+    ///   withdraws, the actor is given up by its supervisor while it waits.
+    /// - Only what is in hand is replayed: until its handler has returned, or somebody has answered it by its
+    ///   [`Responder`](crate::Responder), or it was [stashed](crate::Context::stash). [`ctx.fail`](crate::Context::fail)
+    ///   acts when the handler has returned, so that message was handled. The stream of a
+    ///   [streamed](crate::AnswerStream) answer is such an answer, too: what crashes while it flows is not replayed.
+    /// - A responder that outlives the crash of its handler (in a task, at another actor) has lost its right to answer:
+    ///   what it sends is counted as a [late reply](crate::DropReason::LateReply) (G8).
+    /// - A [behaviour](crate::Context::becomes) ends with its incarnation, so what is replayed is handled by the
+    ///   handler, or by what the next incarnation has put in its place by then.
+    ///
+    /// # Price
+    /// Each message of that type is cloned before its handler gets it, and takes a few allocations; an
+    /// `Arc` around what is large makes the clone cheap. All messages of such an actor take the
+    /// longer way through its loop, and are never handed off on their asker's stack.
+    ///
+    /// # When to use it
+    /// When the crash isn't the message's fault: a connection in the actor's state that broke, a bug in what it
+    /// cached. A message that crashes its actor by itself crashes it `times + 1` times, and each of these counts
+    /// against the supervisor's intensity: keep `times` small, and below what the intensity allows. What is in hand at
+    /// a crash may have run half-way; a handler that must not do its work twice looks at the attempt, or keeps its
+    /// effect under the request key. With deduplication before the actor a replay belongs to the same execution:
+    /// duplicates that have joined it go on waiting, and get its answer (G19).
+    ///
+    /// The panic of an adopted actix actor isn't replayed: actix's side of it tells the asker.
+    ///
+    /// ```
+    /// # extern crate callboard_core as callboard;
+    /// use callboard_core::{Actor, Context, Handler, Message, Simulation, System, Terms};
+    /// use std::sync::Arc;
+    ///
+    /// #[derive(Message, Clone)]
+    /// #[message(reply = u32)]
+    /// struct Fetch;
+    ///
+    /// struct Client;
+    /// impl Actor for Client {}
+    /// impl Handler<Fetch> for Client {
+    ///     async fn handle(&mut self, _: Fetch, ctx: &mut Context<Self>) -> u32 {
+    ///         assert!(ctx.meta().attempt() > 1, "the connection broke");
+    ///         ctx.meta().attempt()
+    ///     }
+    /// }
+    ///
+    /// Simulation::new(1).block_on(async {
+    ///     let system = System::current().ok_or("no system")?;
+    ///     let (client, place) = system.actor(|| Client).replay::<Fetch>(3).place();
+    ///     // What a supervisor does: it starts the actor again when it has ended.
+    ///     let again = Arc::clone(&place);
+    ///     place.start(Terms::new(Arc::new(move |_, event| {
+    ///         if event.is_last() {
+    ///             again.start(Terms::new(Arc::new(|_, _| {})));
+    ///         }
+    ///     })));
+    ///     assert_eq!(client.ask(Fetch).await?, 2);
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn replay<M: Message + Clone>(mut self, times: u32) -> Self {
+        self.replays.get_or_insert_default().add::<M>(times);
+        self
+    }
+
+    /// The same, where the types were known earlier.
+    pub(crate) fn replaying(mut self, replays: Option<Box<Replays>>) -> Self {
+        self.replays = replays;
         self
     }
 
@@ -245,6 +390,9 @@ impl<F> Spawn<F> {
             admissions: self.admissions,
             start_limit: self.start_limit,
             stash_capacity: self.stash_capacity,
+            handler_limit: self.handler_limit,
+            // Without a supervisor there is no next incarnation.
+            replays: self.replays.filter(|_| self.placed),
             owned,
         };
         let cell = Cell::<A>::new(&self.system, Arc::clone(&stay), options);
@@ -288,11 +436,12 @@ impl<F> Spawn<F> {
 
     /// Makes an actor that is started, and started again, by somebody else: its supervisor. Its messages wait until then.
     /// If the place is dropped and no incarnation runs, the actor has [`Stopped`](ExitReason::Stopped).
-    pub fn place<A>(self) -> (ActorRef<A>, Arc<dyn Place>)
+    pub fn place<A>(mut self) -> (ActorRef<A>, Arc<dyn Place>)
     where
         A: Actor,
         F: Fn() -> A + Send + Sync + 'static,
     {
+        self.placed = true;
         let (cell, factory) = self.into_cell::<A>(true);
         let place = ActorPlace::new(Arc::clone(&cell), factory);
         (ActorRef::new(cell), Arc::new(place))
@@ -304,13 +453,14 @@ impl<F> Spawn<F> {
     /// # Errors
     /// [`RegisterError`]: the name is bad, or taken.
     pub fn place_named<A>(
-        self,
+        mut self,
         name: impl Into<Arc<str>>,
     ) -> Result<(ActorRef<A>, Arc<dyn Place>), RegisterError>
     where
         A: Actor,
         F: Fn() -> A + Send + Sync + 'static,
     {
+        self.placed = true;
         let names = self.system.names().clone();
         let made = names.register_new(name, self, |spawn, name| spawn.into_named_cell(name, true));
         let (cell, factory) = made?;

@@ -25,6 +25,7 @@ use crate::mailbox::Control;
 use crate::metrics::Meter;
 use crate::names::Names;
 use crate::observe::Observed;
+use crate::progress::{Frozen, Progress, ProgressTable};
 use crate::queue::Queues;
 use crate::spawn::{Placement, Spawn};
 use crate::waits::Waits;
@@ -80,6 +81,7 @@ struct Inner {
     next_arbiter: AtomicUsize,
     own_threads: OwnThreads,
     watchdog: Option<Watchdog>,
+    progress: Arc<ProgressTable>,
     observed: Observed,
     #[cfg(feature = "metrics")]
     meter: Meter,
@@ -121,12 +123,14 @@ impl System {
         let counters = Arc::new(Counters::default());
         let dead_letters = DeadLetters::new(Arc::clone(&counters));
         let own_threads = executor.own_threads(&clock);
+        let progress = Arc::new(ProgressTable::default());
         let watchdog = match &executor {
             Executor::Arbiters(arbiters) => Watchdog::start(
                 arbiters.all(),
                 own_threads.clone(),
                 clock.clone(),
                 Arc::clone(&counters),
+                &progress,
             ),
             // In virtual time no turn takes any.
             Executor::Simulated(_) => None,
@@ -143,6 +147,7 @@ impl System {
                 next_arbiter: AtomicUsize::new(0),
                 own_threads,
                 watchdog,
+                progress,
                 observed: Observed::default(),
                 #[cfg(feature = "metrics")]
                 meter: Meter::default(),
@@ -295,6 +300,13 @@ impl System {
         watchdog.map_or_else(Vec::new, Watchdog::blocked)
     }
 
+    /// The actors whose handler has taken longer than its [limit](Spawn::handler_limit), and still runs, in the
+    /// order the actors were made (G13). Works in the simulation, too.
+    #[must_use]
+    pub fn frozen(&self) -> Vec<Frozen> {
+        self.inner.progress.frozen(self.clock().now())
+    }
+
     /// All actors that live now, in the order they were made.
     #[must_use]
     pub fn actors(&self) -> Vec<ActorSnapshot> {
@@ -313,11 +325,17 @@ impl System {
     ///
     /// Must not be awaited by an actor of the same system: it would wait for itself, and be killed.
     pub async fn shutdown(&self) -> Vec<String> {
+        self.shutdown_within(SHUTDOWN_GRACE).await
+    }
+
+    /// [`shutdown`](System::shutdown) with another time for actors to stop in, before they are killed. Zero kills
+    /// them at once. The killed have a second more.
+    pub async fn shutdown_within(&self, grace: Duration) -> Vec<String> {
         self.inner.closed.store(true, Ordering::Release);
         for cell in self.live().iter().rev().filter(|cell| !cell.is_owned()) {
             Arc::clone(cell).send_signal(Control::Stop);
         }
-        self.wait_for_end(SHUTDOWN_GRACE).await;
+        self.wait_for_end(grace).await;
         let late: Vec<_> = self.live();
         let labels = late.iter().map(|cell| cell.snapshot().label).collect();
         late.iter()
@@ -375,6 +393,14 @@ impl System {
             .collect();
         cells.sort_by_key(|cell| cell.id());
         cells
+    }
+
+    /// From now on somebody looks at how long the handlers of that actor take.
+    pub(crate) fn watch_progress(&self, progress: &Arc<Progress>) {
+        self.inner.progress.add(progress);
+        if let Some(watchdog) = &self.inner.watchdog {
+            watchdog.limits_changed();
+        }
     }
 
     /// Whether both are handles to the same system.

@@ -1,5 +1,5 @@
 //! The watchdog of a system: a thread that looks at what each arbiter has in hand, and reports one whose
-//! turn goes on for too long (G7).
+//! turn goes on for too long (G7); and at actors whose handlers have a limit (G13).
 //!
 //! Arbiters say the number of each turn by one plain store; that is all they do for this. The watchdog
 //! wakes twice in the time that a turn may last, compares numbers, and asks for names only when it has found
@@ -20,6 +20,7 @@ use crate::counters::Counters;
 use crate::driver::Arbiter;
 use crate::executor::{self, OwnThreads};
 use crate::id::ActorId;
+use crate::progress::{Progress, ProgressTable};
 
 /// How long a turn may keep the thread of an arbiter before it is reported, unless
 /// [told otherwise](crate::System::block_limit).
@@ -96,6 +97,8 @@ struct State {
 struct Limits {
     shared: Option<Duration>,
     own: Option<Duration>,
+    /// The shortest of the handlers that have one.
+    handlers: Option<Duration>,
 }
 
 impl Limits {
@@ -109,7 +112,8 @@ impl Limits {
 
     /// How long to wait between two looks; for ever, if there is nothing to look for.
     fn period(self) -> Option<Duration> {
-        let shortest = self.shared.into_iter().chain(self.own).min();
+        let limits = [self.shared, self.own, self.handlers];
+        let shortest = limits.into_iter().flatten().min();
         shortest.map(|limit| limit.max(LEAST_LIMIT) / 2)
     }
 }
@@ -133,10 +137,12 @@ impl Watchdog {
         own: OwnThreads,
         clock: Clock,
         counters: Arc<Counters>,
+        progress: &Arc<ProgressTable>,
     ) -> Option<Self> {
         let limits = Limits {
             shared: Some(BLOCK_LIMIT),
             own: None,
+            handlers: None,
         };
         let state = State {
             limits,
@@ -153,6 +159,8 @@ impl Watchdog {
             clock: clock.clone(),
             counters,
             eyes: Eyes::default(),
+            progress: Arc::clone(progress),
+            handlers: Eyes::default(),
         };
         let inner = Arc::clone(&shared);
         if !executor::thread("callboard-watchdog", move || inner.run(look)) {
@@ -171,6 +179,11 @@ impl Watchdog {
 
     pub(crate) fn set_own_limit(&self, limit: Option<Duration>) {
         self.shared.change(|state| state.limits.own = limit);
+    }
+
+    /// There are handlers with a limit that may be shorter than others.
+    pub(crate) fn limits_changed(&self) {
+        self.shared.change(|_| ());
     }
 
     pub(crate) fn stop(&self) {
@@ -208,6 +221,7 @@ impl Shared {
     fn run(&self, mut look: Look) {
         let mut state = self.state.lock();
         while !state.ended {
+            state.limits.handlers = look.progress.least_limit();
             match state.limits.period() {
                 Some(period) => {
                     self.changed.wait_for(&mut state, period);
@@ -219,11 +233,14 @@ impl Shared {
             }
             state.found.retain(Found::goes_on);
             let limits = state.limits;
-            let found = MutexGuard::unlocked(&mut state, || look.look(limits));
+            let (found, late) = MutexGuard::unlocked(&mut state, || look.look(limits));
             let reports: Vec<_> = found.iter().map(|found| found.blocked.clone()).collect();
             state.found.extend(found);
             // The list has what the log says. Whoever listens to the log may look at the list.
-            MutexGuard::unlocked(&mut state, || reports.iter().for_each(report));
+            MutexGuard::unlocked(&mut state, || {
+                reports.iter().for_each(report);
+                late.iter().for_each(Late::report);
+            });
         }
     }
 }
@@ -235,12 +252,54 @@ struct Look {
     clock: Clock,
     counters: Arc<Counters>,
     eyes: Eyes,
+    progress: Arc<ProgressTable>,
+    /// For handlers, by their actors' numbers.
+    handlers: Eyes,
+}
+
+/// A handler that takes too long.
+struct Late {
+    progress: Arc<Progress>,
+    number: u64,
+    since: Instant,
+    lasted: Duration,
+}
+
+impl Late {
+    fn report(&self) {
+        self.progress.report(self.number, self.since, self.lasted);
+    }
 }
 
 impl Look {
-    fn look(&mut self, limits: Limits) -> Vec<Found> {
-        let own = limits.own.map(|_| self.own.arbiters()).unwrap_or_default();
+    fn look(&mut self, limits: Limits) -> (Vec<Found>, Vec<Late>) {
         let now = self.clock.now();
+        (self.look_at_turns(limits, now), self.look_at_handlers(now))
+    }
+
+    fn look_at_handlers(&mut self, now: Instant) -> Vec<Late> {
+        self.handlers.open(now);
+        let mut late = Vec::new();
+        for progress in self.progress.all() {
+            let number = progress.number();
+            let Some(actor) = progress.actor() else {
+                continue;
+            };
+            let seen = self.handlers.see(actor.as_u64(), number, progress.limit());
+            if let Some((since, lasted)) = seen {
+                late.push(Late {
+                    progress,
+                    number,
+                    since,
+                    lasted,
+                });
+            }
+        }
+        late
+    }
+
+    fn look_at_turns(&mut self, limits: Limits, now: Instant) -> Vec<Found> {
+        let own = limits.own.map(|_| self.own.arbiters()).unwrap_or_default();
         self.eyes.open(now);
         let mut found = Vec::new();
         for arbiter in self.arbiters.iter().chain(&own) {
@@ -248,7 +307,7 @@ impl Look {
                 continue;
             };
             let turn = arbiter.in_hand().turn();
-            if let Some((since, lasted)) = self.eyes.see(arbiter.number(), turn, limit) {
+            if let Some((since, lasted)) = self.eyes.see(u64::from(arbiter.number()), turn, limit) {
                 let blocked = Blocked::find(arbiter, since, lasted);
                 self.counters.count_block();
                 found.push(Found {
@@ -278,10 +337,10 @@ fn report(blocked: &Blocked) {
     );
 }
 
-/// What was seen of each arbiter, by its number: the part of the watchdog that needs no thread.
+/// What was seen of each arbiter or actor, by its number: the part of the watchdog that needs no thread.
 #[derive(Default)]
 struct Eyes {
-    seen: BTreeMap<u32, Seen>,
+    seen: BTreeMap<u64, Seen>,
     now: Instant,
     /// Between this look and the one before.
     gap: Duration,
@@ -306,14 +365,14 @@ impl Eyes {
         self.now = now;
     }
 
-    /// An arbiter is in that turn. Answers since when and how long, if that is to be reported now.
-    fn see(&mut self, arbiter: u32, turn: u64, limit: Duration) -> Option<(Instant, Duration)> {
+    /// An arbiter is in that turn, or an actor in that handler. Answers since when and how long, if that is to be reported now.
+    fn see(&mut self, whose: u64, turn: u64, limit: Duration) -> Option<(Instant, Duration)> {
         if turn == 0 {
-            self.seen.remove(&arbiter);
+            self.seen.remove(&whose);
             return None;
         }
         let now = self.now;
-        let seen = self.seen.entry(arbiter).or_insert(Seen {
+        let seen = self.seen.entry(whose).or_insert(Seen {
             turn: 0,
             since: now,
             credit: Duration::ZERO,

@@ -26,6 +26,8 @@ pub(super) enum What {
     /// In the middle of a job.
     Killed(&'static str),
     Burns(&'static str),
+    /// Begins a job, and never ends.
+    Hangs(&'static str),
     TornNote,
     JammedDrawer,
     RadioKilled,
@@ -48,6 +50,7 @@ impl What {
         match self {
             What::Killed(whom) => format!("the {whom} is killed in the middle of a job"),
             What::Burns(whom) => format!("the {whom} panics: {BURNT}"),
+            What::Hangs(whom) => format!("the {whom} begins a job, and does not move any more"),
             What::TornNote => format!("the {TILL} is given {}", Trouble::TornNote),
             What::JammedDrawer => format!("at the {TILL} {}", Trouble::JammedDrawer),
             What::RadioKilled => format!("the {RADIO} is sent SIGKILL"),
@@ -67,6 +70,7 @@ pub(super) fn tour() -> Vec<Accident> {
         (healed, What::TornNote),
         (healed, What::Killed("right pan")),
         (healed, What::Burns(OVEN)),
+        (healed, What::Hangs("mixer")),
         (healed, What::DriverSent(1)),
         (at_once, What::DriverKilled(1)),
         (healed, What::JammedDrawer),
@@ -95,7 +99,8 @@ pub(super) fn draw(seed: u64, length: Duration, with_radio: bool) -> Vec<Acciden
                 What::NoGas(Until::After(length / 5))
             }
             0..=2 => What::Killed(whom),
-            3..=5 => What::Burns(whom),
+            3..=4 => What::Burns(whom),
+            5 => What::Hangs(whom),
             6 => What::TornNote,
             7 => What::JammedDrawer,
             8 if with_radio => What::RadioKilled,
@@ -116,6 +121,10 @@ impl Bakery {
         match what {
             What::Killed(whom) => self.kill(whom).await,
             What::Burns(whom) => self.strike(whom, End::Burns).await,
+            What::Hangs(whom) => {
+                let (begun, _) = oneshot::channel(); // nobody comes to kill it
+                self.strike(whom, End::Never(begun)).await;
+            }
             What::TornNote => self.strike(TILL, End::Trouble(Trouble::TornNote)).await,
             What::JammedDrawer => self.strike(TILL, End::Trouble(Trouble::JammedDrawer)).await,
             What::RadioKilled => self.kill_process(RADIO),

@@ -19,6 +19,9 @@ const BURST: usize = 8;
 /// How long a customer thinks before it asks for more.
 const THINKS: Duration = Duration::from_millis(40);
 
+/// Who takes longer for a job is frozen, and made anew.
+const FROZEN: Duration = Duration::from_millis(300);
+
 /// The supervisor at the top.
 pub(super) const TOP: &str = "bakery";
 /// The supervisor of those who bake.
@@ -55,7 +58,8 @@ impl Bakery {
                 ledger: ledger.clone(),
                 gas: gas.clone(),
             };
-            let (worker, place) = system.actor(hire).label(name).place();
+            let worker = system.actor(hire).label(name).handler_limit(FROZEN);
+            let (worker, place) = worker.place();
             workers.push((name, worker));
             place
         };

@@ -6,7 +6,7 @@
 //! cargo run --example self_healing -- --tour   # one accident of each kind, in virtual time
 //! ```
 //!
-//! Customers keep all mailboxes busy. Somebody panics, somebody is killed in the middle of a job, the gas is out for
+//! Customers keep all mailboxes busy. Somebody panics, somebody is killed in the middle of a job, somebody hangs, the gas is out for
 //! a while so that the oven doesn't start, a process is sent SIGKILL. In the end a table says how often each of them
 //! was started again and why, and whether each job that waited in a mailbox was done: exactly once.
 //!
@@ -158,12 +158,11 @@ fn print(
     Ok(())
 }
 
-/// A wait is drawn by chance: a story that is told again leaves it out.
+/// A wait is drawn by chance, and a handler named by its path: a story that is told again leaves that out.
 fn without_time(line: &str) -> String {
-    match line
-        .split_once(" in ")
-        .map(|(head, tail)| (head, tail.split_once(" ms")))
-    {
+    let line = line.split(": handler of").next().unwrap_or(line);
+    let halves = line.split_once(" in ");
+    match halves.map(|(head, tail)| (head, tail.split_once(" ms"))) {
         Some((head, Some((_, tail)))) => format!("{head}{tail}"),
         _ => line.to_owned(),
     }

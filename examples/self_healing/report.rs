@@ -13,20 +13,16 @@ use super::ledger::Books;
 use super::worker::BURNT;
 
 /// Why somebody was started again.
-const CAUSES: [&str; 6] = [
-    "killed",
-    "panicked",
-    "failed",
-    "no start",
-    "gave up",
-    "with others",
+const CAUSES: [&str; 7] = [
+    "killed", "panicked", "failed", "frozen", "no start", "gave up", "by group",
 ];
 const KILLED: usize = 0;
 const PANICKED: usize = 1;
 const FAILED: usize = 2;
-const NO_START: usize = 3;
-const GAVE_UP: usize = 4;
-const WITH_OTHERS: usize = 5;
+const FROZEN: usize = 3;
+const NO_START: usize = 4;
+const GAVE_UP: usize = 5;
+const WITH_OTHERS: usize = 6;
 
 /// All that has happened to one of them.
 #[derive(Debug, Default)]
@@ -112,6 +108,7 @@ fn cause_of(kind: ChildKind, cause: &str, was_down: bool) -> usize {
         _ if was_down => NO_START,
         _ if cause == "killed" || cause.contains("SIGKILL") => KILLED,
         _ if cause.contains(BURNT) => PANICKED,
+        _ if cause.contains("no progress") => FROZEN,
         _ => FAILED,
     }
 }
@@ -125,7 +122,7 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut head = format!("{:<10} {:>8}", "", "restarts");
         for cause in CAUSES {
-            head.push_str(&format!(" {cause:>11}"));
+            head.push_str(&format!(" {cause:>8}"));
         }
         let outage = if self.with_times {
             "  longest outage"
@@ -144,7 +141,7 @@ impl fmt::Display for Table<'_> {
                 } else {
                     count.to_string()
                 };
-                line.push_str(&format!(" {count:>11}"));
+                line.push_str(&format!(" {count:>8}"));
             }
             match row.longest {
                 Some(longest) if self.with_times => {

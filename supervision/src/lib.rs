@@ -4,7 +4,7 @@
 //! restarts while it doesn't help, and give up upward when it doesn't stop: [`Supervisor`]. Callers own their
 //! patience: how often a call is tried again, and at whose cost: [`RetryPolicy`], [`RetryBudget`]. Receivers own
 //! their effects: what must not run twice doesn't: [`Dedup`]. And what can't be had in time is replaced, and says
-//! so: [`Answer`].
+//! so: [`Answer`]. A program ends in order, and says what it cut off: [`Shutdown`].
 //!
 //! Programs use the facade crate `callboard`. This crate takes part through the seams of the core: children live in
 //! a [`Place`](callboard_core::Place), dedup is an [`Admission`](callboard_core::Admission), and policies take
@@ -17,6 +17,7 @@ mod budget;
 mod dedup;
 mod fallback;
 mod retry;
+mod shutdown;
 mod tree;
 
 pub use budget::{BudgetStats, RetryBudget};
@@ -26,6 +27,10 @@ pub use dedup::{
 };
 pub use fallback::{Answer, Answering, Fallback, Why};
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
+pub use shutdown::{
+    LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
+    ShutdownOutcome, ShutdownReport, ShutdownTask, Signal, SignalsError, SystemEnd, WorkEnd,
+};
 pub use tree::{
     ALL_EVENTS, AutoShutdown, Backoff, Child, ChildError, ChildErrorKind, ChildId, ChildState,
     DEFAULT_INTENSITY, DEFAULT_MAX_CHILDREN, DEFAULT_PERIOD, DEFAULT_SHUTDOWN_TIME,

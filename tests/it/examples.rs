@@ -62,8 +62,8 @@ transcripts! {
     queues_rpc: "../../examples/queues/rpc.rs",
 }
 
-/// Those with actix in them, which no simulation has (G38), or with a runtime and sockets of their own, run as
-/// the programs they are, and nowhere else.
+/// Those with actix or signals in them, which no simulation has (G38), or with a runtime and sockets of their own, run
+/// as the programs they are, and nowhere else.
 macro_rules! programs {
     ($($name:ident: $path:literal),* $(,)?) => {
         $(
@@ -90,6 +90,7 @@ programs! {
     adopt_actix: "../../examples/adopt_actix.rs",
     in_actix_web: "../../examples/in_actix_web.rs",
     in_axum: "../../examples/in_axum.rs",
+    graceful: "../../examples/graceful.rs",
     queues_publisher_confirms: "../../examples/queues/publisher_confirms.rs",
 }
 

@@ -313,6 +313,7 @@ fn bury<M: Message>(route: &dyn Route<M>, error: SendError<M>) {
             message_type: std::any::type_name::<M>(),
             reason,
             key: None,
+            attempts: Vec::new(),
             message: Box::new(message),
         });
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::future::AbortHandle;
 
 use super::letter::ActorKind;
+use super::replaying::InHand;
 use super::{Cell, Owner};
 use crate::actor::{Actor, LeftBehind, StartFailure};
 use crate::context::Context;
@@ -68,6 +69,8 @@ pub(super) enum Stage {
     /// It counts as up, and `started` runs.
     Up,
     Serving,
+    /// The same, and a handler waits whose time is limited.
+    Limited,
     /// A handler on an asker's stack panicked: it takes nothing more, and ends with its next turn.
     Failed,
     Stopping,
@@ -86,12 +89,11 @@ pub(crate) struct Body<A: Actor> {
     pub(super) request: StdCell<Inherited>,
     /// And what it is, for whoever looks at the arbiter from another thread.
     in_hand: StdCell<What>,
-    rare: StdCell<Option<Box<Rare>>>,
+    rare: StdCell<Option<Box<Rare<A>>>>,
 }
 
 /// What few incarnations have.
-#[derive(Default)]
-struct Rare {
+struct Rare<A: Actor> {
     /// A handler that ran on an asker's stack panicked with this text.
     failed: Option<Fault>,
     /// Who is told of the start and the end of this incarnation; nobody, if it is the only one.
@@ -104,6 +106,22 @@ struct Rare {
     overdue: Option<Duration>,
     /// Why it ends, if not because it was stopped.
     ending: Option<ExitReason>,
+    /// The last message that is offered again if the incarnation crashes with it in hand.
+    offer: Option<Box<dyn InHand<A>>>,
+}
+
+impl<A: Actor> Default for Rare<A> {
+    fn default() -> Self {
+        Rare {
+            failed: None,
+            owner: None,
+            started: None,
+            start_limit: None,
+            overdue: None,
+            ending: None,
+            offer: None,
+        }
+    }
 }
 
 /// Puts down what `starting` came to.
@@ -131,7 +149,7 @@ impl<A: Actor> Body<A> {
         }
     }
 
-    fn with_rare<T>(&self, work: impl FnOnce(&mut Rare) -> T) -> T {
+    fn with_rare<T>(&self, work: impl FnOnce(&mut Rare<A>) -> T) -> T {
         let mut rare = self.rare.take().unwrap_or_default();
         let done = work(&mut rare);
         self.rare.set(Some(rare));
@@ -140,7 +158,7 @@ impl<A: Actor> Body<A> {
 
     /// The same, where there is something rare at all.
     #[inline]
-    fn if_rare<T>(&self, work: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
+    fn if_rare<T>(&self, work: impl FnOnce(&mut Rare<A>) -> Option<T>) -> Option<T> {
         let mut rare = self.rare.take()?;
         let done = work(&mut rare);
         self.rare.set(Some(rare));
@@ -156,7 +174,8 @@ impl<A: Actor> Body<A> {
             *self.ctx.get() = Some(Context::new(Arc::clone(cell)));
         }
         *self.waker.borrow_mut() = Some(Waker::from(Arc::clone(cell)));
-        if owner.is_some() {
+        if let Some(told) = &owner {
+            cell.set_progress_owner(|| told.teller());
             self.with_rare(|rare| rare.owner = owner);
         }
         self.stage.set(Stage::New);
@@ -360,6 +379,24 @@ impl<A: Actor> Body<A> {
 
     pub(super) fn take_owner(&self) -> Option<Box<dyn Owner>> {
         self.if_rare(|rare| rare.owner.take())
+    }
+
+    /// A message is in hand that is offered again if the incarnation crashes.
+    pub(super) fn set_in_hand(&self, offer: Box<dyn InHand<A>>) {
+        let before = self.with_rare(|rare| rare.offer.replace(offer));
+        drop(before);
+    }
+
+    /// From now on what the incarnation drops tells nobody who asked for the message in hand.
+    pub(super) fn crash_in_hand(&self) {
+        self.if_rare(|rare| {
+            rare.offer.as_ref()?.crash();
+            Some(())
+        });
+    }
+
+    pub(super) fn take_in_hand(&self) -> Option<Box<dyn InHand<A>>> {
+        self.if_rare(|rare| rare.offer.take())
     }
 
     /// Drops the handler that waits, if one does. Its drop may panic.

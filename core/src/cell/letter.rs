@@ -324,10 +324,18 @@ impl<A: Actor> Cell<A> {
             self.bury(envelope, DropReason::Withdrawn);
             return Poll::Ready(());
         }
-        let stamp = envelope.meta.take_stamp();
-        if special && let Some(behaviour) = body.with_ctx(|ctx| ctx.behaviour::<M>()).flatten() {
-            return self.begin_behaviour(body, tools, envelope, &behaviour, stamp.as_deref());
+        let _timed = special.then(|| self.progress_begins::<M>(body));
+        let mut hand = None;
+        if special {
+            let behaviour = body.with_ctx(|ctx| ctx.behaviour::<M>()).flatten();
+            let by_return = behaviour.is_some() || !A::NEEDS_RESPONDER;
+            (envelope, hand) = self.take_in_hand::<M, How>(body, envelope, by_return);
+            if let Some(behaviour) = behaviour {
+                let stamp = envelope.meta.take_stamp();
+                return self.begin_behaviour(body, tools, envelope, &behaviour, stamp.as_deref());
+            }
         }
+        let stamp = envelope.meta.take_stamp();
         let Envelope {
             message,
             meta,
@@ -337,7 +345,7 @@ impl<A: Actor> Cell<A> {
         body.with_ctx(|ctx| ctx.set_meta(meta));
         let mut responder = Some(responder);
         let given = if A::NEEDS_RESPONDER {
-            responder.take()
+            std::mem::replace(&mut responder, hand.map(Self::at_end))
         } else {
             None
         };

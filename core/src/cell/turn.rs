@@ -124,6 +124,16 @@ impl<A: Actor> Cell<A> {
                 Some(step) => step,
                 None => self.open(body, tools, handled),
             },
+            Stage::Limited => {
+                current::set_request(body.request.get());
+                match self.go_on(body) {
+                    Some(step) => step,
+                    None => {
+                        *handled += 1;
+                        self.open(body, tools, handled)
+                    }
+                }
+            }
             Stage::Stopping => self.go_on_stopping(body),
             Stage::Failed => {
                 let fault = body.take_failed().unwrap_or_else(|| "failed".into());
@@ -210,6 +220,7 @@ impl<A: Actor> Cell<A> {
                 }
                 self.incarnation_started();
                 body.report_started(|owner| self.fenced(|| owner.started()));
+                self.started_begins();
                 if body.begin_up(&self.home, tools).is_pending()
                     && let Some(step) = self.come_to_rest().or_else(|| self.go_on(body))
                 {
@@ -224,8 +235,9 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// From now on it handles messages.
+    /// From now on it handles messages; nothing is in hand.
     fn open(&self, body: &Body<A>, tools: &mut Tools, handled: &mut u32) -> Step {
+        self.progress_ends();
         body.stage.set(Stage::Serving);
         self.serve(body, tools, handled)
     }
@@ -383,6 +395,7 @@ impl<A: Actor> Cell<A> {
     /// A panic came through the fence.
     #[cold]
     pub(super) fn fail(&self, body: &Body<A>, fault: Fault) -> Ended {
+        body.crash_in_hand();
         self.system.counters().count_panic();
         tracing::warn!(
             target: "callboard::actor",
@@ -391,15 +404,24 @@ impl<A: Actor> Cell<A> {
         );
         match body.stage.get() {
             Stage::New | Stage::Starting | Stage::Vacant => Ended::StartFailed(fault),
-            Stage::Up | Stage::Serving | Stage::Failed => Ended::Ran(ExitReason::Failed(fault)),
+            Stage::Up | Stage::Serving | Stage::Limited | Stage::Failed => {
+                Ended::Ran(ExitReason::Failed(fault))
+            }
             // The end was in order but for the farewell.
             Stage::Stopping => Ended::Ran(body.take_ending()),
         }
     }
 
-    /// Ends the incarnation: handler, tasks, children and actor are gone when its end is reported (G13). What
-    /// was stashed and what is left of the batch goes back to the front of the mailbox.
+    /// Ends the incarnation: handler, tasks, children and actor are gone when its end is reported (G13). The
+    /// message in hand, if it is replayed (G14), what was stashed and what is left of the batch go back to the
+    /// front of the mailbox.
     fn finish(self: &Arc<Self>, body: HomeGuard<'_, Body<A>>, ended: Ended) {
+        self.progress_ends();
+        self.set_progress_owner(|| None);
+        let mut front = Records::new();
+        if let Some(in_hand) = body.take_in_hand() {
+            self.fenced(|| in_hand.offer_again(self, &ended, &mut front));
+        }
         if matches!(ended, Ended::Ran(ExitReason::Killed)) {
             current::killing(|| self.fenced(|| body.drop_handler()));
         } else {
@@ -419,6 +441,10 @@ impl<A: Actor> Cell<A> {
         if let Some(mut stashed) = rest.stashed {
             while batch.move_first_to(&mut stashed) {}
             batch = stashed;
+        }
+        if !front.is_empty() {
+            while batch.move_first_to(&mut front) {}
+            batch = front;
         }
         self.mailbox.put_back(&mut batch);
         self.discard_all(&mut batch, DropReason::Stopped);

@@ -78,7 +78,7 @@ impl<A: Actor> Context<A> {
     pub fn unbecome<M: Message>(&mut self) {
         if let Some(rare) = &mut self.rare {
             rare.behaviours.0.remove(&TypeId::of::<M>());
-            rare.special = rare.stash.holds_any() || !rare.behaviours.is_empty();
+            rare.note_special();
         }
     }
 

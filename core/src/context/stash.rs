@@ -121,6 +121,7 @@ impl<A: Actor> Context<A> {
         if (stash.records.len() - stash.notices) as usize >= capacity {
             return Err(envelope);
         }
+        envelope.responder.put_off();
         // It has room of its own, and takes none in the mailbox, not even when it comes back.
         stash.records.push(Full::<M, How>::new(envelope), false);
         Ok(())
@@ -155,7 +156,7 @@ impl<A: Actor> Context<A> {
 impl<A: Actor> super::Rare<A> {
     fn end_holds(&mut self) {
         self.stash.held.clear();
-        self.special = !self.behaviours.is_empty();
+        self.note_special();
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Published {
     drops: [u64; DropReason::ALL.len()],
     panics: u64,
     blocks: u64,
+    freezes: u64,
+    abandoned_threads: u64,
     /// The gauges, so that those whose actors are gone go to zero.
     labels: BTreeMap<Arc<str>, Depth>,
 }
@@ -38,6 +40,8 @@ struct Growth {
     drops: [u64; DropReason::ALL.len()],
     panics: u64,
     blocks: u64,
+    freezes: u64,
+    abandoned_threads: u64,
 }
 
 impl System {
@@ -77,6 +81,8 @@ impl System {
         counter!("callboard_late_replies_total").increment(late);
         counter!("callboard_panics_total").increment(growth.panics);
         counter!("callboard_blocks_total").increment(growth.blocks);
+        counter!("callboard_freezes_total").increment(growth.freezes);
+        counter!("callboard_abandoned_threads_total").increment(growth.abandoned_threads);
         for (label, depth) in self.depths() {
             let actor = || SharedString::from(Arc::clone(&label));
             gauge!("callboard_actors", "actor" => actor()).set(count(depth.actors));
@@ -95,6 +101,8 @@ impl System {
                 .map(|reason| grow(&mut last.drops[reason as usize], counters.drops(reason))),
             panics: grow(&mut last.panics, counters.panics()),
             blocks: grow(&mut last.blocks, counters.blocks()),
+            freezes: grow(&mut last.freezes, counters.freezes()),
+            abandoned_threads: grow(&mut last.abandoned_threads, counters.abandoned_threads()),
         }
     }
 
@@ -151,6 +159,16 @@ pub(super) fn describe() {
         "callboard_blocks_total",
         Unit::Count,
         "How often a thread of actors was found blocked"
+    );
+    describe_counter!(
+        "callboard_freezes_total",
+        Unit::Count,
+        "How often a handler took longer than its limit"
+    );
+    describe_counter!(
+        "callboard_abandoned_threads_total",
+        Unit::Count,
+        "Threads of children that were given up while they ran"
     );
     describe_gauge!("callboard_actors", Unit::Count, "Actors that live");
     describe_gauge!(

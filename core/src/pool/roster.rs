@@ -196,7 +196,8 @@ impl<A: Actor> Roster<A> {
             .label(format!("{}-{}", self.label, rest.made))
             .mailbox(self.options.capacity, Overflow::Wait)
             .placement(self.options.placement)
-            .shown_by(self.options.show);
+            .shown_by(self.options.show)
+            .replaying(self.options.replays.clone());
         let (actor, place) = spawn.place();
         Worker::new(actor, place)
     }

@@ -369,6 +369,7 @@ impl<T: Send + 'static> Local<T> {
                 message_type: std::any::type_name::<T>(),
                 reason,
                 key: None,
+                attempts: Vec::new(),
                 message: Box::new(item),
             });
         }

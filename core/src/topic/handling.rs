@@ -184,6 +184,7 @@ fn bury<T: Send + Sync + 'static>(
             message_type: std::any::type_name::<TopicEvent<T>>(),
             reason: DropReason::Stopped,
             key: None,
+            attempts: Vec::new(),
             message: Box::new(event),
         });
     }

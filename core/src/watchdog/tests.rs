@@ -59,7 +59,14 @@ fn an_arbiter_that_was_not_looked_at_for_a_time_counts_anew() {
 
 #[test]
 fn limits_bound_how_often_the_watchdog_looks() {
-    let period = |shared, own| Limits { shared, own }.period();
+    let period = |shared, own| {
+        Limits {
+            shared,
+            own,
+            handlers: None,
+        }
+        .period()
+    };
     assert_eq!(period(None, None), None);
     assert_eq!(period(Some(BLOCK_LIMIT), None), Some(BLOCK_LIMIT / 2));
     assert_eq!(period(Some(BLOCK_LIMIT), Some(LIMIT)), Some(LIMIT / 2));

@@ -9,6 +9,7 @@ use callboard::{
 };
 use futures::StreamExt;
 use futures::channel::{mpsc, oneshot};
+use futures::future::{Either, select};
 use parking_lot::Mutex;
 
 /// What was seen, in order, shared between an actor and its test.
@@ -246,9 +247,9 @@ pub fn player(system: &System, label: &'static str) -> (ActorRef<Player>, Log) {
     (system.actor(make).label(label).start(), log)
 }
 
-/// A player that is started, and started again, by the test.
-pub struct Placed {
-    pub player: ActorRef<Player>,
+/// An actor, a player unless said otherwise, that is started, and started again, by the test.
+pub struct Placed<A: Actor = Player> {
+    pub player: ActorRef<A>,
     pub log: Log,
     pub place: Arc<dyn Place>,
     events: mpsc::Receiver<(Incarnation, ChildEvent)>,
@@ -260,7 +261,12 @@ impl Placed {
         let log = Log::default();
         let inner = log.clone();
         let make = move || Player { log: inner.clone() };
-        let (player, place) = system.actor(make).label(label).place();
+        Placed::of(system.actor(make).label(label).place(), log)
+    }
+}
+
+impl<A: Actor> Placed<A> {
+    pub fn of((player, place): (ActorRef<A>, Arc<dyn Place>), log: Log) -> Self {
         let (tx, events) = mpsc::channel(16);
         let on_event: OnChildEvent = Arc::new(move |incarnation, event| {
             let _ = tx.clone().try_send((incarnation, event));
@@ -274,10 +280,15 @@ impl Placed {
         }
     }
 
+    /// Starts the next incarnation.
+    pub fn begin(&self) {
+        let terms = callboard::Terms::new(Arc::clone(&self.on_event));
+        self.place.start(terms);
+    }
+
     /// Starts the next incarnation, and waits until it is up.
     pub async fn start(&mut self) {
-        self.place
-            .start(callboard::Terms::new(Arc::clone(&self.on_event)));
+        self.begin();
         assert_eq!(self.event().await, ChildEvent::Started);
     }
 
@@ -290,6 +301,22 @@ impl Placed {
         match self.event().await {
             ChildEvent::Ended(reason) => reason,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Does that work, and starts the next incarnation whenever one ends meanwhile.
+    pub async fn through_crashes<T>(&mut self, work: impl IntoFuture<Output = T>) -> T {
+        let mut work = std::pin::pin!(work.into_future());
+        loop {
+            match select(work, self.events.next()).await {
+                Either::Left((done, _)) => return done,
+                Either::Right((event, rest)) => {
+                    if event.unwrap().1.is_last() {
+                        self.begin();
+                    }
+                    work = rest;
+                }
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ fn letter(target: &str, reason: DropReason) -> DeadLetter {
         message_type: "Letter",
         reason,
         key: None,
+        attempts: Vec::new(),
         message: Box::new(()),
     }
 }

@@ -92,6 +92,28 @@ fn g11_shutdown_stops_all_and_kills_who_does_not_stop() {
     });
 }
 
+#[callboard::test]
+async fn g11_a_shutdown_gives_as_much_time_as_it_is_told(system: System) {
+    for grace in [Duration::ZERO, Duration::from_secs(3)] {
+        let mut simulation = callboard::Simulation::new(3);
+        let inner = simulation.system().clone();
+        simulation.block_on(async move {
+            let (stubborn, _, _gate) = held_worker(&inner, 10).await;
+            assert!(!stubborn.is_owned());
+            let before = inner.clock().now();
+            assert_eq!(inner.shutdown_within(grace).await, ["worker"]);
+            assert_eq!(inner.clock().now().since(before), grace);
+            assert_eq!(stubborn.wait().await, ExitReason::Killed);
+        });
+    }
+    let make = || Worker {
+        log: Log::default(),
+    };
+    let (supervised, place) = system.actor(make).place();
+    assert!(supervised.is_owned());
+    place.close(ExitReason::Stopped);
+}
+
 #[test]
 fn start_outside_an_arbiter_is_an_error_that_names_the_way_out() {
     let error = Worker {

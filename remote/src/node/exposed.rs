@@ -207,6 +207,7 @@ fn bury<M: WireMessage>(system: &System, target: &str, refused: Refused<M>) {
         message_type: std::any::type_name::<M>(),
         reason,
         key: refused.envelope.meta.key(),
+        attempts: Vec::new(),
         message: Box::new(refused.envelope.message),
     });
 }

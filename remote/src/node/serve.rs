@@ -218,6 +218,7 @@ impl AnsweringSide<'_> {
             message_type: "an encoded message",
             reason,
             key: request.key,
+            attempts: Vec::new(),
             message: Box::new(request.payload.to_vec()),
         });
     }

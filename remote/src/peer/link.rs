@@ -65,6 +65,7 @@ fn bury(system: &System, tell: LostTell) {
         message_type: tell.message_type,
         reason,
         key: tell.key,
+        attempts: Vec::new(),
         message: Box::new(tell.frame),
     });
 }

@@ -159,6 +159,7 @@ impl<T: Send + 'static> Rare<T> {
                 message_type: std::any::type_name::<T>(),
                 reason,
                 key,
+                attempts: Vec::new(),
                 message,
             });
         }
