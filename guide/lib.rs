@@ -61,8 +61,24 @@ mod ch12 {}
 mod ch13 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/14-let-it-crash.md")]
+mod ch14 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/15-supervision-trees.md")]
+mod ch15 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/18-locks-leases-fencing.md")]
 mod ch18 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/19-strategies-and-intensity.md")]
+mod ch19 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/20-children-that-are-processes.md")]
+mod ch20 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/23-shutting-down.md")]

@@ -230,7 +230,9 @@ impl Observable for Enrolment {
 impl Actor for Enrolment {
     async fn starting(&mut self, _ctx: &mut Context<Self>) -> Result<(), StartFailure> {
         let path = self.path.clone();
-        let ledger = off_the_arbiter(move || Ledger::open(&path)).await?;
+        let ledger = off_the_arbiter(move || Ledger::open(&path)).await;
+        // With its class, which a question mark alone would leave behind.
+        let ledger = ledger.map_err(StartFailure::new)?;
         self.ledger = Some(Arc::new(Mutex::new(ledger)));
         Ok(())
     }

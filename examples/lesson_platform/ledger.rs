@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use callboard::RequestKey;
+use callboard::{Classified, FailureClass, RequestKey};
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,19 @@ pub(crate) enum LedgerError {
     #[error("the ledger is closed")]
     Closed,
 }
+
+// ANCHOR: class
+impl Classified for LedgerError {
+    fn class(&self) -> FailureClass {
+        match self {
+            // The disk may have room again.
+            LedgerError::File(..) | LedgerError::Closed => FailureClass::Recoverable,
+            // The same line is read at each start.
+            LedgerError::Line { .. } => FailureClass::Fatal,
+        }
+    }
+}
+// ANCHOR_END: class
 
 impl Ledger {
     /// Opens a ledger, which is made if it isn't there. One that can't be read to its end is refused.
@@ -145,7 +158,9 @@ mod tests {
         let path = folder.0.join("ledger.tsv");
         let text = format!("{}\n{}", charge("Mira"), "0190-torn");
         std::fs::write(&path, text).unwrap();
-        let error = Ledger::open(&path).unwrap_err().to_string();
+        let error = Ledger::open(&path).unwrap_err();
+        assert_eq!(error.class(), FailureClass::Fatal);
+        let error = error.to_string();
         assert!(
             error.ends_with("ledger.tsv: line 2 is no charge"),
             "{error}"

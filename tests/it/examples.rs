@@ -53,6 +53,7 @@ transcripts! {
     pool: "../../examples/pool.rs",
     scatter_gather: "../../examples/scatter_gather.rs",
     fencing: "../../examples/fencing.rs",
+    strategies: "../../examples/strategies.rs",
     queues_hello: "../../examples/queues/hello.rs",
     queues_work_queue: "../../examples/queues/work_queue.rs",
     queues_publish_subscribe: "../../examples/queues/publish_subscribe.rs",
@@ -148,6 +149,75 @@ fn the_coffee_shop_says_what_it_does_not_understand() {
     check(&["--seed", "today"], 2, "", "not \"today\"");
     check(&["--seed"], 2, "", "--seed needs a number");
     check(&["--closed"], 2, "", "unknown argument \"--closed\"");
+}
+
+#[path = "../../examples/self_healing/main.rs"]
+#[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+mod self_healing;
+
+#[test]
+fn g15_the_tour_of_the_bakery_is_the_same_whosever_turn_it_is() {
+    let expected = text_of("tests/fixtures/self_healing.out");
+    for turns in 0..SEEDS {
+        let mut out = Vec::new();
+        let good = self_healing::simulated_tour(turns, &mut out).expect("it works");
+        assert_eq!(text(out), expected, "under seed {turns}");
+        assert!(good);
+    }
+}
+
+#[test]
+fn g13_the_bakery_loses_nothing_that_was_queued_whatever_happens() {
+    for seed in 0..12 {
+        let mut out = Vec::new();
+        let run = self_healing::Run::plain(5, seed);
+        let good = self_healing::simulated(&run, seed, &mut out).expect("it works");
+        assert!(good, "seed {seed}:\n{}", text(out));
+    }
+}
+
+#[test]
+fn g38_the_bakery_has_the_same_day_under_the_same_seed() {
+    let day = |turns| {
+        let mut out = Vec::new();
+        let run = self_healing::Run::plain(3, 7);
+        self_healing::simulated(&run, turns, &mut out).expect("it works");
+        text(out)
+    };
+    let first = day(3);
+    assert_eq!(first, day(3));
+    assert_ne!(first, day(4), "chance has no part in it");
+}
+
+#[test]
+fn the_bakery_works_by_a_real_clock_and_says_what_it_does_not_understand() {
+    let check = |arguments: &[&str], status, on_out: &[&str], on_errors: &str| {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        let found = self_healing::program(arguments, true, &mut out, &mut errors);
+        let (out, errors) = (text(out), text(errors));
+        assert_eq!(found.expect("it works"), status, "{out}{errors}");
+        for wanted in on_out {
+            assert!(out.contains(wanted), "no {wanted:?} in {out}");
+        }
+        assert!(errors.contains(on_errors), "{errors}");
+        assert_eq!(errors.is_empty(), on_errors.is_empty(), "{errors}");
+    };
+    let good = "nothing that was queued was lost";
+    check(
+        &["--seconds", "2", "--plain"],
+        0,
+        &["radio started", good],
+        "",
+    );
+    // Drawn in place: each picture begins where the last one did.
+    let picture = "A\u{1b}[J";
+    check(&["--seconds", "1", "--seed", "3"], 0, &[picture, good], "");
+    check(&["--tour"], 0, &[good], "");
+    check(&["--help"], 0, &["Usage: self_healing"], "");
+    check(&["--seconds", "0"], 2, &[], "--seconds is 0");
+    check(&["--seed", "today"], 2, &[], "not \"today\"");
+    check(&["--closed"], 2, &[], "unknown argument \"--closed\"");
 }
 
 fn text(out: Vec<u8>) -> String {

@@ -232,6 +232,16 @@ fn draw(body: &mut String, node: &TreeSnapshot, depth: usize) {
             node.state
         ),
     );
+    if let Some(rules) = &node.supervises {
+        let seconds = rules.period_ms.div_ceil(1_000);
+        put(
+            body,
+            format_args!(
+                " <span class=\"dim\">{}, {} of {} restarts in {seconds} s counted, {}</span>",
+                rules.strategy, rules.counted, rules.max_restarts, rules.worst_case
+            ),
+        );
+    }
     if let Some(pid) = node.pid {
         put(body, format_args!(" <span class=\"dim\">pid {pid}</span>"));
     }
@@ -375,5 +385,36 @@ impl<'a> Sheet<'a> {
                 format_args!("<{tag}{class}>{}</{tag}>", escape(&cell)),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard::Simulation;
+    use callboard::supervision::Supervisor;
+
+    use super::*;
+
+    #[test]
+    fn a_supervisor_shows_by_which_rules_it_works_and_how_near_it_is_to_giving_up() {
+        let mut simulation = Simulation::new(1);
+        let system = simulation.system().clone();
+        let tree = simulation.block_on(async move {
+            let index = system.actor(crate::actors::IndexActor::default);
+            let (index, place) = index.label("index").place();
+            let search = Supervisor::builder("search").rest_for_one().child(place);
+            let search = search.start(&system).unwrap();
+            search.up().await.unwrap();
+            index.kill();
+            let again = |tree: &TreeSnapshot| {
+                tree.restarts_below() == 1 && tree.children[0].state == ChildState::Running
+            };
+            search.until(again).await
+        });
+        let mut drawn = String::new();
+        draw(&mut drawn, &tree, 0);
+        let wanted = "rest for one, 1 of 5 restarts in 10 s counted, at the worst 6 starts";
+        assert!(drawn.contains(wanted), "{drawn}");
+        assert!(drawn.contains("restarted once"), "{drawn}");
     }
 }

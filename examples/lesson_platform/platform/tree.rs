@@ -5,10 +5,25 @@
 //! |-- desk          enrolment: its duplicates are suppressed before they reach it
 //! |-- pages         thumbnails (child process, pipe)
 //! |-- facts         views (child process, Unix socket), metadata (child process, TCP)
-//! `-- search        index, two workers
+//! `-- search
+//!     |-- index
+//!     `-- workers   two of them
 //!
 //! renderers         a pool: as many renderers as there are arbiters
 //! ```
+//!
+//! Who stands under one supervisor shares its patience: what fails too often there ends together, and is started again
+//! together. So each part of a page has a supervisor of its own, and the workers have one below the index's:
+//! a lesson that no worker survives must not empty the index by exhausting its supervisor.
+//!
+//! All of them are one-for-one, which is a statement: nobody here holds anything of a sibling that a restart of that
+//! sibling would make wrong. References stay valid, what a worker asks of an index that is down waits in its mailbox,
+//! and `views` and `metadata` don't know each other. (Under rest-for-one a worker that waits for the index would have
+//! to be stopped before the index can come back.) The order counts all the same: the desk is up before the first
+//! page, and is the last to go.
+//!
+//! A failure of the desk can be fatal: a ledger that was damaged is no better at the next start. Then nobody can
+//! enrol until somebody has looked at it, and all other pages go on.
 //!
 //! The pool stands beside the tree. It makes a renderer that fails anew by itself, and there is nothing to
 //! escalate: a renderer has no state that another one lacks.
@@ -17,12 +32,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::Pool;
 use callboard::prelude::*;
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::queue::Queue;
 use callboard::remote::{LinkConfig, Peer};
-use callboard::supervision::{Backoff, Dedup, Supervisor, SupervisorRef};
+use callboard::supervision::{Child, Decision, Dedup, Supervisor, SupervisorRef};
+use callboard::{FailureClass, Place, Pool};
 
 use super::announced::Announced;
 use super::workdir::WorkDir;
@@ -39,6 +54,10 @@ use crate::services::{METADATA, THUMBNAILS, VIEWS};
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// So many workers share the queue of index jobs.
 pub(crate) const WORKERS: usize = 2;
+/// So often a part of the platform as a whole may be started again ...
+const ESCALATIONS: usize = 2;
+/// ... within this time.
+const ESCALATIONS_WITHIN: Duration = Duration::from_secs(60);
 /// Few messages wait at one renderer, and the others for whichever is free first.
 const RENDERER_MAILBOX: usize = 4;
 
@@ -85,7 +104,7 @@ impl Tree {
             .label("index")
             .observable()
             .place();
-        let mut search = Supervisor::builder("search").child(index_place);
+        let mut workers = Supervisor::builder("workers");
         for number in 1..=WORKERS {
             let worker = worker(jobs, library, &index.recipient());
             let (_, place) = system
@@ -93,7 +112,7 @@ impl Tree {
                 .label(format!("worker {number}"))
                 .observable()
                 .place();
-            search = search.child(place);
+            workers = workers.child(place);
         }
         // ANCHOR_END: actors
 
@@ -146,16 +165,22 @@ impl Tree {
         );
 
         // ANCHOR: tree
+        // Below, five restarts in ten seconds are no news (the default). What comes up here wasn't healed by
+        // them, and a third time in a minute somebody should be called.
         let supervisor = Supervisor::builder("academy")
-            .backoff(Backoff::default())
-            .child(Supervisor::builder("desk").child(enrolment_place))
+            .intensity(ESCALATIONS, ESCALATIONS_WITHIN)
+            .child(desk(enrolment_place))
             .child(Supervisor::builder("pages").child(thumbnails_place))
             .child(
                 Supervisor::builder("facts")
                     .child(views_place)
                     .child(metadata_place),
             )
-            .child(search)
+            .child(
+                Supervisor::builder("search")
+                    .child(index_place)
+                    .child(workers),
+            )
             .start(system)?;
         // ANCHOR_END: tree
 
@@ -177,6 +202,12 @@ impl Tree {
             ],
         })
     }
+}
+
+/// The desk closes for good if its failure is fatal; the pages go on without it.
+fn desk(enrolment: Arc<dyn Place>) -> Child {
+    Child::permanent(Supervisor::builder("desk").child(enrolment))
+        .on_failure(FailureClass::Fatal, Decision::Stop)
 }
 
 fn worker(
@@ -208,4 +239,47 @@ fn eager() -> LinkConfig {
     config.backoff = Duration::from_millis(10);
     config.backoff_cap = Duration::from_millis(100);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard::supervision::ChildState;
+
+    use super::*;
+    use crate::lessons::tests::Folder;
+
+    #[test]
+    fn a_damaged_ledger_closes_the_desk_and_nothing_else() {
+        let folder = Folder::new("desk");
+        let ledger = folder.0.join("ledger.tsv");
+        std::fs::write(&ledger, "no charge\n").unwrap();
+        callboard::run(|system| async move {
+            let enrolment = system.actor(move || Enrolment::new(ledger.clone()));
+            let (enrolment, place) = enrolment.label("enrolment").place();
+            let (index, index_place) = system.actor(IndexActor::default).place();
+            let academy = Supervisor::builder("academy")
+                .child(desk(place))
+                .child(index_place)
+                .start(&system)
+                .unwrap();
+            let closed = academy
+                .until(|tree| tree.children[0].state == ChildState::Failed)
+                .await;
+            let why = closed.children[0].last_cause.clone().unwrap();
+            assert!(why.contains("line 1 is no charge"), "{why}");
+            assert_eq!(academy.restarts(), 0, "a fresh start won't help");
+
+            let enrol = Enrol {
+                lesson: "intro".to_owned(),
+                learner: "Mira".to_owned(),
+            };
+            let refused = enrolment.ask(enrol).await.unwrap_err();
+            assert_eq!(refused.verdict(), Verdict::NotExecuted);
+            let query = "actor".to_owned();
+            assert!(index.ask(Search { query }).await.is_ok());
+            academy.stop();
+            academy.wait().await;
+        })
+        .unwrap();
+    }
 }

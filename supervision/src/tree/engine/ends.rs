@@ -217,12 +217,15 @@ impl Engine {
 
     /// It failed, and what follows is for the one above to decide.
     fn escalate(&mut self, id: ChildId, reason: &ExitReason) {
-        let class = match reason {
-            ExitReason::Failed(fault) => fault.class(),
-            _ => callboard_core::FailureClass::default(),
-        };
         let what = self.ended_or_not(id);
-        self.give_up(id, Fault::new(class, format!("{what}: {reason}")));
+        // The class is said by whoever shows the chain, once.
+        let why = match reason {
+            ExitReason::Failed(fault) => {
+                Fault::new(fault.class(), format!("{what}: failed: {}", fault.text()))
+            }
+            reason => format!("{what}: {reason}").into(),
+        };
+        self.give_up(id, why);
     }
 
     /// "child `x` (actor) ended", or that it did not start.
