@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_core::clock::Instant;
 use callboard_core::{ChildKind, ExitReason, Incarnation, MailboxState};
@@ -90,7 +91,8 @@ pub struct Supervises {
 
 /// A supervisor or one of its children at one moment, with all that is below.
 ///
-/// `Display` draws the tree as text, one line a node, without a newline at the end.
+/// `Display` draws the tree as text, one line a node, without a newline at the end. `{:#}` adds how near each supervisor is
+/// to giving up, and under the tree what it can do at the worst.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TreeSnapshot {
@@ -150,6 +152,16 @@ impl TreeSnapshot {
             }
             _ => write!(f, "{} ({}): {}", self.label, self.kind, self.state)?,
         }
+        if let Some(supervises) = self.supervises.filter(|_| f.alternate()) {
+            let Supervises {
+                max_restarts,
+                period_ms,
+                counted,
+                ..
+            } = supervises;
+            let period = Duration::from_millis(period_ms);
+            write!(f, ", {counted} of {max_restarts} restarts in {period:?}")?;
+        }
         if self.incarnation.0 > 1 {
             write!(f, ", incarnation {}", self.incarnation)?;
         }
@@ -191,7 +203,11 @@ impl TreeSnapshot {
 impl fmt::Display for TreeSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.line(f)?;
-        self.draw(f, "")
+        self.draw(f, "")?;
+        match &self.supervises {
+            Some(supervises) if f.alternate() => write!(f, "\n{}", supervises.worst_case),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -217,6 +217,14 @@ async fn g15_the_worst_case_of_a_tree_multiplies(system: System) {
         (worst.starts_per_second - (0.5 + 0.5 * 6.0 + 0.5)).abs() < 1e-9,
         "{worst}"
     );
+    outer.up().await.unwrap();
+    let drawn = format!("{:#}", outer.observe());
+    let expected = "\
+outer (supervisor): running, 0 of 5 restarts in 10s, mailbox 0/1024
+`-- inner (supervisor): running, 0 of 5 restarts in 10s, mailbox 0/1024
+    `-- leaf (actor): running, mailbox 0/1024
+at the worst 42 starts before it gives up, 4.0 a second for ever";
+    assert_eq!(drawn, expected);
     outer.stop();
     outer.wait().await;
 }
