@@ -46,6 +46,7 @@ const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
 const PEERS: [&str; 3] = ["kameo", "ractor", "tokio"];
 
 fn main() -> ExitCode {
+    silence_crashes();
     let done = match args::parse(env::args().skip(1), DEFAULTS) {
         Ok(Command::Help) => {
             println!("{HELP}");
@@ -84,7 +85,6 @@ fn measure(args: &Args) -> Result<()> {
         return Err("nothing is called that; see --list".into());
     }
 
-    silence_crashes();
     let conditions = Conditions::watch();
     let results = run_all(&blocks, &systems, args)?;
     let conditions = conditions.report(args, &machine::versions(&PEERS));

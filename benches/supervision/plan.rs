@@ -63,7 +63,11 @@ pub(crate) fn blocks() -> Vec<Block> {
 }
 
 fn crash(workload: &'static str, layout: Layout) -> Cell {
-    let columns = [less("p50", "us p50"), less("p99", "us p99")];
+    let columns = [
+        less("p50", "us p50"),
+        less("p99", "us p99"),
+        less("allocations", "allocations"),
+    ];
     cell(workload, Work::Crash { layout }, &columns).limited_by(FLOOR)
 }
 

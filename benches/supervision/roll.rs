@@ -148,7 +148,7 @@ impl Roll {
         self.handled.until(count as u64).await;
     }
 
-    /// From a crash to the job behind it in nanoseconds, for each, sorted.
+    /// From a crash to the job behind it in nanoseconds, for each in their order.
     ///
     /// # Panics
     /// If that job was handled by another than the next incarnation, or not by one for each crash.
@@ -157,17 +157,16 @@ impl Roll {
         assert_eq!(wrong, 0, "not handled by the next incarnation");
         let mut taken = self.took.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(taken.len(), crashes, "jobs lost or doubled");
-        let made: u64 = self
+        let made = self
             .posts
             .iter()
-            .map(|post| post.made.load(Ordering::Relaxed))
-            .sum();
+            .map(|post| post.made.load(Ordering::Relaxed));
+        let made: u64 = made.sum();
         assert_eq!(
             made,
             (self.len() + crashes) as u64,
             "not one restart a crash"
         );
-        taken.sort_unstable();
         std::mem::take(&mut taken)
     }
 

@@ -16,7 +16,7 @@ use crate::systems::System;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// One child that crashes again and again. Answers the median and the 99th percentile of the time from the crash's
-    /// handler to the handler of the job behind it, in the next incarnation, in microseconds.
+    /// handler to the handler of the job behind it, in the next incarnation, in microseconds, and allocations a crash.
     Crash { layout: Layout },
     /// Children started, a tenth of them crashed at once, all stopped. Answers for each of the three how many
     /// milliseconds it took, and microseconds for each child that was concerned.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use common::alloc;
 use common::size::Size;
 use common::threads::{Layout, TokioStage, on_fresh_thread, run_on_tokio};
 
 use super::{CAPACITY, Candidate, Family, System};
 use crate::plan::FLOOR;
 use crate::roll::{Job, Kit, Roll, Worker};
-use crate::workloads::{Work, crash};
+use crate::workloads::Work;
+use crate::workloads::crash::Crashes;
 
 /// A tokio task that panics, a second one that waits for its `JoinHandle` and spawns it again with the same channel.
 pub(crate) struct Respawn;
@@ -114,18 +116,19 @@ impl Candidate for CatchUnwind {
     }
 
     fn measure(&self, _: Work, size: Size) -> Vec<f64> {
-        let crashes = crash::crashes(size);
+        let crashes = Crashes::of(size);
         on_fresh_thread(move || {
-            let roll = Roll::new(1, crashes);
+            let roll = Roll::new(1, crashes.all());
             let kit = roll.kits().next().expect("there is one");
             let mut worker = Worker::new(kit.clone());
-            for _ in 0..crashes {
+            for crash in 1..=crashes.all() {
+                crashes.begin(crash);
                 let crash = AssertUnwindSafe(|| worker.handle(Job::Crash));
                 assert!(catch_unwind(crash).is_err(), "it panics");
                 worker = Worker::new(kit.clone());
                 worker.handle(Job::Next);
             }
-            crash::figures(&roll, crashes)
+            crashes.figures(&roll, alloc::stop())
         })
     }
 }

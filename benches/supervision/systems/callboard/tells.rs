@@ -2,6 +2,7 @@
 
 use callboard::{Actor, ActorRef, Context, Handler, Message, Overflow};
 
+use common::results::Spread;
 use common::size::{Size, millions};
 use common::stopwatch::Stopwatch;
 use common::tally::{Finish, Tally};
@@ -39,9 +40,10 @@ impl Handler<Expect> for Counter {
 }
 
 /// How often the two take turns.
-const ROUNDS: u64 = 20;
+const ROUNDS: usize = 21;
 
-/// Answers millions of tells a second to the bare one, to the supervised one, and the second through the first.
+/// Answers the medians over all turns: millions of tells a second to the bare one and to the supervised one, and the
+/// second through the first right beside it.
 pub(crate) fn tells(layout: Layout, size: Size) -> Vec<f64> {
     on_system(layout, Supervised::OneForOne, move |stage| async move {
         let share = size.pick(200_000, 10_000);
@@ -62,30 +64,30 @@ pub(crate) fn tells(layout: Layout, size: Size) -> Vec<f64> {
         // Each once before anything counts.
         tell_all(&bare, share).await;
         tell_all(&supervised, share).await;
-        let mut seconds = [0.0; 2];
+        let mut rates = [Vec::new(), Vec::new()];
         for round in 0..ROUNDS {
             let mut both = [(0, &bare), (1, &supervised)];
             if round % 2 == 1 {
                 both.reverse();
             }
             for (which, counter) in both {
-                seconds[which] += tell_all(counter, share).await;
+                rates[which].push(tell_all(counter, share).await);
             }
         }
-        let rates = seconds.map(|seconds| {
-            let elapsed = std::time::Duration::from_secs_f64(seconds);
-            millions(share * ROUNDS, elapsed)
-        });
+        let [bare_rates, supervised_rates] = rates;
+        let pairs = supervised_rates.iter().zip(&bare_rates);
+        let shares: Vec<f64> = pairs.map(|(one, other)| one / other).collect();
+        let figures = [bare_rates, supervised_rates, shares].map(|all| median(&all));
 
         tree.stop();
         assert!(tree.wait().await.is_normal());
         bare.stop();
         assert!(bare.wait().await.is_normal());
-        vec![rates[0], rates[1], rates[1] / rates[0]]
+        figures.to_vec()
     })
 }
 
-/// How many seconds it takes until the actor has counted so many tells.
+/// Millions a second until the actor has counted so many tells.
 async fn tell_all(counter: &ActorRef<Counter>, count: u64) -> f64 {
     let (finish, finished, _) = Finish::new(1);
     let expected = Expect(Tally::of(count, &finish));
@@ -97,5 +99,9 @@ async fn tell_all(counter: &ActorRef<Counter>, count: u64) -> f64 {
     let sum = finished.await.expect("it reports");
     let elapsed = begin.elapsed();
     assert_eq!(sum, count * (count - 1) / 2, "messages lost or doubled");
-    elapsed.as_secs_f64()
+    millions(count, elapsed)
+}
+
+fn median(values: &[f64]) -> f64 {
+    Spread::of(values).expect("there are some").median
 }
