@@ -115,7 +115,8 @@ enum Mode {
 pub(crate) struct Engine {
     pub(crate) rules: Rules,
     entropy: Entropy,
-    slots: BTreeMap<ChildId, Slot>,
+    /// Boxed: the nodes of a map that grows at its end are half empty, and a slot is large.
+    slots: BTreeMap<ChildId, Box<Slot>>,
     last_id: u64,
     mode: Mode,
     window: Intensity,
@@ -164,7 +165,7 @@ impl Engine {
     pub(crate) fn add(&mut self, spec: Arc<Spec>) -> ChildId {
         self.last_id += 1;
         let id = ChildId(self.last_id);
-        self.slots.insert(id, Slot::new(spec));
+        self.slots.insert(id, Box::new(Slot::new(spec)));
         id
     }
 
@@ -282,7 +283,7 @@ impl Engine {
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = (ChildId, &Slot)> {
-        self.slots.iter().map(|(id, slot)| (*id, slot))
+        self.slots.iter().map(|(id, slot)| (*id, &**slot))
     }
 
     /// How many restarts count now.

@@ -411,21 +411,19 @@ impl Tree {
         } else {
             tracing::info!(target: "callboard::supervisor", supervisor = %self.label, child = %spec.label, "{what}");
         }
-        let mut supervisors = vec![self.label.to_string()];
+        // Most trees have no listener: nothing is collected for one.
         let mut listeners: Vec<_> = self.events.get().cloned().into_iter().collect();
         let mut above = self.above.lock().upgrade();
         while let Some(tree) = above {
-            supervisors.push(tree.label.to_string());
             listeners.extend(tree.events.get().cloned());
             above = tree.above.lock().upgrade();
         }
         if listeners.is_empty() {
             return;
         }
-        supervisors.reverse();
         let event = TreeEvent {
             at: self.clock.now(),
-            supervisors,
+            supervisors: self.path(),
             child: spec.label.to_string(),
             kind: spec.kind,
             incarnation: *incarnation,
@@ -436,6 +434,18 @@ impl Tree {
             // An error means that the topic has ended with its supervisor.
             let _ = topic.try_publish(&subject, event.clone());
         }
+    }
+
+    /// The labels of those above it and its own, from the top.
+    fn path(&self) -> Vec<String> {
+        let mut supervisors = vec![self.label.to_string()];
+        let mut above = self.above.lock().upgrade();
+        while let Some(tree) = above {
+            supervisors.push(tree.label.to_string());
+            above = tree.above.lock().upgrade();
+        }
+        supervisors.reverse();
+        supervisors
     }
 
     /// The topic of what happens here and below.
