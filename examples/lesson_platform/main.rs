@@ -43,9 +43,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use callboard::System;
+use callboard::supervision::Phase;
 use tokio::net::TcpListener;
 
 use crate::args::{Command, HELP};
@@ -59,9 +59,6 @@ const DONE: u8 = 0;
 const BROKEN: u8 = 1;
 /// It could not start: bad arguments, no lessons, the port in use.
 const NOT_STARTED: u8 = 2;
-
-/// How long requests in hand have to be answered when the program is asked to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 #[callboard::main]
 async fn main(system: System) -> ExitCode {
@@ -89,20 +86,21 @@ async fn drill(system: &System, lessons: PathBuf, spans: bool) -> Result<u8, Str
     let listener = listen(0).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
     let platform = start(system, lessons, spans).await?;
-    let server = tokio::spawn(web::serve(
-        Arc::clone(&platform),
-        listener,
-        std::future::pending(),
-    ));
+    let shutdown = &platform.shutdown;
+    let over = shutdown.on_signals().map_err(|error| error.to_string())?;
+    open_doors(&platform, listener);
     let passed = tokio::select! {
         passed = drill::run(&platform, address) => passed,
-        () = interrupted() => {
+        () = shutdown.begins() => {
             println!("\ninterrupted");
             false
         }
     };
-    server.abort();
-    platform.stop().await;
+    shutdown.run().await;
+    let report = over.await;
+    if !report.is_clean() {
+        println!("{report}");
+    }
     Ok(if passed { DONE } else { BROKEN })
 }
 
@@ -114,17 +112,28 @@ async fn serve(system: &System, lessons: PathBuf, port: u16, spans: bool) -> Res
     println!("serving at http://{address}/  (Ctrl-C ends it)");
     println!("{}", platform.tree());
     println!("kill one of its processes, and see what a page does without it");
-    let late = async {
-        interrupted().await;
-        system.clock().sleep(LAST_ANSWERS).await;
-    };
-    let served = tokio::select! {
-        served = web::serve(Arc::clone(&platform), listener, interrupted()) => served,
-        () = late => Ok(()),
-    };
+    let over = platform.shutdown.on_signals();
+    let over = over.map_err(|error| error.to_string())?;
+    open_doors(&platform, listener);
+    platform.shutdown.begins().await;
     println!("\nstopping");
-    platform.stop().await;
-    served.map(|()| DONE).map_err(|error| plain(&error))
+    let report = over.await;
+    println!("{report}");
+    Ok(report.exit_code())
+}
+
+/// Serves pages until the shutdown begins; then those in hand are finished.
+fn open_doors(platform: &Arc<Platform>, listener: TcpListener) {
+    let begins = platform.shutdown.begins();
+    let server = tokio::spawn(web::serve(Arc::clone(platform), listener, begins));
+    platform
+        .shutdown
+        .on(Phase::FinishWork, "pages in hand", || async {
+            match server.await {
+                Ok(served) => served.map_err(|error| plain(&error)),
+                Err(error) => Err(error.to_string()),
+            }
+        });
 }
 
 async fn listen(port: u16) -> Result<TcpListener, String> {
@@ -145,20 +154,4 @@ async fn start(system: &System, folder: PathBuf, spans: bool) -> Result<Arc<Plat
     let spans = spans.then(|| Spans::install(system.clock())).flatten();
     let platform = Platform::start(system, folder, library, spans).await;
     platform.map_err(|error| error.to_string())
-}
-
-/// Completes when the program is asked to end: Ctrl-C, or SIGTERM.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        // Without handlers the signals end the program at once, and the children with it.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

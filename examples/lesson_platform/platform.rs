@@ -16,7 +16,7 @@ use callboard::clock::Instant;
 use callboard::prelude::*;
 use callboard::queue::Queue;
 use callboard::remote::Node;
-use callboard::supervision::{Answer, AskExt, Idempotent, TreeSnapshot};
+use callboard::supervision::{Answer, AskExt, Idempotent, Phase, Shutdown, TreeSnapshot};
 use callboard::topic::Topic;
 use callboard::{Failure, PoolError};
 use tracing::Instrument;
@@ -64,6 +64,8 @@ pub(crate) struct Platform {
     pub(crate) live: Live,
     /// Exposes the topic; ends with the platform.
     node: Node,
+    /// How all of it ends.
+    pub(crate) shutdown: Shutdown,
     workdir: WorkDir,
 }
 
@@ -100,27 +102,51 @@ impl Platform {
             spans,
             live: Live::new(),
             node,
+            shutdown: Shutdown::new(system),
             workdir,
         });
+        platform.plan_shutdown();
         match platform.wait_until_up().await {
             Ok(()) => Ok(platform),
             Err(why) => {
-                platform.stop().await;
+                platform.shutdown.run().await;
                 Err(why.into())
             }
         }
     }
 
-    /// Stops everything in order: the tree from its last child to its first, the pool beside it, then what both
-    /// stood on.
-    pub(crate) async fn stop(&self) {
-        self.live.close();
-        self.tree.supervisor.stop();
-        self.tree.supervisor.wait().await;
-        self.tree.renderers.stop();
-        self.tree.renderers.wait().await;
-        self.node.close();
+    // ANCHOR: shutdown
+    /// What is registered last is stopped first: the tree from its last child to its first, the pool beside it, then
+    /// what both stood on. The web server puts its own part in.
+    fn plan_shutdown(self: &Arc<Self>) {
+        let node = self.node.clone();
+        self.shutdown
+            .on(Phase::Stop, "topic", || async move { node.close() });
+        let renderers = self.tree.renderers.clone();
+        self.shutdown.on(Phase::Stop, "renderers", || async move {
+            renderers.stop();
+            renderers.wait().await;
+        });
+        self.shutdown.tree(&self.tree.supervisor);
+
+        let platform = Arc::downgrade(self);
+        self.shutdown
+            .on(Phase::StopTakingWork, "live views", || async move {
+                if let Some(platform) = platform.upgrade() {
+                    platform.live.close();
+                }
+            });
+        let jobs = self.jobs.clone();
+        let clock = self.system.clock().clone();
+        self.shutdown
+            .on(Phase::FinishWork, "index jobs", || async move {
+                // Nobody offers any more. What isn't taken in this phase's time is cut off, and counted.
+                while jobs.state().await.is_ok_and(|state| state.len > 0) {
+                    clock.sleep(Duration::from_millis(5)).await;
+                }
+            });
     }
+    // ANCHOR_END: shutdown
 
     async fn wait_until_up(&self) -> Result<(), String> {
         let due = self.system.clock().now() + START_DEADLINE;

@@ -485,7 +485,7 @@ impl Run {
             assert!(sequence.is_empty() && lingering.is_empty());
             let asleep =
                 |slot: &Slot| !matches!(slot.stage, Stage::Waiting | Stage::BackingOff { .. });
-            assert!(slots.values().all(asleep));
+            assert!(slots.values().all(|slot| asleep(slot)));
             if self.engine.outcome().is_some() {
                 assert!(
                     slots
