@@ -85,6 +85,8 @@ pub(crate) enum Action {
     Close(Arc<Spec>, ExitReason),
     /// Every child is up, or has been and is not wanted any more.
     Up,
+    /// All that was closed before is.
+    Closed,
     Answer(Answer),
     Tell(Happened),
 }
@@ -98,7 +100,7 @@ impl Action {
             | Action::Kill(spec)
             | Action::Close(spec, _) => Some(spec),
             Action::Tell(happened) => Some(&happened.spec),
-            Action::Up | Action::Answer(_) => None,
+            Action::Up | Action::Closed | Action::Answer(_) => None,
         }
     }
 }

@@ -26,6 +26,9 @@ use super::event::{Happened, TreeEvent};
 
 type Then = Box<dyn FnOnce() + Send>;
 
+/// How much one caller does of what others have decided, before the supervisor's own thread goes on with it.
+const BUDGET: usize = 256;
+
 /// One life of one child. Its number is the machine's own, so that what a place says of an earlier one, late or twice,
 /// is never taken for the end of this.
 type Life = (ChildId, u64);
@@ -123,8 +126,20 @@ impl Tree {
             return done;
         }
         state.performing = true;
+        let mut performed = 0;
         while !state.todo.is_empty() {
+            if performed >= BUDGET
+                && !state.done
+                && let Some(looping) = state.looping.take()
+            {
+                // What others have decided meanwhile is not all this thread's to do (G5).
+                state.performing = false;
+                drop(state);
+                looping.wake();
+                return done;
+            }
             let todo = std::mem::take(&mut state.todo);
+            performed += todo.len();
             drop(state);
             for action in todo {
                 self.perform_fenced(action);
@@ -267,12 +282,17 @@ impl Tree {
 
     /// No incarnation of the supervisor follows: its children's references end, the last one's first.
     pub(crate) fn close(self: &Arc<Self>, reason: &ExitReason) {
-        self.with(|state| {
+        self.change(|state| {
             state.fresh = false;
             state.refuse_orders();
             state.engine.close(reason);
         });
-        self.change(|state| state.closed = true);
+    }
+
+    /// They have.
+    fn closed(&self) {
+        self.state.lock().closed = true;
+        self.tell_waiting();
         if let Some(events) = self.events.get() {
             events.stop();
         }
@@ -369,6 +389,7 @@ impl Tree {
             Action::Kill(spec) => spec.place.kill(),
             Action::Close(spec, reason) => spec.place.close(reason),
             Action::Up => self.up(),
+            Action::Closed => self.closed(),
             Action::Answer(answer) => answer.send(),
             Action::Tell(happened) => self.tell(&happened),
         }
@@ -459,7 +480,8 @@ impl Tree {
         let mut due = self.clock.sleep_until(until);
         poll_fn(|cx| {
             let mut state = self.state.lock();
-            if state.engine.next_due() < until || state.engine.outcome().is_some() {
+            let left = !state.todo.is_empty() && !state.performing;
+            if left || state.engine.next_due() < until || state.engine.outcome().is_some() {
                 return Poll::Ready(());
             }
             state.sleeps_until = until;

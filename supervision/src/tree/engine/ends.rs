@@ -117,6 +117,7 @@ impl Engine {
             let spec = Arc::clone(&slot.spec);
             self.actions.push(Action::Close(spec, last));
         }
+        self.actions.push(Action::Closed);
     }
 
     /// Notes that it doesn't live any more. What is to follow; `None` if it didn't live.

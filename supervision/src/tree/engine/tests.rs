@@ -345,6 +345,7 @@ impl Run {
                     assert!(!std::mem::replace(&mut life.closed, true), "closed twice");
                 }
                 Action::Up => self.ups += 1,
+                Action::Closed => {}
                 Action::Answer(answer) => answer.send(),
                 Action::Tell(_) => {}
             }
