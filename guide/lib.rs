@@ -111,3 +111,7 @@ mod bench_local {}
 #[cfg(doctest)]
 #[doc = include_str!("src/bench-queue.md")]
 mod bench_queue {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/bench-supervision.md")]
+mod bench_supervision {}

@@ -97,6 +97,17 @@ impl Usage {
     }
 }
 
+/// The resident size of this process in bytes; 0 where the kernel doesn't say.
+#[must_use]
+pub fn resident_bytes() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kibibytes.unwrap_or(0.0) * 1024.0
+}
+
 /// The machine in one line.
 #[must_use]
 pub fn describe() -> String {

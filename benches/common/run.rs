@@ -1,12 +1,13 @@
 //! What every benchmark does around its runs.
 
+use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
-use crate::args::Args;
+use crate::args::{self, Args};
 use crate::machine::{self, Usage};
 use crate::results::Row;
 use crate::size::Size;
@@ -104,6 +105,23 @@ pub fn write(name: &str, rows: &[&Row], text: &str, args: &Args) -> Result<()> {
         false => folder.join(format!("{name}.md")),
     };
     write_file(&markdown, text)
+}
+
+/// Runs a workload once in a process of its own, which gets [`Command::RunOnce`](crate::args::Command::RunOnce).
+///
+/// # Errors
+/// What that process says, if it fails.
+pub fn in_own_process(workload: &str, system: &str, size: Size) -> Result<Vec<f64>> {
+    let output = process::Command::new(env::current_exe()?)
+        .args(args::run_once(workload, system, size))
+        .output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("{workload} on {system}: {said}").into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let figures: std::result::Result<_, _> = text.split_whitespace().map(str::parse).collect();
+    Ok(figures?)
 }
 
 fn write_file(path: &Path, text: &str) -> Result<()> {

@@ -32,3 +32,13 @@ pub fn millions(count: u64, elapsed: std::time::Duration) -> f64 {
 pub fn each(total: f64, count: u64) -> f64 {
     total / count as f64
 }
+
+/// The value that this share of the sorted values does not exceed; 0 if there are none.
+#[allow(clippy::cast_precision_loss)]
+#[must_use]
+pub fn percentile(sorted: &[u64], percent: usize) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted
+        .get(last * percent / 100)
+        .map_or(0.0, |value| *value as f64)
+}

@@ -9,7 +9,7 @@ mod render;
 mod systems;
 mod workloads;
 
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::{env, thread};
 
 use common::args::{self, Args, Command, Defaults};
@@ -135,7 +135,7 @@ fn run_systems(
         }
         thread::sleep(PAUSE);
         let figures = if cell.work.needs_own_process() {
-            in_own_process(cell, system.as_ref(), size)?
+            run::in_own_process(cell.workload, system.name(), size)?
         } else {
             system.measure(cell.work, size)
         };
@@ -144,20 +144,7 @@ fn run_systems(
     Ok(())
 }
 
-fn in_own_process(cell: &Cell, system: &dyn Candidate, size: Size) -> Result<Vec<f64>> {
-    let output = process::Command::new(env::current_exe()?)
-        .args(args::run_once(cell.workload, system.name(), size))
-        .output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("{} on {}: {said}", cell.workload, system.name()).into());
-    }
-    let text = String::from_utf8(output.stdout)?;
-    let figures: std::result::Result<_, _> = text.split_whitespace().map(str::parse).collect();
-    Ok(figures?)
-}
-
-/// The other side of [`in_own_process`].
+/// The other side of [`run::in_own_process`].
 fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
     let blocks = plan::blocks();
     let mut cells = blocks.iter().flat_map(|block| &block.cells);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,8 @@ pub trait Classified: Error {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fault {
     class: FailureClass,
-    text: String,
+    /// Shared: on its way up a failure is told to many.
+    text: Arc<str>,
 }
 
 impl Fault {
@@ -86,7 +88,7 @@ impl Fault {
     pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
         Fault {
             class,
-            text: text.into(),
+            text: text.into().into(),
         }
     }
 
@@ -133,13 +135,16 @@ impl From<String> for Fault {
 
 impl From<&str> for Fault {
     fn from(text: &str) -> Self {
-        Fault::from(text.to_owned())
+        Fault {
+            class: FailureClass::default(),
+            text: text.into(),
+        }
     }
 }
 
 impl From<Cow<'_, str>> for Fault {
     fn from(text: Cow<'_, str>) -> Self {
-        Fault::from(text.into_owned())
+        Fault::from(&*text)
     }
 }
 

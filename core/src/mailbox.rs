@@ -410,10 +410,13 @@ impl<K: Kind> Mailbox<K> {
         self.mark(0, FAIL);
     }
 
-    /// Takes back the signals that were meant for the incarnation before.
+    /// Takes back the signals that were meant for the incarnation before. An order to drain is one of them when
+    /// nothing is left of what it was about; else the next incarnation goes on with it.
     pub(crate) fn clear_signals(&self) {
-        let _inner = self.inner.lock();
-        self.mark(0, ACT);
+        let mut inner = self.inner.lock();
+        let drained = inner.inbox.is_empty();
+        self.mark(0, if drained { ACT | DRAIN } else { ACT });
+        self.recount(&mut inner);
     }
 
     /// Whether nothing waits and nothing is signalled: the actor, if it is idle, could handle a message of

@@ -18,8 +18,11 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
 
 /// The failure that a panic is: of the class that its payload says.
 pub(crate) fn panic_fault(payload: &(dyn Any + Send)) -> Fault {
-    match payload.downcast_ref::<Fault>() {
-        Some(fault) => fault.clone(),
-        None => panic_text(payload).into(),
+    if let Some(fault) = payload.downcast_ref::<Fault>() {
+        fault.clone()
+    } else if let Some(text) = payload.downcast_ref::<&str>() {
+        Fault::from(*text)
+    } else {
+        panic_text(payload).into()
     }
 }

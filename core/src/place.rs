@@ -62,6 +62,9 @@ pub enum ChildEvent {
     NoConnection,
     /// It can be reached again, and is the same incarnation.
     Reconnected,
+    /// It is over but for a part that can't be ended: code that never yields (G11). No end, and nothing may be started in
+    /// its place (G13); if that part ends after all, the last event follows.
+    Stuck,
 }
 
 impl ChildEvent {

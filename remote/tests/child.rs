@@ -13,7 +13,7 @@ use std::time::Duration;
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::{
     Actor, ChildEvent, Context, DeferredHandler, ExitReason, FailureKind, Handler, Message,
-    OnChildEvent, Place, Recipient, Responder, System, Verdict,
+    OnChildEvent, Place, Recipient, Responder, System, Terms, Verdict,
 };
 use callboard_remote::{LinkErrorKind, ListenError, Node, Peer, Phase};
 use futures::StreamExt;
@@ -217,7 +217,7 @@ async fn g13_a_child_at_a_process_place_is_reached_over_restarts(system: System)
     });
     let pid: Recipient<Pid> = peer.recipient("sidecar").unwrap();
     for expected in [ExitReason::Killed, ExitReason::Stopped] {
-        place.start(callboard::Terms::new(Arc::clone(&on_event)));
+        place.start(Terms::new(Arc::clone(&on_event)));
         peer.connected().await.unwrap();
         assert_eq!(Some(pid.ask(Pid).await.unwrap()), place.status().pid);
         match expected {

@@ -1,5 +1,6 @@
 //! Asks: in sequence, and many in flight.
 
+use common::size::percentile;
 use common::stopwatch::Stopwatch;
 use common::tally::{Finish, Tally};
 use common::threads::Layout;
@@ -37,7 +38,7 @@ pub(super) fn in_sequence<S: System>(system: &S, layout: Layout, size: Size) -> 
             sum += 1;
             let begin = Stopwatch::start();
             let answer = S::ask(&counter, 1).await;
-            nanoseconds.push(begin.elapsed().as_nanos());
+            nanoseconds.push(u64::try_from(begin.elapsed().as_nanos()).expect("it fits"));
             right &= answer == sum;
         }
         assert!(right, "an ask got another's answer");
@@ -48,11 +49,6 @@ pub(super) fn in_sequence<S: System>(system: &S, layout: Layout, size: Size) -> 
             percentile(&nanoseconds, 99),
         ]
     })
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn percentile(sorted: &[u128], percent: usize) -> f64 {
-    sorted[(sorted.len() - 1) * percent / 100] as f64
 }
 
 pub(super) fn in_flight<S: System>(

@@ -2,6 +2,7 @@
 //! that does nothing else (its state, 32 bytes here, included).
 
 use common::alloc;
+use common::machine::resident_bytes;
 use common::tally::{Finish, Tally};
 use common::threads::Layout;
 
@@ -41,14 +42,4 @@ pub(super) fn measure<S: System>(system: &S, used: bool, size: Size) -> Vec<f64>
         let heap = heap as f64;
         vec![each(heap, count), each(resident, count)]
     })
-}
-
-/// The resident size of this process; 0 where the kernel doesn't say.
-fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kibibytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kibibytes.unwrap_or(0.0) * 1024.0
 }

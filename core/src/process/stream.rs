@@ -8,35 +8,36 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::ChildStdin;
+
+use super::pulse::StdoutReader;
 
 /// A child's stdin and stdout as one byte stream: what is written goes to its stdin, what is read came
 /// from its stdout.
 ///
-/// After the child was asked to stop, writing fails with [`io::ErrorKind::BrokenPipe`]; reading goes on
-/// until the child closes its stdout. Dropping the stream, or shutting its write half down, closes the
+/// After the child was asked to stop, writing fails with [`io::ErrorKind::BrokenPipe`], named for the child; reading
+/// goes on until the child closes its stdout. A child that doesn't read lets its pipe fill up (64 KiB on Linux), and the
+/// writer waits until there is room or the child has ended. Dropping the stream, or shutting its write half down, closes the
 /// child's lifeline: it should end.
 pub struct ProcessStream {
     stdin: Arc<Lifeline>,
-    stdout: ChildStdout,
+    stdout: StdoutReader,
 }
 
 impl ProcessStream {
-    pub(super) fn new(stdin: ChildStdin, stdout: ChildStdout) -> (Self, Arc<Lifeline>) {
-        let lifeline = Arc::new(Lifeline(Mutex::new(Inner {
-            stdin: Some(stdin),
-            writer: None,
-        })));
-        let stream = ProcessStream {
-            stdin: Arc::clone(&lifeline),
+    pub(super) fn new(stdin: &Arc<Lifeline>, stdout: StdoutReader) -> Self {
+        ProcessStream {
+            stdin: Arc::clone(stdin),
             stdout,
-        };
-        (stream, lifeline)
+        }
     }
 }
 
 /// The child's stdin, which the place can close under the writer's hands.
-pub(super) struct Lifeline(Mutex<Inner>);
+pub(super) struct Lifeline {
+    label: String,
+    inner: Mutex<Inner>,
+}
 
 struct Inner {
     stdin: Option<ChildStdin>,
@@ -45,8 +46,18 @@ struct Inner {
 }
 
 impl Lifeline {
+    pub(super) fn new(label: &str, stdin: ChildStdin) -> Arc<Self> {
+        Arc::new(Lifeline {
+            label: label.to_owned(),
+            inner: Mutex::new(Inner {
+                stdin: Some(stdin),
+                writer: None,
+            }),
+        })
+    }
+
     pub(super) fn close(&self) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         let stdin = inner.stdin.take();
         let writer = inner.writer.take();
         drop(inner);
@@ -59,9 +70,13 @@ impl Lifeline {
         cx: &mut Context<'_>,
         io: impl FnOnce(Pin<&mut ChildStdin>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         let Some(stdin) = &mut inner.stdin else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            let label = &self.label;
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                format!("the stdin of `{label}` is closed: it has ended or was asked to"),
+            )));
         };
         let polled = io(Pin::new(stdin), cx);
         inner.writer = polled.is_pending().then(|| cx.waker().clone());

@@ -8,13 +8,22 @@ use futures::channel::mpsc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ProcessPlace, ProcessSpec, ProcessStream, Stderr};
+use super::{Output, ProcessPlace, ProcessSpec, ProcessStream, Signal};
 use crate::clock::Clock;
 use crate::executor::block_on;
+use crate::fault::Fault;
 use crate::id::Incarnation;
 use crate::place::{ChildEvent, ChildKind, Place, Terms};
+use crate::spawn::Placement;
 use crate::system::System;
 use crate::watch::ExitReason;
+
+mod handle;
+mod heartbeat;
+mod limits;
+mod plain;
+mod random;
+mod starts;
 
 type Events = mpsc::Receiver<(Incarnation, ChildEvent)>;
 
@@ -37,12 +46,23 @@ impl Bench {
         }
     }
 
+    /// One that speaks no protocol.
+    fn plain(spec: ProcessSpec) -> Self {
+        let system = System::with_arbiters(1).unwrap();
+        let place = ProcessPlace::plain(&system, spec);
+        Bench {
+            system,
+            place,
+            streams: Arc::default(),
+        }
+    }
+
     fn shell(script: &str) -> Self {
         Bench::new(ProcessSpec::new("sh").arg("-c").arg(script))
     }
 
     fn start(&self) -> Events {
-        let (tx, rx) = mpsc::channel(8);
+        let (tx, rx) = mpsc::channel(64);
         let tx = Mutex::new(tx);
         self.place
             .start(Terms::new(Arc::new(move |incarnation, event| {
@@ -53,6 +73,31 @@ impl Bench {
 
     fn pid(&self) -> u32 {
         self.place.status().pid.unwrap()
+    }
+
+    /// Does something with the newest stream, on an arbiter.
+    fn with_stream<T, Fut>(&self, io: impl FnOnce(ProcessStream) -> Fut + Send + 'static) -> T
+    where
+        T: Send + 'static,
+        Fut: Future<Output = (ProcessStream, T)> + 'static,
+    {
+        let stream = self.streams.lock().pop().unwrap();
+        let (tx, rx) = futures::channel::oneshot::channel();
+        let streams = Arc::clone(&self.streams);
+        self.system.spawn(Placement::Pinned(0), move || async move {
+            let (stream, result) = io(stream).await;
+            streams.lock().push(stream);
+            assert!(tx.send(result).is_ok());
+        });
+        block_on(rx).unwrap()
+    }
+
+    /// Writes to the child's stdin.
+    fn write(&self, text: &'static str) {
+        self.with_stream(move |mut stream| async move {
+            stream.write_all(text.as_bytes()).await.unwrap();
+            (stream, ())
+        });
     }
 }
 
@@ -77,13 +122,9 @@ fn failed(why: &str) -> ChildEvent {
     ChildEvent::Ended(ExitReason::Failed(why.into()))
 }
 
-/// Reads one line of the newest stream, on the arbiter, where its pipe is registered.
+/// Reads one line of the newest stream.
 fn read_line(bench: &Bench) -> String {
-    let mut stream = bench.streams.lock().pop().unwrap();
-    let (tx, rx) = futures::channel::oneshot::channel();
-    let streams = Arc::clone(&bench.streams);
-    let placement = crate::spawn::Placement::Pinned(0);
-    bench.system.spawn(placement, move || async move {
+    bench.with_stream(|mut stream| async move {
         let mut line = Vec::new();
         while let Ok(byte) = stream.read_u8().await {
             if byte == b'\n' {
@@ -91,10 +132,16 @@ fn read_line(bench: &Bench) -> String {
             }
             line.push(byte);
         }
-        streams.lock().push(stream);
-        tx.send(String::from_utf8(line).unwrap()).unwrap();
-    });
-    block_on(rx).unwrap()
+        (stream, String::from_utf8(line).unwrap())
+    })
+}
+
+#[track_caller]
+fn start_failure(event: &ChildEvent) -> &Fault {
+    match event {
+        ChildEvent::StartFailed(why) => why,
+        event => panic!("{event:?}"),
+    }
 }
 
 /// Whether a process with that number exists, dead but not reaped ones included.
@@ -137,10 +184,8 @@ fn g12_the_exit_status_is_the_reason() {
 fn g16_a_missing_program_is_a_failed_start_that_names_it() {
     let bench = Bench::new(ProcessSpec::new("/nowhere/thumbnailer"));
     let event = next(&mut bench.start());
-    let ChildEvent::StartFailed(why) = event else {
-        panic!("{event:?}");
-    };
-    assert!(why.text().contains("/nowhere/thumbnailer"), "{why}");
+    let why = start_failure(&event).text();
+    assert!(why.contains("/nowhere/thumbnailer"), "{why}");
 }
 
 #[test]
@@ -153,10 +198,8 @@ fn g16_on_the_simulating_executor_a_start_fails_and_says_why() {
         tx.lock().take().unwrap().send(event).unwrap();
     })));
     let event = simulation.block_on(rx).unwrap();
-    let ChildEvent::StartFailed(why) = event else {
-        panic!("{event:?}");
-    };
-    assert!(why.text().contains("simulating"), "{why}");
+    let why = start_failure(&event).text();
+    assert!(why.contains("simulating"), "{why}");
 }
 
 #[test]
@@ -183,16 +226,7 @@ fn a_byte_stream_in_both_directions() {
     let bench = Bench::shell("read line; echo \"got $line\"; exec cat > /dev/null");
     let mut events = bench.start();
     assert_eq!(next(&mut events), ChildEvent::Started);
-    let mut stream = bench.streams.lock().pop().unwrap();
-    let streams = Arc::clone(&bench.streams);
-    let placement = crate::spawn::Placement::Pinned(0);
-    let (tx, rx) = futures::channel::oneshot::channel();
-    bench.system.spawn(placement, move || async move {
-        stream.write_all(b"hello\n").await.unwrap();
-        streams.lock().push(stream);
-        tx.send(()).unwrap();
-    });
-    block_on(rx).unwrap();
+    bench.write("hello\n");
     assert_eq!(read_line(&bench), "got hello");
     bench.place.stop();
     assert!(matches!(next(&mut events), ChildEvent::Ended(_)));
@@ -204,12 +238,7 @@ fn g11_a_stop_reaches_a_process_that_was_frozen() {
     let mut events = bench.start();
     assert_eq!(next(&mut events), ChildEvent::Started);
     assert_eq!(read_line(&bench), "up");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(bench.pid()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-    let state = format!("/proc/{}/stat", bench.pid());
-    while !std::fs::read_to_string(&state).unwrap().contains(") T ") {
-        std::thread::yield_now();
-    }
+    freeze(&bench);
     bench.place.stop();
     // Not `Killed`, which would come after its shutdown time.
     assert_eq!(next(&mut events), ChildEvent::Ended(ExitReason::Stopped));
@@ -266,18 +295,31 @@ fn what_a_child_started_does_not_outlive_it() {
     assert!(is_gone_or_zombie(grandchild));
 }
 
-/// A killed orphan is reaped by init, when it gets to it; until then it is dead all the same.
+/// Sends SIGSTOP, and waits until it has taken effect.
+fn freeze(bench: &Bench) {
+    bench.place.reference().signal(Signal::STOP).unwrap();
+    let state = format!("/proc/{}/stat", bench.pid());
+    while !std::fs::read_to_string(&state).unwrap().contains(") T ") {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process with that number is dead: gone, or a zombie, which is an orphan until init gets to it.
+fn is_dead(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let state = stat.rsplit(')').next().unwrap_or_default();
+    state.trim_start().starts_with(['Z', 'X'])
+}
+
+/// Waits until it is: SIGKILL takes effect when the process is next scheduled.
 fn is_gone_or_zombie(pid: u32) -> bool {
     let due = Clock::machine().now() + Duration::from_secs(30);
     while Clock::machine().now() < due {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-            return true;
-        };
-        let state = stat.rsplit(')').next().unwrap_or_default();
-        if state.trim_start().starts_with(['Z', 'X']) {
+        if is_dead(pid) {
             return true;
         }
-        // SIGKILL takes effect when the process is next scheduled.
         std::thread::yield_now();
     }
     false
@@ -306,14 +348,14 @@ fn g13_each_start_is_a_new_incarnation_with_a_stream_of_its_own() {
 
 #[test]
 fn writing_to_a_stopped_child_fails_and_reading_sees_the_end() {
-    let spec = ProcessSpec::new("sleep").arg("1000").stderr(Stderr::Trace);
+    let spec = ProcessSpec::new("sleep").arg("1000").stderr(Output::Trace);
     let bench = Bench::new(spec);
     let mut events = bench.start();
     assert_eq!(next(&mut events), ChildEvent::Started);
     let mut stream = bench.streams.lock().pop().unwrap();
     let (full_tx, full_rx) = futures::channel::oneshot::channel();
     let (tx, rx) = futures::channel::oneshot::channel();
-    let placement = crate::spawn::Placement::Pinned(0);
+    let placement = Placement::Pinned(0);
     bench.system.spawn(placement, move || async move {
         // Nobody reads: the pipe fills up, and the writer waits until it is told of the end.
         let megabyte = vec![0; 1 << 20];

@@ -38,7 +38,6 @@ use callboard::queue::Queue;
 use callboard::remote::{LinkConfig, Peer};
 use callboard::supervision::{Child, Decision, Dedup, Supervisor, SupervisorRef};
 use callboard::{FailureClass, Place, Pool};
-use tokio::io::AsyncReadExt;
 
 use super::announced::Announced;
 use super::workdir::WorkDir;
@@ -150,10 +149,8 @@ impl Tree {
             socket: workdir.views(),
             topic: workdir.topic(),
         };
-        let views_place = ProcessPlace::new(system, child(&role)?, |mut stream, _| {
-            // Its standard input is its lifeline: held for as long as it runs.
-            tokio::spawn(async move { while stream.read_u8().await.is_ok() {} });
-        });
+        // It speaks no protocol over its pipes: its standard input is its lifeline only.
+        let views_place = ProcessPlace::plain(system, child(&role)?);
 
         // TCP: the process takes a free port, and says which.
         let announced = Announced::new();

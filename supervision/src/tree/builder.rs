@@ -148,7 +148,8 @@ impl SupervisorBuilder {
         let ended = Arc::clone(&tree);
         actor.watch(Box::new(move |notice| {
             let close = Arc::clone(&ended);
-            ended.when_idle(Box::new(move || close.close(&notice.reason)));
+            let idle = Box::new(move || close.close(&notice.reason));
+            ended.when_idle(idle, Box::new(|| {}));
         }));
         Ok(SupervisorRef::new(actor, tree))
     }

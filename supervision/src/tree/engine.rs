@@ -18,6 +18,8 @@ mod orders;
 mod slot;
 mod starts;
 mod stops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -75,7 +77,8 @@ pub(crate) enum End {
 
 /// What is to be done, outside the lock and in this order.
 pub(crate) enum Action {
-    Start(ChildId, Arc<Spec>),
+    /// With the number of the life that begins.
+    Start(ChildId, u64, Arc<Spec>),
     Stop(Arc<Spec>),
     Kill(Arc<Spec>),
     /// No incarnation follows.
@@ -90,7 +93,7 @@ impl Action {
     /// Whom it is about.
     pub(crate) fn spec(&self) -> Option<&Arc<Spec>> {
         match self {
-            Action::Start(_, spec)
+            Action::Start(_, _, spec)
             | Action::Stop(spec)
             | Action::Kill(spec)
             | Action::Close(spec, _) => Some(spec),
@@ -112,7 +115,8 @@ enum Mode {
 pub(crate) struct Engine {
     pub(crate) rules: Rules,
     entropy: Entropy,
-    slots: BTreeMap<ChildId, Slot>,
+    /// Boxed: the nodes of a map that grows at its end are half empty, and a slot is large.
+    slots: BTreeMap<ChildId, Box<Slot>>,
     last_id: u64,
     mode: Mode,
     window: Intensity,
@@ -161,7 +165,7 @@ impl Engine {
     pub(crate) fn add(&mut self, spec: Arc<Spec>) -> ChildId {
         self.last_id += 1;
         let id = ChildId(self.last_id);
-        self.slots.insert(id, Slot::new(spec));
+        self.slots.insert(id, Box::new(Slot::new(spec)));
         id
     }
 
@@ -186,16 +190,17 @@ impl Engine {
         }
     }
 
-    /// Something happened to a child.
+    /// Something happened to a child, in that life of it.
     pub(crate) fn event(
         &mut self,
         id: ChildId,
+        life: u64,
         event: ChildEvent,
         number: Incarnation,
         now: Instant,
     ) {
-        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.live) else {
-            // A place that says more than it should.
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.lives(life)) else {
+            // A place that says more than it should: of a life that is over.
             return;
         };
         slot.incarnation = number.0;
@@ -213,6 +218,7 @@ impl Engine {
                 slot.unreachable = false;
                 self.tell(id, |slot| Happened::of(slot, TreeEventKind::Reconnected));
             }
+            ChildEvent::Stuck => self.stuck(id),
             // `Resumed` was noted where it happened; what this version doesn't know is no end.
             _ => {}
         }
@@ -230,12 +236,7 @@ impl Engine {
 
     /// Does what time and the last events have made possible.
     pub(crate) fn go_on(&mut self, now: Instant) {
-        while let Some(&(due, id)) = self.dues.first()
-            && due <= now
-        {
-            self.dues.pop_first();
-            self.due(id, now);
-        }
+        self.pass_dues(now);
         self.go_on_stopping(now);
         self.go_on_starting(now);
     }
@@ -282,7 +283,7 @@ impl Engine {
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = (ChildId, &Slot)> {
-        self.slots.iter().map(|(id, slot)| (*id, slot))
+        self.slots.iter().map(|(id, slot)| (*id, &**slot))
     }
 
     /// How many restarts count now.
@@ -323,6 +324,16 @@ impl Engine {
         }
     }
 
+    /// Does what time has made due.
+    fn pass_dues(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.dues.first()
+            && due <= now
+        {
+            self.dues.pop_first();
+            self.due(id, now);
+        }
+    }
+
     /// The time has come for which a child had an entry.
     fn due(&mut self, id: ChildId, now: Instant) {
         let Some(slot) = self.slots.get_mut(&id) else {
@@ -338,11 +349,7 @@ impl Engine {
                 self.kill_as_failed(id, why.into(), now);
             }
             Stage::Stopping => self.kill(id, now),
-            Stage::Killed => {
-                slot.stage = Stage::Stuck;
-                self.stuck += 1;
-                self.tell(id, |slot| Happened::of(slot, TreeEventKind::Stuck));
-            }
+            Stage::Killed => self.stuck(id),
             _ => {}
         }
     }

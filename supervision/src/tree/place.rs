@@ -7,7 +7,8 @@ use callboard_core::{ChildEvent, ChildKind, ChildStatus, ExitReason, Place, Term
 use super::shared::Tree;
 
 /// Counts as started when all its children have been, and as ended when all of them have: the next
-/// incarnation finds every place free (G13), also after this one was killed.
+/// incarnation finds every place free (G13), also after this one was killed. Where children can't be ended it is
+/// stuck itself.
 pub(crate) struct SupervisorPlace {
     actor: Arc<dyn Place>,
     tree: Arc<Tree>,
@@ -45,8 +46,11 @@ impl Place for SupervisorPlace {
                     }
                     (_, last) => last,
                 };
-                let terms = terms.clone();
-                tree.when_idle(Box::new(move || terms.tell(incarnation, last)));
+                let (idle, stuck) = (terms.clone(), terms.clone());
+                tree.when_idle(
+                    Box::new(move || idle.tell(incarnation, last)),
+                    Box::new(move || stuck.tell(incarnation, ChildEvent::Stuck)),
+                );
             }
         };
         self.actor.start(Terms::new(Arc::new(on_event)));

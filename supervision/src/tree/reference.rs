@@ -51,7 +51,7 @@ impl SupervisorRef {
 
     /// Adds a child, starts it, and waits until it is up: OTP's `start_child`. It comes after all others, ends with this
     /// incarnation of the supervisor, and is treated like any other until then. While an ordered start is going on it
-    /// waits its turn.
+    /// waits its turn, and before the supervisor has been started for the first time until then.
     ///
     /// # Errors
     /// [`ChildError`]. A child that never was there is in the error. One that did not come up has been dropped, its

@@ -26,6 +26,10 @@ use super::event::{Happened, TreeEvent};
 
 type Then = Box<dyn FnOnce() + Send>;
 
+/// One life of one child. Its number is the machine's own, so that what a place says of an earlier one, late or twice,
+/// is never taken for the end of this.
+type Life = (ChildId, u64);
+
 pub(crate) struct Tree {
     pub(crate) label: Arc<str>,
     pub(crate) clock: Clock,
@@ -58,6 +62,7 @@ pub(crate) struct State {
     waiting: Vec<Waker>,
     on_up: Option<Then>,
     on_idle: Option<Then>,
+    on_stuck: Option<Then>,
 }
 
 impl Tree {
@@ -88,6 +93,7 @@ impl Tree {
             waiting: Vec::new(),
             on_up: None,
             on_idle: None,
+            on_stuck: None,
         };
         let tree = Arc::new(Tree {
             label,
@@ -215,26 +221,48 @@ impl Tree {
 
     /// The supervisor's value is gone. If its loop did not end before (a kill), its children are killed.
     pub(crate) fn leave(self: &Arc<Self>) {
+        let now = self.clock.now();
         self.change(|state| {
             state.present = false;
             state.on_up = None;
             state.looping = None;
             if !std::mem::replace(&mut state.done, true) {
-                state.engine.abandon();
+                state.engine.abandon(now);
             }
         });
         self.check_idle();
     }
 
-    /// Does something once no child lives, when the supervisor itself is gone.
-    pub(crate) fn when_idle(&self, then: Then) {
+    /// The supervisor is gone: calls those of its children stuck that were killed and have not ended in time. When to
+    /// look again, if there are others.
+    pub(crate) fn overdue(self: &Arc<Self>) -> Option<Instant> {
+        let now = self.clock.now();
+        let next = self.change(|state| {
+            let gone = !state.present;
+            gone.then(|| state.engine.overdue(now)).flatten()
+        });
+        self.check_idle();
+        next
+    }
+
+    /// The same when nobody can wait that long.
+    pub(crate) fn overdue_at_once(self: &Arc<Self>) {
+        self.change(|state| {
+            if !state.present {
+                state.engine.overdue(Instant::FAR);
+            }
+        });
+        self.check_idle();
+    }
+
+    /// Does something once no child lives, when the supervisor itself is gone; and something else when those that are
+    /// left can't be ended.
+    pub(crate) fn when_idle(&self, idle: Then, stuck: Then) {
         let mut state = self.state.lock();
-        if state.engine.lives() {
-            state.on_idle = Some(then);
-        } else {
-            drop(state);
-            then();
-        }
+        state.on_idle = Some(idle);
+        state.on_stuck = Some(stuck);
+        drop(state);
+        self.check_idle();
     }
 
     /// No incarnation of the supervisor follows: its children's references end, the last one's first.
@@ -273,15 +301,15 @@ impl Tree {
     }
 
     /// An event of a child, on whatever thread it happened.
-    fn event(self: &Arc<Self>, id: ChildId, number: Incarnation, event: ChildEvent) {
+    fn event(self: &Arc<Self>, life: Life, number: Incarnation, event: ChildEvent) {
         if let ChildEvent::Resumed(fault) = event {
-            return self.resumed(id, number, fault);
+            return self.resumed(life.0, number, fault);
         }
         self.decide(|state, now| {
             if state.done {
-                state.note_end(id, &event);
+                state.note_end(life, &event);
             } else {
-                state.engine.event(id, event, number, now);
+                state.engine.event(life.0, life.1, event, number, now);
             }
         });
         self.check_idle();
@@ -306,14 +334,19 @@ impl Tree {
 
     fn check_idle(&self) {
         let mut state = self.state.lock();
-        let idle = if state.done && !state.engine.lives() {
+        let then = if !state.done {
+            None
+        } else if !state.engine.lives() {
+            state.on_stuck = None;
             state.on_idle.take()
+        } else if !state.present && state.engine.only_stuck() {
+            state.on_stuck.take()
         } else {
             None
         };
         drop(state);
-        if let Some(idle) = idle {
-            idle();
+        if let Some(then) = then {
+            then();
         }
     }
 
@@ -331,7 +364,7 @@ impl Tree {
 
     fn perform(self: &Arc<Self>, action: Action) {
         match action {
-            Action::Start(id, spec) => self.start(id, &spec),
+            Action::Start(id, life, spec) => self.start((id, life), &spec),
             Action::Stop(spec) => spec.place.stop(),
             Action::Kill(spec) => spec.place.kill(),
             Action::Close(spec, reason) => spec.place.close(reason),
@@ -341,16 +374,17 @@ impl Tree {
         }
     }
 
-    fn start(self: &Arc<Self>, id: ChildId, spec: &Spec) {
+    fn start(self: &Arc<Self>, life: Life, spec: &Spec) {
         let told = Arc::clone(self);
-        let on_event = move |number, event| told.event(id, number, event);
+        let on_event = move |number, event| told.event(life, number, event);
         let terms = spec.terms(Terms::new(Arc::new(on_event)));
         let start = AssertUnwindSafe(|| spec.place.start(terms));
         if catch_unwind(start).is_err() {
             // Without effect if the child's last event has come all the same.
             let why = "its place panicked while starting it".into();
-            let number = spec.place.status().incarnation;
-            self.event(id, number, ChildEvent::StartFailed(why));
+            let status = catch_unwind(AssertUnwindSafe(|| spec.place.status()));
+            let number = status.map_or(Incarnation(0), |status| status.incarnation);
+            self.event(life, number, ChildEvent::StartFailed(why));
         }
     }
 
@@ -377,21 +411,19 @@ impl Tree {
         } else {
             tracing::info!(target: "callboard::supervisor", supervisor = %self.label, child = %spec.label, "{what}");
         }
-        let mut supervisors = vec![self.label.to_string()];
+        // Most trees have no listener: nothing is collected for one.
         let mut listeners: Vec<_> = self.events.get().cloned().into_iter().collect();
         let mut above = self.above.lock().upgrade();
         while let Some(tree) = above {
-            supervisors.push(tree.label.to_string());
             listeners.extend(tree.events.get().cloned());
             above = tree.above.lock().upgrade();
         }
         if listeners.is_empty() {
             return;
         }
-        supervisors.reverse();
         let event = TreeEvent {
             at: self.clock.now(),
-            supervisors,
+            supervisors: self.path(),
             child: spec.label.to_string(),
             kind: spec.kind,
             incarnation: *incarnation,
@@ -402,6 +434,18 @@ impl Tree {
             // An error means that the topic has ended with its supervisor.
             let _ = topic.try_publish(&subject, event.clone());
         }
+    }
+
+    /// The labels of those above it and its own, from the top.
+    fn path(&self) -> Vec<String> {
+        let mut supervisors = vec![self.label.to_string()];
+        let mut above = self.above.lock().upgrade();
+        while let Some(tree) = above {
+            supervisors.push(tree.label.to_string());
+            above = tree.above.lock().upgrade();
+        }
+        supervisors.reverse();
+        supervisors
     }
 
     /// The topic of what happens here and below.
@@ -481,13 +525,14 @@ impl State {
     }
 
     /// An event when nothing is decided any more.
-    fn note_end(&mut self, id: ChildId, event: &ChildEvent) {
+    fn note_end(&mut self, (id, life): Life, event: &ChildEvent) {
         match event {
             ChildEvent::StartFailed(why) => {
-                self.engine.note_end(id, ExitReason::Failed(why.clone()));
+                self.engine
+                    .note_end(id, life, ExitReason::Failed(why.clone()));
             }
-            ChildEvent::Ignored => self.engine.note_end(id, ExitReason::Stopped),
-            ChildEvent::Ended(reason) => self.engine.note_end(id, reason.clone()),
+            ChildEvent::Ignored => self.engine.note_end(id, life, ExitReason::Stopped),
+            ChildEvent::Ended(reason) => self.engine.note_end(id, life, reason.clone()),
             _ => {}
         }
     }

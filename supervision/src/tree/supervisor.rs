@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{Actor, Context, ExitReason, Fault, Handler, Message, StartFailure};
+use callboard_core::{
+    Actor, Context, ExitReason, Fault, Handler, Message, Placement, StartFailure, System,
+};
 
 use super::builder::SupervisorBuilder;
 use super::engine::End;
@@ -73,6 +75,8 @@ use super::snapshot::TreeSnapshot;
 /// ```
 pub struct Supervisor {
     tree: Arc<Tree>,
+    /// Where it runs, from its start on.
+    system: Option<System>,
 }
 
 impl Supervisor {
@@ -82,12 +86,13 @@ impl Supervisor {
     }
 
     pub(crate) fn new(tree: Arc<Tree>) -> Self {
-        Supervisor { tree }
+        Supervisor { tree, system: None }
     }
 }
 
 impl Actor for Supervisor {
     async fn starting(&mut self, ctx: &mut Context<Self>) -> Result<(), StartFailure> {
+        self.system = Some(ctx.system().clone());
         self.tree.begin();
         let tree = Arc::clone(&self.tree);
         let me = ctx.me();
@@ -113,6 +118,24 @@ impl Actor for Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.tree.leave();
+        let (Some(system), Some(mut due)) = (self.system.take(), self.tree.overdue()) else {
+            return;
+        };
+        // It was killed with children that live. Somebody has to say of those that don't end that they are stuck: this
+        // task does, and ends within a few seconds.
+        let (tree, clock) = (Arc::clone(&self.tree), system.clock().clone());
+        let watched = system.spawn(Placement::Control, move || async move {
+            loop {
+                clock.sleep_until(due).await;
+                match tree.overdue() {
+                    Some(next) => due = next,
+                    None => return,
+                }
+            }
+        });
+        if !watched {
+            self.tree.overdue_at_once();
+        }
     }
 }
 

@@ -342,3 +342,26 @@ async fn g03_a_full_mailbox_of_its_own_delays_no_restart(system: System) {
     assert_eq!(note, (1, 2));
     assert!(answers.iter().all(Result::is_ok));
 }
+
+/// An order to drain is carried out by one incarnation, and not by all that follow.
+#[callboard::test(both)]
+async fn g13_a_drained_child_that_is_permanent_serves_again(system: System) {
+    let bench = Bench::new(&system);
+    let (worker, place, _) = bench.worker("worker");
+    let pages = Supervisor::builder("pages")
+        .backoff(brisk())
+        .child(place)
+        .start(&system)
+        .unwrap();
+    pages.up().await.unwrap();
+    worker.drain();
+    pages
+        .until(|tree| {
+            let worker = tree.find("worker").unwrap();
+            worker.restarts == 1 && worker.state == ChildState::Running
+        })
+        .await;
+    assert_eq!(worker.ask(Note(1)).await.unwrap(), (1, 2));
+    pages.stop();
+    assert!(pages.wait().await.is_normal());
+}

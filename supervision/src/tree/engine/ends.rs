@@ -8,7 +8,7 @@ use callboard_core::{ExitReason, Fault};
 
 use super::orders::ChildErrorKind;
 use super::slot::{Stage, Then};
-use super::{Action, ChildId, End, Engine, Mode};
+use super::{Action, ChildId, End, Engine, KILL_GRACE, Mode};
 use crate::tree::child::{Decision, Restart};
 use crate::tree::event::{Happened, TreeEventKind};
 use crate::tree::strategy::{AutoShutdown, Strategy};
@@ -47,8 +47,9 @@ impl Engine {
     }
 
     /// The supervisor is gone, and this is what is left of its children.
-    pub(crate) fn note_end(&mut self, id: ChildId, reason: ExitReason) {
-        if self.lay_down(id, &reason).is_none() {
+    pub(crate) fn note_end(&mut self, id: ChildId, life: u64, reason: ExitReason) {
+        let slot = self.slots.get(&id);
+        if !slot.is_some_and(|slot| slot.lives(life)) || self.lay_down(id, &reason).is_none() {
             return;
         }
         self.set_down(id, &reason);
@@ -58,22 +59,37 @@ impl Engine {
     }
 
     /// The supervisor was killed: nothing is decided any more, and its children are killed.
-    pub(crate) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self, now: Instant) {
         self.mode = Mode::Gone;
         self.stop_all();
         self.to_stop.clear();
         self.stopping = None;
-        let live = self.slots.values_mut().rev().filter(|slot| slot.live);
-        let kills = live.map(|slot| {
-            if slot.stage != Stage::Stuck {
-                slot.stage = Stage::Killed;
+        self.dues.clear();
+        for (&id, slot) in self.slots.iter_mut().rev() {
+            slot.due = None;
+            if !slot.live {
+                continue;
             }
             slot.then = Then::End;
-            Action::Kill(Arc::clone(&slot.spec))
-        });
-        self.actions.extend(kills);
+            if slot.stage != Stage::Stuck {
+                slot.stage = Stage::Killed;
+                slot.due = Some(now + KILL_GRACE);
+                self.dues.insert((now + KILL_GRACE, id));
+            }
+            self.actions.push(Action::Kill(Arc::clone(&slot.spec)));
+        }
         self.refuse_waiters();
         self.drop_dynamic();
+    }
+
+    /// The supervisor is gone: calls those stuck that were killed with it and have not ended in time. When to look again,
+    /// if there are others.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Instant> {
+        if self.mode != Mode::Gone {
+            return None;
+        }
+        self.pass_dues(now);
+        self.dues.first().map(|(due, _)| *due)
     }
 
     /// The incarnation has ended in order: what was added to it goes.
@@ -117,6 +133,10 @@ impl Engine {
         self.set_due(id, None);
         self.to_stop.remove(&id);
         self.lingering.remove(&id);
+        if self.stopping == Some(id) {
+            // Its next life, if one begins at once, is nobody's turn.
+            self.stopping = None;
+        }
         Some(then)
     }
 
@@ -149,34 +169,26 @@ impl Engine {
 
     /// A child that was added at run time and never came up: whoever added it is told, and that is all.
     fn refuse_first(&mut self, id: ChildId, reason: ExitReason) {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return;
-        };
-        let waiters = std::mem::take(&mut slot.waiters);
-        let why = reason.clone();
         self.tell(id, |slot| Happened::ended(slot, &reason));
-        self.answer_all(waiters, || Err(ChildErrorKind::Failed(why.clone())));
         self.drop_slot(id, reason);
     }
 
     /// It ended by itself, and is not started again.
     fn retire(&mut self, id: ChildId, reason: ExitReason) {
-        let slot = self.slots.get(&id);
-        let significant = slot.is_some_and(|slot| slot.spec.care.significant);
-        self.end_for_good(id, reason);
-        if significant {
+        if self.end_for_good(id, reason) {
             self.significant_ended();
         }
     }
 
-    fn end_for_good(&mut self, id: ChildId, reason: ExitReason) {
+    /// Its reference ends. Whether it is significant.
+    fn end_for_good(&mut self, id: ChildId, reason: ExitReason) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else {
-            return;
+            return false;
         };
         slot.stage = Stage::Ended {
             failed: !reason.is_normal(),
         };
-        let dynamic = slot.dynamic;
+        let (significant, dynamic) = (slot.spec.care.significant, slot.dynamic);
         let spec = Arc::clone(&slot.spec);
         let waiters = std::mem::take(&mut slot.waiters);
         self.sequence.remove(&id);
@@ -186,6 +198,7 @@ impl Engine {
         if dynamic {
             self.slots.remove(&id);
         }
+        significant
     }
 
     fn significant_ended(&mut self) {
@@ -231,6 +244,10 @@ impl Engine {
     fn give_up(&mut self, id: ChildId, why: Fault) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.stage = Stage::Down { failed: true };
+            let waiters = std::mem::take(&mut slot.waiters);
+            let last = slot.last.clone().unwrap_or(ExitReason::Stopped);
+            // The others may take long to end: who waits for this one needn't.
+            self.answer_all(waiters, || Err(ChildErrorKind::Failed(last.clone())));
         }
         self.tell(id, |slot| Happened::gave_up(slot, &why));
         self.finish(End::GaveUp(why));
@@ -348,9 +365,11 @@ impl Engine {
     fn drop_slot(&mut self, id: ChildId, reason: ExitReason) {
         self.sequence.remove(&id);
         self.set_due(id, None);
-        if let Some(slot) = self.slots.remove(&id)
-            && !matches!(slot.stage, Stage::Ended { .. })
-        {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        self.answer_all(slot.waiters, || Err(ChildErrorKind::Failed(reason.clone())));
+        if !matches!(slot.stage, Stage::Ended { .. }) {
             self.actions.push(Action::Close(slot.spec, reason));
         }
     }

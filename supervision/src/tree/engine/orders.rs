@@ -200,7 +200,7 @@ impl Engine {
 
     /// Whoever waits still is told that nothing more comes.
     pub(super) fn refuse_waiters(&mut self) {
-        let waiting = |slot: &mut Slot| std::mem::take(&mut slot.waiters);
+        let waiting = |slot: &mut Box<Slot>| std::mem::take(&mut slot.waiters);
         let waiters: Vec<_> = self.slots.values_mut().flat_map(waiting).collect();
         self.answer_all(waiters, || Err(ChildErrorKind::NotRunning));
     }

@@ -17,6 +17,8 @@ pub(crate) struct Slot {
     pub(super) then: Then,
     /// An incarnation was started and has not sent its last event.
     pub(crate) live: bool,
+    /// How often it was started: which life this is, whatever its place calls it.
+    pub(super) life: u64,
     /// It was added at run time, and goes with this incarnation of the supervisor.
     pub(super) dynamic: bool,
     /// It was added at run time and has never been up.
@@ -92,6 +94,7 @@ impl Slot {
             stage: Stage::Waiting,
             then: Then::default(),
             live: false,
+            life: 0,
             dynamic: false,
             first: false,
             unreachable: false,
@@ -104,6 +107,11 @@ impl Slot {
             last: None,
             waiters: Vec::new(),
         }
+    }
+
+    /// Whether that life of it goes on.
+    pub(super) fn lives(&self, life: u64) -> bool {
+        self.live && self.life == life
     }
 
     /// Whether it lives and nobody has asked it to end.

@@ -41,12 +41,13 @@ impl Engine {
         };
         slot.stage = Stage::Starting;
         slot.live = true;
+        slot.life += 1;
         slot.up_since = None;
         slot.then = Then::Decide;
         self.live += 1;
-        let spec = std::sync::Arc::clone(&slot.spec);
+        let (life, spec) = (slot.life, std::sync::Arc::clone(&slot.spec));
         let limit = spec.start_limit().map(|limit| now + limit);
-        self.actions.push(Action::Start(id, spec));
+        self.actions.push(Action::Start(id, life, spec));
         self.set_due(id, limit);
     }
 
@@ -65,7 +66,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
-        slot.up_since = Some(now);
+        slot.up_since.get_or_insert(now);
         if slot.stage != Stage::Starting {
             // It was asked to end meanwhile.
             return;
@@ -73,8 +74,12 @@ impl Engine {
         slot.stage = Stage::Running;
         slot.first = false;
         let waiters = std::mem::take(&mut slot.waiters);
+        // Its group may be to start again, and it has not been asked to end yet: its turn comes once more.
+        let again = slot.then == Then::Group;
         self.set_due(id, None);
-        self.sequence.remove(&id);
+        if !again {
+            self.sequence.remove(&id);
+        }
         self.tell(id, Happened::started);
         self.answer_all(waiters, || Ok(id));
     }

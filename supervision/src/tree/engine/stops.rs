@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use callboard_core::Fault;
 use callboard_core::clock::Instant;
+use callboard_core::{ExitReason, Fault};
 
 use super::orders::ChildErrorKind;
 use super::slot::{Stage, Then};
@@ -70,6 +70,18 @@ impl Engine {
         }
     }
 
+    /// It can't be ended.
+    pub(super) fn stuck(&mut self, id: ChildId) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut slot.stage, Stage::Stuck) != Stage::Stuck {
+            self.stuck += 1;
+            self.set_due(id, None);
+            self.tell(id, |slot| Happened::of(slot, TreeEventKind::Stuck));
+        }
+    }
+
     /// Kills a child at work; its end counts as a failure.
     pub(super) fn kill_as_failed(&mut self, id: ChildId, why: Fault, now: Instant) {
         let Some(slot) = self.slots.get_mut(&id) else {
@@ -109,16 +121,28 @@ impl Engine {
             if slot.live {
                 if !matches!(slot.then, Then::Hold | Then::Remove) {
                     slot.then = Then::End;
-                    let waiters = std::mem::take(&mut slot.waiters);
-                    self.answer_all(waiters, || Err(ChildErrorKind::NotRunning));
+                    self.refuse_waiters_of(id);
                 }
                 self.to_stop.insert(id);
             } else if matches!(slot.stage, Stage::Waiting | Stage::BackingOff { .. }) {
                 slot.stage = Stage::Down { failed: false };
-                let waiters = std::mem::take(&mut slot.waiters);
                 self.set_due(id, None);
-                self.answer_all(waiters, || Err(ChildErrorKind::NotRunning));
+                self.refuse_waiters_of(id);
             }
         }
+    }
+
+    /// Who waits for a child to come up is told that it won't, since its supervisor ends. Who added it must not
+    /// take it for one that never was there: it may even live.
+    fn refuse_waiters_of(&mut self, id: ChildId) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let added = slot.first;
+        let waiters = std::mem::take(&mut slot.waiters);
+        self.answer_all(waiters, || match added {
+            true => Err(ChildErrorKind::Failed(ExitReason::Stopped)),
+            false => Err(ChildErrorKind::NotRunning),
+        });
     }
 }

@@ -1,20 +1,35 @@
-//! A child's standard error, line by line to `tracing`.
+//! What a child says, line by line to `tracing`.
 
-use tokio::io::AsyncReadExt;
-use tokio::process::ChildStderr;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::executor::yield_now;
 
 /// Longer lines are cut into pieces of this size, in bytes: the buffer has a bound (G3).
 const MAX_LINE: usize = 8 * 1024;
 
+/// How much is read at a time, in bytes. Then others have their turn: a child that never stops talking must
+/// not hold up the supervisors of its thread (G5).
+const CHUNK: usize = 4 * 1024;
+
+/// Whose output it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) label: &'a str,
+    pub(super) pid: u32,
+    /// `stdout` or `stderr`.
+    pub(super) stream: &'static str,
+}
+
 /// Reads until the end. Ends silently on an error: the child has closed it.
-pub(super) async fn pump(mut stderr: ChildStderr, label: &str, pid: u32) {
+pub(super) async fn pump(mut pipe: impl AsyncRead + Unpin, source: Source<'_>) {
     let mut line = Vec::new();
-    let mut chunk = [0u8; 1024];
-    while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
-        split(&mut line, &chunk[..count], |line| trace(line, label, pid));
+    let mut chunk = vec![0u8; CHUNK];
+    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
+        split(&mut line, &chunk[..count], |line| trace(line, source));
+        yield_now().await;
     }
     if !line.is_empty() {
-        trace(&line, label, pid);
+        trace(&line, source);
     }
 }
 
@@ -31,9 +46,10 @@ fn split(line: &mut Vec<u8>, bytes: &[u8], mut emit: impl FnMut(&[u8])) {
     }
 }
 
-fn trace(line: &[u8], label: &str, pid: u32) {
+fn trace(line: &[u8], source: Source<'_>) {
+    let Source { label, pid, stream } = source;
     let line = String::from_utf8_lossy(line);
-    tracing::info!(target: "callboard::process", child = label, pid, "{}", line.trim_end());
+    tracing::info!(target: "callboard::process", child = label, pid, stream, "{}", line.trim_end());
 }
 
 #[cfg(test)]
