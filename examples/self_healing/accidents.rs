@@ -185,8 +185,11 @@ impl Bakery {
             {
                 worker.kill();
             }
+            std::future::pending::<()>().await;
         };
-        futures::join!(self.strike(whom, End::Never(begun)), killed);
+        // Until the strike is over: a job that came too late may lie among the dead letters, and never says so.
+        let strike = self.strike(whom, End::Never(begun));
+        futures::future::select(Box::pin(strike), Box::pin(killed)).await;
     }
 
     fn kill_process(&self, label: &str) {

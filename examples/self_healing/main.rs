@@ -6,9 +6,9 @@
 //! cargo run --example self_healing -- --tour   # one accident of each kind, in virtual time
 //! ```
 //!
-//! Customers keep all mailboxes busy. Somebody panics, somebody is killed in the middle of a job, somebody hangs, the gas is out for
-//! a while so that the oven doesn't start, a process is sent SIGKILL. In the end a table says how often each of them
-//! was started again and why, and whether each job that waited in a mailbox was done: exactly once.
+//! Customers keep all mailboxes busy. Somebody panics, somebody is killed in the middle of a job, somebody hangs, the
+//! gas is out for a while so that the oven doesn't start, a process is sent SIGKILL. In the end a table says how often
+//! each of them was started again and why, and whether each job that waited in a mailbox was done: exactly once.
 //!
 //! Read [`bakery`] for the tree, [`worker`] for how its people fail, and [`ledger`] for what is checked.
 
