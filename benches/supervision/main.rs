@@ -136,7 +136,7 @@ fn run_systems(
 ) -> Result<Vec<(&'static str, Vec<f64>)>> {
     let (first, rest) = systems.split_at(rep % systems.len());
     let takers = rest.iter().chain(first).filter(|it| it.takes(cell.work));
-    let run = |system: &Box<dyn Candidate>| {
+    let run = |system: &dyn Candidate| {
         thread::sleep(PAUSE);
         let figures = match cell.work.needs_own_process() {
             true => run::in_own_process(cell.workload, system.name(), size)?,
@@ -144,7 +144,7 @@ fn run_systems(
         };
         Ok((system.name(), figures))
     };
-    takers.map(run).collect()
+    takers.map(|system| run(system.as_ref())).collect()
 }
 
 /// The other side of [`run::in_own_process`].
