@@ -9,6 +9,7 @@ mod common;
 mod dedups;
 mod nested;
 mod processes;
+mod replays;
 mod restarts;
 mod retries;
 mod shutdown;
