@@ -254,6 +254,8 @@ pub struct Placed<A: Actor = Player> {
     pub place: Arc<dyn Place>,
     events: mpsc::Receiver<(Incarnation, ChildEvent)>,
     on_event: OnChildEvent,
+    /// An incarnation was begun, and its end was not seen.
+    up: std::cell::Cell<bool>,
 }
 
 impl Placed {
@@ -277,12 +279,14 @@ impl<A: Actor> Placed<A> {
             place,
             events,
             on_event,
+            up: std::cell::Cell::new(false),
         }
     }
 
     /// Starts the next incarnation.
     pub fn begin(&self) {
         let terms = callboard::Terms::new(Arc::clone(&self.on_event));
+        self.up.set(true);
         self.place.start(terms);
     }
 
@@ -293,7 +297,24 @@ impl<A: Actor> Placed<A> {
     }
 
     pub async fn event(&mut self) -> ChildEvent {
-        self.events.next().await.unwrap().1
+        let event = self.events.next().await.unwrap().1;
+        self.note(&event);
+        event
+    }
+
+    fn note(&self, event: &ChildEvent) {
+        if event.is_last() {
+            self.up.set(false);
+        }
+    }
+
+    /// Ends the actor for good.
+    pub async fn close(mut self) {
+        self.place.kill();
+        while self.up.get() {
+            self.event().await;
+        }
+        self.place.close(ExitReason::Stopped);
     }
 
     /// Waits until the incarnation has ended.
@@ -311,7 +332,9 @@ impl<A: Actor> Placed<A> {
             match select(work, self.events.next()).await {
                 Either::Left((done, _)) => return done,
                 Either::Right((event, rest)) => {
-                    if event.unwrap().1.is_last() {
+                    let event = event.unwrap().1;
+                    self.note(&event);
+                    if event.is_last() {
                         self.begin();
                     }
                     work = rest;

@@ -250,6 +250,10 @@ fn leaves_open(failure: &Failure) -> bool {
                 | FailureKind::Killed
                 | FailureKind::NoAnswer
                 | FailureKind::Indeterminate
+                // It had begun before, and was to be offered again.
+                | FailureKind::Stopped
+                | FailureKind::Withdrawn
+                | FailureKind::DeadlineExceeded
         ),
     }
 }

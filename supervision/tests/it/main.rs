@@ -13,6 +13,7 @@ mod phases;
 mod phases_model;
 mod places;
 mod processes;
+mod replays;
 mod restarts;
 mod retries;
 mod shutdown;
