@@ -38,6 +38,9 @@ pub enum ChildEvent {
     NoConnection,
     /// It can be reached again, and is the same incarnation.
     Reconnected,
+    /// It has ended but for something of it that can't be ended: a supervisor, one of whose children is code that never
+    /// yields (G11). No end, and nothing may be started in its place (G13); but nobody need wait for it.
+    Stuck,
 }
 
 impl ChildEvent {

@@ -203,6 +203,7 @@ impl Engine {
                 slot.unreachable = false;
                 self.tell(id, |slot| Happened::of(slot, TreeEventKind::Reconnected));
             }
+            ChildEvent::Stuck => self.stuck(id),
             // `Resumed` was noted where it happened; what this version doesn't know is no end.
             _ => {}
         }
@@ -333,12 +334,28 @@ impl Engine {
                 self.kill_as_failed(id, why.into(), now);
             }
             Stage::Stopping => self.kill(id, now),
-            Stage::Killed => {
-                slot.stage = Stage::Stuck;
-                self.stuck += 1;
-                self.tell(id, |slot| Happened::of(slot, TreeEventKind::Stuck));
-            }
+            Stage::Killed => self.stuck(id),
             _ => {}
+        }
+    }
+
+    /// It lives and can't be ended.
+    fn stuck(&mut self, id: ChildId) {
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.live) else {
+            return;
+        };
+        if slot.stage != Stage::Stuck {
+            slot.stage = Stage::Stuck;
+            self.stuck += 1;
+            self.set_due(id, None);
+            self.tell(id, |slot| Happened::of(slot, TreeEventKind::Stuck));
+        }
+    }
+
+    /// The same when the supervisor is gone.
+    pub(crate) fn note_stuck(&mut self, id: ChildId, life: u64) {
+        if self.slots.get(&id).is_some_and(|slot| slot.lives(life)) {
+            self.stuck(id);
         }
     }
 }

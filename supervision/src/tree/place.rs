@@ -45,6 +45,10 @@ impl Place for SupervisorPlace {
                     }
                     (_, last) => last,
                 };
+                let stuck = terms.clone();
+                tree.when_stuck(Box::new(move || {
+                    stuck.tell(incarnation, ChildEvent::Stuck);
+                }));
                 let terms = terms.clone();
                 tree.when_idle(Box::new(move || terms.tell(incarnation, last)));
             }

@@ -53,6 +53,7 @@ pub(crate) struct State {
     waiting: Vec<Waker>,
     on_up: Option<Then>,
     on_idle: Option<Then>,
+    on_stuck: Option<Then>,
 }
 
 impl Tree {
@@ -81,6 +82,7 @@ impl Tree {
             waiting: Vec::new(),
             on_up: None,
             on_idle: None,
+            on_stuck: None,
         };
         let tree = Arc::new(Tree {
             label,
@@ -140,6 +142,7 @@ impl Tree {
             state.inbox.clear();
             state.stop = false;
             (state.done, state.fresh) = (false, false);
+            state.on_stuck = None;
             state.engine.begin();
         });
     }
@@ -215,10 +218,12 @@ impl Tree {
     /// look again, if there are others.
     pub(crate) fn overdue(self: &Arc<Self>) -> Option<Instant> {
         let now = self.clock.now();
-        self.change(|state| {
+        let next = self.change(|state| {
             let gone = !state.present;
             gone.then(|| state.engine.overdue(now)).flatten()
-        })
+        });
+        self.check_stuck();
+        next
     }
 
     /// The same when nobody can wait that long.
@@ -228,6 +233,7 @@ impl Tree {
                 state.engine.overdue(Instant::FAR);
             }
         });
+        self.check_stuck();
     }
 
     /// Does something once no child lives, when the supervisor itself is gone.
@@ -237,6 +243,22 @@ impl Tree {
             state.on_idle = Some(then);
         } else {
             drop(state);
+            then();
+        }
+    }
+
+    /// Does something once only children live that can't be ended, when the supervisor itself is gone.
+    pub(crate) fn when_stuck(&self, then: Then) {
+        self.state.lock().on_stuck = Some(then);
+        self.check_stuck();
+    }
+
+    fn check_stuck(&self) {
+        let mut state = self.state.lock();
+        let stuck = !state.present && state.engine.only_stuck();
+        let then = if stuck { state.on_stuck.take() } else { None };
+        drop(state);
+        if let Some(then) = then {
             then();
         }
     }
@@ -293,6 +315,7 @@ impl Tree {
         });
         looping.into_iter().for_each(Waker::wake);
         self.check_idle();
+        self.check_stuck();
     }
 
     /// Noted here and not by the loop, which has nothing to decide: a child that complains a lot fills nothing.
@@ -485,6 +508,7 @@ impl State {
             }
             ChildEvent::Ignored => self.engine.note_end(id, life, ExitReason::Stopped),
             ChildEvent::Ended(reason) => self.engine.note_end(id, life, reason.clone()),
+            ChildEvent::Stuck => self.engine.note_stuck(id, life),
             _ => {}
         }
     }

@@ -9,6 +9,7 @@ mod common;
 mod dedups;
 mod model;
 mod nested;
+mod otp;
 mod places;
 mod processes;
 mod restarts;
