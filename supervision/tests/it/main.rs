@@ -4,6 +4,7 @@
 extern crate callboard_core as callboard;
 
 mod adopted;
+mod blocked;
 mod chaos;
 mod common;
 mod dedups;
@@ -12,6 +13,7 @@ mod nested;
 mod otp;
 mod places;
 mod processes;
+mod remote_place;
 mod restarts;
 mod retries;
 mod shutdown;

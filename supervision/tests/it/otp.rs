@@ -535,6 +535,7 @@ async fn g15_otp_orders_in_every_stage(system: System) {
                     assert!(tree.children.is_empty(), "{what}\n{tree}");
                 }
             }
+            a.ways(|ways| (ways.deaf, ways.immortal) = (false, false));
             // Nothing starts it later.
             let starts = a.starts();
             advance(&system, secs(120)).await.unwrap();
@@ -592,10 +593,13 @@ async fn g13_what_is_stuck_below_holds_no_shutdown_up(system: System) {
         a.end(ExitReason::Killed);
         settle(&system).await.unwrap();
         world.check_over();
-        assert_eq!(
-            otp.observe().find("middle").unwrap().state,
+        let middle = otp.observe().find("middle").unwrap().state;
+        let reason = if kill {
             ChildState::Failed
-        );
+        } else {
+            ChildState::Stopped
+        };
+        assert_eq!(middle, reason);
     }
 }
 
@@ -620,4 +624,31 @@ async fn g13_no_progress_is_a_failure_unless_only_reported(system: System) {
     otp.stop();
     otp.wait().await;
     world.check_over();
+}
+
+/// Whoever added it must not take it for a child that never was there.
+#[callboard::test(both)]
+async fn g13_a_child_that_was_being_added_when_its_supervisor_ends_is_not_given_back(
+    system: System,
+) {
+    let world = World::new(&system);
+    let [a, b] = places(&world);
+    b.ways(|ways| ways.mute = true);
+    let otp = up(&system, builder(Strategy::OneForOne).child(a.of())).await;
+    let added = otp.add(b.of());
+    let stops = async {
+        otp.until(|_| b.is_alive()).await;
+        otp.stop();
+    };
+    let (added, ()) = futures::future::join(added, stops).await;
+    let refused = added.unwrap_err();
+    assert_eq!(refused.kind(), &ChildErrorKind::Failed(ExitReason::Stopped));
+    assert!(refused.into_child().is_none());
+    otp.wait().await;
+    world.check_over();
+    // One that comes too late is.
+    let late = world.place("late");
+    let refused = otp.add(late.of()).await.unwrap_err();
+    assert_eq!(refused.kind(), &ChildErrorKind::NotRunning);
+    assert!(refused.into_child().is_some());
 }
