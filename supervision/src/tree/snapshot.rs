@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::child::{Restart, Spec};
 use super::engine::{ChildId, Slot};
+use super::reference::SupervisorRef;
 use super::shared::Tree;
 use super::strategy::Strategy;
 use super::worst_case::WorstCase;
@@ -270,7 +271,7 @@ impl Seen {
 
     fn into_snapshot(self) -> TreeSnapshot {
         let status = self.spec.place.status();
-        let below = self.spec.supervisor.as_ref().map(|below| below.tree());
+        let below = self.spec.supervisor.as_ref().map(SupervisorRef::tree);
         TreeSnapshot {
             label: self.spec.label.to_string(),
             kind: self.spec.kind,

@@ -1,5 +1,7 @@
 //! Tests of guarantees, on the simulating executor under many seeds, and on arbiters where nothing waits long.
 #![allow(missing_docs)]
+// All of it is tests, also what stands outside of the functions that are marked so.
+#![allow(clippy::unwrap_used)]
 
 extern crate callboard_core as callboard;
 

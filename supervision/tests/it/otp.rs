@@ -284,7 +284,7 @@ async fn g15_otp_order_of_starts_and_stops_in_each_strategy(system: System) {
         for place in [&a, &b, &c, &d] {
             place.ways(|ways| (ways.start, ways.stop) = (ms(2), ms(3)));
         }
-        let places = [&a, &b, &c, &d].map(|place| place.of());
+        let places = [&a, &b, &c, &d].map(FakePlace::of);
         let otp = up(&system, builder(strategy).children(places)).await;
         assert_eq!(
             world.take_lines(),

@@ -166,7 +166,7 @@ impl Engine {
             _ if !wanted => self.retire(id, reason),
             Decision::Stop => self.retire(id, reason),
             Decision::Escalate => self.escalate(id, &reason),
-            Decision::Resume | Decision::Restart => self.restart(id, reason, now),
+            Decision::Resume | Decision::Restart => self.restart(id, &reason, now),
         }
     }
 
@@ -254,7 +254,7 @@ impl Engine {
     }
 
     /// It is started again, after a while, with those that belong to it.
-    fn restart(&mut self, id: ChildId, reason: ExitReason, now: Instant) {
+    fn restart(&mut self, id: ChildId, reason: &ExitReason, now: Instant) {
         if !self.window.restart(now) {
             let (max, period) = self.rules.intensity;
             let what = self.ended_or_not(id);
@@ -275,7 +275,7 @@ impl Engine {
         slot.attempt = slot.attempt.saturating_add(1);
         slot.restarts += 1;
         slot.stage = Stage::BackingOff { until: now + delay };
-        self.tell(id, |slot| Happened::failed(slot, &reason, delay));
+        self.tell(id, |slot| Happened::failed(slot, reason, delay));
         match self.rules.strategy {
             Strategy::OneForOne | Strategy::Dynamic => self.set_due(id, Some(now + delay)),
             Strategy::OneForAll => self.restart_group(id, ChildId(0), now, delay),
