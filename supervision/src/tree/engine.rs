@@ -355,6 +355,13 @@ impl Engine {
             _ => {}
         }
     }
+
+    /// The supervisor is gone, and this is what can't be ended.
+    pub(crate) fn note_stuck(&mut self, id: ChildId, life: u64) {
+        if self.slots.get(&id).is_some_and(|slot| slot.lives(life)) {
+            self.stuck(id);
+        }
+    }
 }
 
 impl fmt::Debug for Engine {

@@ -180,6 +180,7 @@ impl Tree {
             state.stop = false;
             state.fresh = false;
             state.done = false;
+            state.on_stuck = None;
             state.engine.begin();
             let now = self.clock.now();
             while let Some((order, waiter)) = state.orders.pop_front() {
@@ -555,6 +556,7 @@ impl State {
             }
             ChildEvent::Ignored => self.engine.note_end(id, life, ExitReason::Stopped),
             ChildEvent::Ended(reason) => self.engine.note_end(id, life, reason.clone()),
+            ChildEvent::Stuck => self.engine.note_stuck(id, life),
             _ => {}
         }
     }

@@ -123,19 +123,25 @@ impl Drop for Supervisor {
         };
         // It was killed with children that live. Somebody has to say of those that don't end that they are stuck: this
         // task does, and ends within a few seconds.
-        let (tree, clock) = (Arc::clone(&self.tree), system.clock().clone());
-        let watched = system.spawn(Placement::Control, move || async move {
+        let (last, clock) = (LastLook(Arc::clone(&self.tree)), system.clock().clone());
+        system.spawn(Placement::Control, move || async move {
             loop {
                 clock.sleep_until(due).await;
-                match tree.overdue() {
+                match last.0.overdue() {
                     Some(next) => due = next,
                     None => return,
                 }
             }
         });
-        if !watched {
-            self.tree.overdue_at_once();
-        }
+    }
+}
+
+/// Of the task that says which children are stuck. If the system ends before the task does, it says so now.
+struct LastLook(Arc<Tree>);
+
+impl Drop for LastLook {
+    fn drop(&mut self) {
+        self.0.overdue_at_once();
     }
 }
 

@@ -4,15 +4,18 @@
 extern crate callboard_core as callboard;
 
 mod adopted;
+mod blocked;
 mod chaos;
 mod common;
 mod dedups;
 mod model;
 mod nested;
+mod otp;
 mod phases;
 mod phases_model;
 mod places;
 mod processes;
+mod remote_place;
 mod replays;
 mod restarts;
 mod retries;

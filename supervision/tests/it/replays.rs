@@ -72,7 +72,7 @@ fn shop(system: &System, times: u32) -> Shop {
         dedup,
         charges,
         gate,
-        _tree: tree.start(system),
+        _tree: tree.start(system).unwrap(),
     }
 }
 

@@ -178,10 +178,10 @@ impl Trouble {
             }
             .boxed_local()
         };
-        if adds || self.draw(4) != 0 {
-            if (&mut answer).now_or_never().is_none() && (adds || self.draw(2) == 0) {
-                self.asked.push(answer);
-            }
+        let polled = adds || self.draw(4) != 0;
+        let waits = polled && (&mut answer).now_or_never().is_none();
+        if waits && (adds || self.draw(2) == 0) {
+            self.asked.push(answer);
         }
     }
 

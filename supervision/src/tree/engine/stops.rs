@@ -72,7 +72,7 @@ impl Engine {
 
     /// It can't be ended.
     pub(super) fn stuck(&mut self, id: ChildId) {
-        let Some(slot) = self.slots.get_mut(&id) else {
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.live) else {
             return;
         };
         if std::mem::replace(&mut slot.stage, Stage::Stuck) != Stage::Stuck {

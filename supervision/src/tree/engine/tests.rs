@@ -245,6 +245,7 @@ impl Run {
             (Some((number, _)), 9) if draw_bool(&self.entropy) => {
                 (number, ChildEvent::NoConnection)
             }
+            (Some((number, _)), 9) if self.entropy.below(4) == 0 => (number, ChildEvent::Stuck),
             (Some((number, _)), 9) => (number, ChildEvent::Reconnected),
             (Some((number, true)), 2) => (number, ChildEvent::Started),
             (Some((number, _)), _) => {
@@ -411,7 +412,7 @@ impl Run {
             let told = match slot.stage {
                 Stage::Starting | Stage::Running => !life.asked && !life.killed,
                 Stage::Stopping => life.asked && !life.killed,
-                Stage::Killed | Stage::Stuck => life.killed,
+                Stage::Killed => life.killed,
                 _ => true,
             };
             assert!(told, "{id}: {slot:?}, {life:?}");
