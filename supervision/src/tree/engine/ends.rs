@@ -41,7 +41,9 @@ impl Engine {
             return;
         };
         if slot.spec.care.restart == Restart::Temporary {
-            return self.retire(id, ExitReason::Stopped);
+            // It never was there: no end by itself, so no auto-shutdown follows.
+            self.end_for_good(id, ExitReason::Stopped);
+            return;
         }
         self.hold(id);
     }
