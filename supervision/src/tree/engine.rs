@@ -132,7 +132,7 @@ pub(crate) struct Engine {
     to_stop: BTreeSet<ChildId>,
     /// Whose turn it is.
     stopping: Option<ChildId>,
-    /// Of the sequence: those whose last incarnation still lives.
+    /// Of a group that is started again: those whose last incarnation still lives.
     lingering: BTreeSet<ChildId>,
     dues: BTreeSet<(Instant, ChildId)>,
     live: usize,

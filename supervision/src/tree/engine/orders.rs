@@ -123,7 +123,6 @@ impl Engine {
                 slot.then = then;
             }
             self.to_stop.remove(&id);
-            self.lingering.remove(&id);
             self.sequence.remove(&id);
             self.ask_to_end(id, now);
         } else {

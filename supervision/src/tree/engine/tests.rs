@@ -452,8 +452,10 @@ impl Run {
                 );
             }
             if lingering.contains(id) {
+                // One that somebody wants held or removed meanwhile is waited for all the same.
+                let wanted = matches!(slot.then, Then::Hold | Then::Remove | Then::Again);
                 assert!(
-                    slot.live && ordered && slot.then == Then::Group,
+                    slot.live && (wanted || (ordered && slot.then == Then::Group)),
                     "{id}: {slot:?}"
                 );
                 assert!(slot.is_ending() || to_stop.contains(id), "{id}: {slot:?}");
