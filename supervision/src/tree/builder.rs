@@ -116,7 +116,8 @@ impl SupervisorBuilder {
     }
 
     /// One more child, started after those before it: an `Arc<dyn Place>`, a
-    /// [`ProcessPlace`](callboard_core::process::ProcessPlace), another builder, or a [`Child`] that says more.
+    /// [`ProcessPlace`](callboard_core::process::ProcessPlace), a [`TaskPlace`](callboard_core::TaskPlace), a
+    /// [`ThreadPlace`](callboard_core::ThreadPlace), another builder, or a [`Child`] that says more.
     ///
     /// A place belongs to one supervisor: given to a second, each would start it under the other's feet.
     pub fn child(mut self, child: impl Into<Child>) -> Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::process::ProcessPlace;
-use callboard_core::{ChildKind, FailureClass, Place, Terms};
+use callboard_core::{ChildKind, FailureClass, Place, TaskPlace, Terms, ThreadPlace};
 use serde::Serialize;
 
 use super::backoff::Backoff;
@@ -89,7 +89,8 @@ impl Decisions {
 
 /// A child of a supervisor: where it lives, and how it is treated.
 ///
-/// A [`Place`] turns into a permanent child, and a [builder](super::Supervisor::builder) into a supervisor as a
+/// A [`Place`] (of an actor, a [process](callboard_core::process), a [task](TaskPlace), a [thread](ThreadPlace)) turns into
+/// a permanent child, and a [builder](super::Supervisor::builder) into a supervisor as a
 /// child; the constructors name the other kinds.
 ///
 /// | failure of class | what is done unless [said otherwise](Child::on_failure) |
@@ -292,6 +293,18 @@ impl From<Arc<dyn Place>> for Child {
 
 impl From<ProcessPlace> for Child {
     fn from(place: ProcessPlace) -> Self {
+        Child::from(Arc::new(place) as Arc<dyn Place>)
+    }
+}
+
+impl From<TaskPlace> for Child {
+    fn from(place: TaskPlace) -> Self {
+        Child::from(Arc::new(place) as Arc<dyn Place>)
+    }
+}
+
+impl From<ThreadPlace> for Child {
+    fn from(place: ThreadPlace) -> Self {
         Child::from(Arc::new(place) as Arc<dyn Place>)
     }
 }
