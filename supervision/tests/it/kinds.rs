@@ -98,12 +98,12 @@ async fn g13_a_frozen_child_can_be_left_alone(system: System) {
 
 #[callboard::test(both)]
 async fn g13_a_task_is_a_child_like_others(system: System) {
-    let (begun, mut begins) = mpsc::unbounded();
+    let (begun, mut begins) = mpsc::channel(8);
     let make = move |stop: StopSignal| {
         let begun = begun.clone();
         async move {
             let (fail, failed) = oneshot::channel::<()>();
-            begun.unbounded_send(fail).ok();
+            begun.clone().try_send(fail).ok();
             match futures::future::select(stop, failed).await {
                 futures::future::Either::Left(_) => Ok(()),
                 futures::future::Either::Right(_) => Err("told to fail"),
@@ -134,9 +134,9 @@ fn g13_a_thread_that_does_not_end_is_replaced_by_choice() {
     let system = System::with_arbiters(1).unwrap();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = Arc::new(Mutex::new(released));
-    let (begun, mut begins) = mpsc::unbounded();
+    let (begun, mut begins) = mpsc::channel(8);
     let run = move |stop: StopSignal| {
-        begun.unbounded_send(()).ok();
+        begun.clone().try_send(()).ok();
         if stop.is_raised() {
             return Ok::<(), &str>(());
         }
