@@ -239,16 +239,14 @@ impl<A: Actor> Cell<A> {
         make: impl FnOnce() -> A + Send + 'static,
         owner: Option<Box<dyn Owner>>,
     ) {
+        if !self.home.is_here() {
+            return self.start_in_turn(make, owner);
+        }
         let start = Start {
             cell: Some(Arc::clone(self)),
             owner,
         };
-        let call = move || start.run(make);
-        if self.home.is_here() {
-            call();
-        } else {
-            self.home.send(Parcel::Call(Box::new(call)));
-        }
+        start.run(make);
     }
 
     /// The same, but never on the stack of who calls: for those who must not be held up by the actor's factory.
