@@ -90,10 +90,9 @@ impl<A: Actor> Start<A> {
 
 impl<A: Actor> Drop for Start<A> {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take()
-            && self.owner.is_none()
-        {
-            cell.end(ExitReason::Killed);
+        if let Some(cell) = self.cell.take() {
+            // The arbiter has ended: so has the incarnation, which had begun with its number.
+            cell.report(self.owner.take(), Ended::Ran(ExitReason::Killed));
         }
     }
 }

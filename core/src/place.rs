@@ -240,17 +240,17 @@ where
         // Signals that are still there were meant for the incarnation before.
         self.cell.mailbox.clear_signals();
         let incarnation = self.cell.begin_incarnation();
-        // If it is to have a thread of its own, from the first start on.
-        if let Err(error) = self.cell.give_thread() {
-            let why = Fault::from(error.to_string());
-            return terms.tell(incarnation, ChildEvent::StartFailed(why));
-        }
         // If the arbiter is gone, dropping the report says so.
         let report = Report {
             terms,
             incarnation,
             done: false,
         };
+        // If it is to have a thread of its own, from the first start on.
+        if let Err(error) = self.cell.give_thread() {
+            let ended = Ended::StartFailed(Fault::from(error.to_string()));
+            return self.cell.report(Some(Box::new(report)), ended);
+        }
         let factory = Arc::clone(&self.factory);
         self.cell
             .start_in_turn(move || factory(), Some(Box::new(report)));

@@ -106,7 +106,7 @@ impl<A: Actor> Cell<A> {
     }
 
     /// Tells the owner of an end; an actor without one ends for good.
-    fn report(&self, owner: Option<Box<dyn Owner>>, ended: Ended) {
+    pub(crate) fn report(&self, owner: Option<Box<dyn Owner>>, ended: Ended) {
         self.incarnation_ended(&ended, owner.is_some());
         match owner {
             Some(owner) => self.fenced(|| owner.ended(ended)),

@@ -129,6 +129,8 @@ impl Life {
             events = self.events.lock();
         }
         events.is_telling = false;
+        // Before the terms, which may be the last to hold what the owner has put in.
+        drop(events);
         true
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use callboard::{
     Actor, Boundary, ChildEvent, Context, ExitReason, Handler, Incarnation, Message, Placement,
-    System,
+    System, Terms,
 };
 use futures::StreamExt;
 use futures::channel::mpsc;
@@ -108,4 +108,23 @@ async fn g12_an_actor_whose_place_is_dropped_unused_has_stopped(system: System) 
     assert_eq!(reason, ExitReason::Stopped);
     let failure = asked.unwrap_err();
     assert_eq!(failure.verdict(), callboard::Verdict::NotExecuted);
+}
+
+/// The same when its start was refused: it has no incarnation.
+#[callboard::test(both)]
+async fn g12_an_actor_that_had_no_thread_ends_with_its_place(system: System) {
+    let log = Log::default();
+    let make = move || Worker { log: log.clone() };
+    let made = system.actor(make).placement(Placement::OwnThread);
+    let (worker, place) = made.place();
+    system.own_thread_limit(0);
+    let (tx, refused) = futures::channel::oneshot::channel();
+    let tx = std::sync::Mutex::new(Some(tx));
+    place.start(Terms::new(Arc::new(move |_, event| {
+        let tx = tx.lock().unwrap().take();
+        assert!(tx.unwrap().send(event).is_ok());
+    })));
+    assert!(matches!(refused.await.unwrap(), ChildEvent::StartFailed(_)));
+    drop(place);
+    assert_eq!(worker.wait().await, ExitReason::Stopped);
 }

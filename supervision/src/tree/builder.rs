@@ -295,6 +295,8 @@ pub enum TreeProblem {
     StaticChild,
     /// The same place was given twice.
     SamePlace,
+    /// A supervisor would be its own child, or that of one below it.
+    BelowItself,
 }
 
 impl fmt::Display for TreeError {
@@ -319,6 +321,7 @@ impl fmt::Display for TreeError {
                 "children of a dynamic supervisor are added when it runs, by `add`"
             }
             TreeProblem::SamePlace => "the same place was given twice",
+            TreeProblem::BelowItself => "it would be below itself",
         })
     }
 }

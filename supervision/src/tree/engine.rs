@@ -89,6 +89,8 @@ pub(crate) enum Action {
     Closed,
     Answer(Answer),
     Tell(Happened),
+    /// The last that is known of it: its place may be dropped by that, which is the code of others.
+    Forget(Arc<Spec>),
 }
 
 impl Action {
@@ -98,7 +100,8 @@ impl Action {
             Action::Start(_, _, spec)
             | Action::Stop(spec)
             | Action::Kill(spec)
-            | Action::Close(spec, _) => Some(spec),
+            | Action::Close(spec, _)
+            | Action::Forget(spec) => Some(spec),
             Action::Tell(happened) => Some(&happened.spec),
             Action::Up | Action::Closed | Action::Answer(_) => None,
         }
@@ -121,6 +124,8 @@ pub(crate) struct Engine {
     slots: BTreeMap<ChildId, Box<Slot>>,
     last_id: u64,
     mode: Mode,
+    /// This incarnation, or the last if there is none, was up once.
+    was_up: bool,
     window: Intensity,
     /// Why it ends, from when that is known.
     end: Option<End>,
@@ -149,6 +154,7 @@ impl Engine {
             slots: BTreeMap::new(),
             last_id: 0,
             mode: Mode::Gone,
+            was_up: false,
             window: Intensity::new(max, period),
             end: None,
             sequence: BTreeSet::new(),
@@ -176,6 +182,7 @@ impl Engine {
         let (max, period) = self.rules.intensity;
         self.window = Intensity::new(max, period);
         self.mode = Mode::Starting;
+        self.was_up = false;
         self.end = None;
         self.group_until = Instant::default();
         self.to_stop.clear();
@@ -268,6 +275,11 @@ impl Engine {
 
     pub(crate) fn is_up(&self) -> bool {
         self.mode == Mode::Up
+    }
+
+    /// Whether this incarnation, or the last if there is none, was ever up.
+    pub(crate) fn was_up(&self) -> bool {
+        self.was_up
     }
 
     /// Whether it has begun to end.

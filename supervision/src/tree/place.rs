@@ -73,3 +73,10 @@ impl Place for SupervisorPlace {
         self.actor.status()
     }
 }
+
+impl Drop for SupervisorPlace {
+    /// Nobody can start it any more: who waits for it to be started, or for its end, is told.
+    fn drop(&mut self) {
+        self.tree.place_gone();
+    }
+}

@@ -7,8 +7,8 @@ use callboard_core::topic::Topic;
 use callboard_core::{ActorRef, Ask, ExitReason, OnEnd, Route, Watch, WatchHandle};
 use futures::channel::oneshot;
 
-use super::builder::check_child;
-use super::child::{Child, Spec};
+use super::builder::{TreeError, TreeProblem, check_child};
+use super::child::{Child, Spec, What};
 use super::engine::{ChildErrorKind, ChildId, Order};
 use super::event::TreeEvent;
 use super::shared::Tree;
@@ -63,6 +63,16 @@ impl SupervisorRef {
         let child = child.into();
         let invalid = |error| self.error(ChildErrorKind::Invalid(error), None);
         if let Err(error) = check_child(self.label(), self.tree.rules, &child) {
+            return Err(self.error(ChildErrorKind::Invalid(error), Some(child)));
+        }
+        if let What::Supervisor(_, made) = &child.what
+            && self.tree.is_at_or_below(&made.tree)
+        {
+            let error = TreeError {
+                supervisor: self.label().to_owned(),
+                child: child.label(),
+                problem: TreeProblem::BelowItself,
+            };
             return Err(self.error(ChildErrorKind::Invalid(error), Some(child)));
         }
         let spec = child.made(self.actor.system()).map_err(invalid)?;

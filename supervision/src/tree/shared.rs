@@ -47,7 +47,6 @@ pub(crate) struct State {
     pub(crate) engine: Engine,
     /// There is an incarnation of the supervisor.
     pub(crate) present: bool,
-    pub(crate) was_up: bool,
     /// What was decided and is to be done, and whether somebody is about it.
     todo: Vec<Action>,
     performing: bool,
@@ -83,7 +82,6 @@ impl Tree {
         let state = State {
             engine,
             present: false,
-            was_up: false,
             todo: Vec::new(),
             performing: false,
             orders: VecDeque::new(),
@@ -173,20 +171,20 @@ impl Tree {
 
     /// A new incarnation of the supervisor begins. None of the children lives.
     pub(crate) fn begin(self: &Arc<Self>) {
-        self.change(|state| {
+        let stuck = self.change(|state| {
             state.present = true;
-            state.was_up = false;
             state.sleeps_until = Instant::FAR;
             state.stop = false;
             state.fresh = false;
             state.done = false;
-            state.on_stuck = None;
             state.engine.begin();
             let now = self.clock.now();
             while let Some((order, waiter)) = state.orders.pop_front() {
                 state.engine.order(order, waiter, now);
             }
+            state.on_stuck.take()
         });
+        drop(stuck);
     }
 
     /// Does all that can be done now. How it ended, if it has; else when to go on.
@@ -206,14 +204,19 @@ impl Tree {
             state.go_on(self.clock.now(), feed);
             let earlier = state.engine.next_due() < state.sleeps_until;
             let wanted = earlier || state.engine.outcome().is_some();
-            state.looping.take_if(|_| wanted)
+            // Left there, too: to it goes what becomes too much for this thread. Woken once is enough.
+            let looping = state.looping.clone().filter(|_| wanted);
+            if looping.is_some() {
+                state.sleeps_until = Instant::default();
+            }
+            looping
         });
         looping.into_iter().for_each(Waker::wake);
     }
 
     /// Whether this incarnation, or the last if there is none, was ever up.
     pub(crate) fn was_up(&self) -> bool {
-        self.state.lock().was_up
+        self.look(|state| state.engine.was_up())
     }
 
     /// Does something once every child is up; never, if the incarnation ends before.
@@ -223,7 +226,9 @@ impl Tree {
             drop(state);
             then();
         } else {
-            state.on_up = Some(then);
+            let before = state.on_up.replace(then);
+            drop(state);
+            drop(before);
         }
     }
 
@@ -238,14 +243,15 @@ impl Tree {
     /// The supervisor's value is gone. If its loop did not end before (a kill), its children are killed.
     pub(crate) fn leave(self: &Arc<Self>) {
         let now = self.clock.now();
-        self.change(|state| {
+        // What they hold is dropped outside the lock: it may be the last to hold a supervisor.
+        let over = self.change(|state| {
             state.present = false;
-            state.on_up = None;
-            state.looping = None;
             if !std::mem::replace(&mut state.done, true) {
                 state.engine.abandon(now);
             }
+            (state.on_up.take(), state.looping.take())
         });
+        drop(over);
         self.check_idle();
     }
 
@@ -275,9 +281,9 @@ impl Tree {
     /// left can't be ended.
     pub(crate) fn when_idle(&self, idle: Then, stuck: Then) {
         let mut state = self.state.lock();
-        state.on_idle = Some(idle);
-        state.on_stuck = Some(stuck);
+        let before = (state.on_idle.replace(idle), state.on_stuck.replace(stuck));
         drop(state);
+        drop(before);
         self.check_idle();
     }
 
@@ -314,7 +320,7 @@ impl Tree {
             if state.fresh {
                 state.orders.push_back((order, waiter));
             } else if state.done {
-                state.engine.refuse(waiter);
+                state.engine.refuse(order, waiter);
             } else {
                 state.engine.order(order, waiter, now);
             }
@@ -355,17 +361,17 @@ impl Tree {
 
     fn check_idle(&self) {
         let mut state = self.state.lock();
-        let then = if !state.done {
-            None
+        let (then, over) = if !state.done {
+            (None, None)
         } else if !state.engine.lives() {
-            state.on_stuck = None;
-            state.on_idle.take()
+            (state.on_idle.take(), state.on_stuck.take())
         } else if !state.present && state.engine.only_stuck() {
-            state.on_stuck.take()
+            (state.on_stuck.take(), None)
         } else {
-            None
+            (None, None)
         };
         drop(state);
+        drop(over);
         if let Some(then) = then {
             then();
         }
@@ -393,6 +399,7 @@ impl Tree {
             Action::Closed => self.closed(),
             Action::Answer(answer) => answer.send(),
             Action::Tell(happened) => self.tell(&happened),
+            Action::Forget(spec) => drop(spec),
         }
     }
 
@@ -413,8 +420,9 @@ impl Tree {
     fn up(&self) {
         tracing::info!(target: "callboard::supervisor", supervisor = %self.label, "up");
         let mut state = self.state.lock();
-        state.was_up = true;
-        let then = state.on_up.take();
+        // It may have been decided for an incarnation that is over, and another one begun meanwhile.
+        let up = state.engine.was_up();
+        let then = state.on_up.take_if(|_| up);
         drop(state);
         if let Some(then) = then {
             then();
@@ -473,7 +481,12 @@ impl Tree {
     /// The topic of what happens here and below.
     pub(crate) fn events(&self, system: &System) -> Topic<TreeEvent> {
         let make = || Topic::start(system, format!("events of {}", self.label));
-        self.events.get_or_init(make).clone()
+        let events = self.events.get_or_init(make).clone();
+        if self.is_closed() {
+            // Nothing happens any more; who closed the tree may have looked before there was a topic.
+            events.stop();
+        }
+        events
     }
 
     /// Waits for a point in time, or until something is due earlier, or all has ended.
@@ -522,6 +535,26 @@ impl Tree {
         self.state.lock().closed
     }
 
+    /// Its place is gone, so nobody can start it any more: ends the references to it and to its children, unless it
+    /// runs.
+    pub(crate) fn place_gone(self: &Arc<Self>) {
+        if self.look(|state| state.done && !state.closed && !state.engine.lives()) {
+            self.close(&ExitReason::Stopped);
+        }
+    }
+
+    /// Whether it is that one, or below it.
+    pub(crate) fn is_at_or_below(self: &Arc<Self>, other: &Arc<Tree>) -> bool {
+        let mut next = Some(Arc::clone(self));
+        while let Some(tree) = next {
+            if Arc::ptr_eq(&tree, other) {
+                return true;
+            }
+            next = tree.above.lock().upgrade();
+        }
+        false
+    }
+
     /// The supervisor is gone and what is left of its children can't be ended.
     pub(crate) fn only_stuck(&self) -> bool {
         self.look(|state| !state.present && state.engine.only_stuck())
@@ -562,8 +595,8 @@ impl State {
     }
 
     fn refuse_orders(&mut self) {
-        while let Some((_, waiter)) = self.orders.pop_front() {
-            self.engine.refuse(waiter);
+        while let Some((order, waiter)) = self.orders.pop_front() {
+            self.engine.refuse(order, waiter);
         }
     }
 }

@@ -372,9 +372,10 @@ impl Engine {
             return;
         };
         self.answer_all(slot.waiters, || Err(ChildErrorKind::Failed(reason.clone())));
-        if !matches!(slot.stage, Stage::Ended { .. }) {
-            self.actions.push(Action::Close(slot.spec, reason));
-        }
+        self.actions.push(match slot.stage {
+            Stage::Ended { .. } => Action::Forget(slot.spec),
+            _ => Action::Close(slot.spec, reason),
+        });
     }
 
     /// Forgets those that were added at run time.

@@ -72,7 +72,7 @@ impl fmt::Display for ChildErrorKind {
 impl Engine {
     pub(crate) fn order(&mut self, order: Order, waiter: Waiter, now: Instant) {
         if self.end.is_some() {
-            return self.answer(waiter, Err(ChildErrorKind::NotRunning));
+            return self.refuse(order, waiter);
         }
         match order {
             Order::Add(spec) => self.add_now(spec, waiter, now),
@@ -83,13 +83,22 @@ impl Engine {
     }
 
     /// Refuses what was asked and not yet heard.
-    pub(crate) fn refuse(&mut self, waiter: Waiter) {
+    pub(crate) fn refuse(&mut self, order: Order, waiter: Waiter) {
+        self.forget(order);
         self.answer(waiter, Err(ChildErrorKind::NotRunning));
+    }
+
+    /// Who asked may have gone, and with it all others who know the child.
+    fn forget(&mut self, order: Order) {
+        if let Order::Add(spec) = order {
+            self.actions.push(Action::Forget(spec));
+        }
     }
 
     fn add_now(&mut self, spec: Arc<Spec>, waiter: Waiter, now: Instant) {
         let max = self.rules.max_children;
         if self.slots.len() >= max {
+            self.actions.push(Action::Forget(spec));
             return self.answer(waiter, Err(ChildErrorKind::TooMany(max)));
         }
         let id = self.add(spec);

@@ -30,6 +30,7 @@ impl Engine {
         }
         if self.mode == Mode::Starting && self.sequence.is_empty() {
             self.mode = Mode::Up;
+            self.was_up = true;
             self.actions.push(Action::Up);
         }
     }

@@ -348,7 +348,7 @@ impl Run {
                 Action::Up => self.ups += 1,
                 Action::Closed => {}
                 Action::Answer(answer) => answer.send(),
-                Action::Tell(_) => {}
+                Action::Tell(_) | Action::Forget(_) => {}
             }
         }
         // Exactly one answer: a channel takes no second, and tells if it is dropped without one.
