@@ -150,7 +150,9 @@ impl SupervisorBuilder {
         actor.watch(Box::new(move |notice| {
             let close = Arc::clone(&ended);
             let idle = Box::new(move || close.close(&notice.reason));
-            ended.when_idle(idle, Box::new(|| {}));
+            // Why it ended is known only now.
+            let stuck = Arc::clone(&ended);
+            ended.when_idle(idle, Box::new(move || stuck.tell_waiting()));
         }));
         Ok(SupervisorRef::new(actor, tree))
     }

@@ -1,10 +1,12 @@
 //! The loop of one incarnation of a supervisor.
 //!
-//! It runs beside the supervisor's handlers, so that neither a full mailbox nor a slow observer delays a restart
-//! (G4), and it never waits for anything but its inbox, orders, a request to stop and the next point in time at which
-//! something is due: a request to stop is served during all of them (G16).
+//! What happens to the children is decided where it happens; this sees to what is due at some time. It runs beside the
+//! supervisor's handlers, so that neither a full mailbox nor a slow observer delays a restart (G4), and waits for
+//! nothing but the next such point in time: a request to stop is served during all of them (G16).
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::engine::End;
 use super::shared::Tree;
@@ -19,7 +21,24 @@ pub(crate) async fn run(tree: &Arc<Tree>) -> End {
                 }
                 return end;
             }
-            Err(due) => tree.wait(due).await,
+            Err(due) => {
+                tree.wait(due).await;
+                // Others of this thread first, also when there was nothing to wait for (G5).
+                give_way().await;
+            }
         }
     }
+}
+
+/// Comes back with the next turn.
+async fn give_way() {
+    let mut gave = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut gave, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -21,7 +21,7 @@ use callboard_core::{ChildEvent, ExitReason, Incarnation, System, Terms};
 use parking_lot::Mutex;
 
 use super::child::Spec;
-use super::engine::{Action, ChildId, End, Engine, Order, Rules, Waiter};
+use super::engine::{Action, ChildErrorKind, ChildId, End, Engine, Order, Rules, Waiter};
 use super::event::{Happened, TreeEvent};
 
 type Then = Box<dyn FnOnce() + Send>;
@@ -50,7 +50,7 @@ pub(crate) struct State {
     /// What was decided and is to be done, and whether somebody is about it.
     todo: Vec<Action>,
     performing: bool,
-    /// Orders that wait for the first incarnation: one for each caller that waits.
+    /// Orders that wait for the first incarnation: as many as there may be children.
     orders: VecDeque<(Order, Waiter)>,
     pub(crate) stop: bool,
     /// No incarnation has begun as yet: orders wait for the first.
@@ -61,7 +61,9 @@ pub(crate) struct State {
     looping: Option<Waker>,
     /// Until when the loop sleeps.
     sleeps_until: Instant,
-    waiting: Vec<Waker>,
+    /// Those that look again after each change, by their numbers.
+    waiting: Vec<(u64, Waker)>,
+    last_waiting: u64,
     on_up: Option<Then>,
     on_idle: Option<Then>,
     on_stuck: Option<Then>,
@@ -92,6 +94,7 @@ impl Tree {
             looping: None,
             sleeps_until: Instant::FAR,
             waiting: Vec::new(),
+            last_waiting: 0,
             on_up: None,
             on_idle: None,
             on_stuck: None,
@@ -160,9 +163,9 @@ impl Tree {
         changed
     }
 
-    fn tell_waiting(&self) {
+    pub(crate) fn tell_waiting(&self) {
         let waiting = std::mem::take(&mut self.state.lock().waiting);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
         let above = self.above.lock().upgrade();
         if let Some(above) = above {
             above.tell_waiting();
@@ -313,11 +316,13 @@ impl Tree {
 
     /// Gives the loop an order.
     pub(crate) fn order(self: &Arc<Self>, order: Order, waiter: Waiter) {
-        if let Order::Add(spec) = &order {
-            self.adopt(spec);
-        }
+        let max = self.rules.max_children;
         self.decide(|state, now| {
-            if state.fresh {
+            if state.fresh && state.orders.len() >= max {
+                state
+                    .engine
+                    .refuse_for(order, waiter, ChildErrorKind::TooMany(max));
+            } else if state.fresh {
                 state.orders.push_back((order, waiter));
             } else if state.done {
                 state.engine.refuse(order, waiter);
@@ -404,6 +409,7 @@ impl Tree {
     }
 
     fn start(self: &Arc<Self>, life: Life, spec: &Spec) {
+        self.adopt(spec);
         let told = Arc::clone(self);
         let on_event = move |number, event| told.event(life, number, event);
         let terms = spec.terms(Terms::new(Arc::new(on_event)));
@@ -508,16 +514,9 @@ impl Tree {
 
     /// Waits until the tree looks as wanted. Looks again after each change, here and below.
     pub(crate) async fn until<T>(&self, mut wanted: impl FnMut(&Self) -> Option<T>) -> T {
+        let looks = Looks::new(self);
         poll_fn(|cx| {
-            let mut state = self.state.lock();
-            if !state
-                .waiting
-                .iter()
-                .any(|waker| waker.will_wake(cx.waker()))
-            {
-                state.waiting.push(cx.waker().clone());
-            }
-            drop(state);
+            looks.wait(cx.waker());
             wanted(self).map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -598,6 +597,50 @@ impl State {
         while let Some((order, waiter)) = self.orders.pop_front() {
             self.engine.refuse(order, waiter);
         }
+    }
+}
+
+/// Somebody who looks at the tree after each change, until this is dropped.
+struct Looks<'a> {
+    tree: &'a Tree,
+    number: u64,
+}
+
+impl<'a> Looks<'a> {
+    fn new(tree: &'a Tree) -> Self {
+        let mut state = tree.state.lock();
+        state.last_waiting += 1;
+        Looks {
+            tree,
+            number: state.last_waiting,
+        }
+    }
+
+    fn wait(&self, waker: &Waker) {
+        let mut state = self.tree.state.lock();
+        let mut waiting = state.waiting.iter_mut();
+        let before = match waiting.find(|(number, _)| *number == self.number) {
+            Some((_, before)) if before.will_wake(waker) => None,
+            Some((_, before)) => Some(std::mem::replace(before, waker.clone())),
+            None => {
+                state.waiting.push((self.number, waker.clone()));
+                None
+            }
+        };
+        drop(state);
+        // Dropping a waker is the code of others.
+        drop(before);
+    }
+}
+
+impl Drop for Looks<'_> {
+    fn drop(&mut self) {
+        let mut state = self.tree.state.lock();
+        let mut waiting = state.waiting.iter();
+        let place = waiting.position(|(number, _)| *number == self.number);
+        let gone = place.map(|place| state.waiting.swap_remove(place));
+        drop(state);
+        drop(gone);
     }
 }
 

@@ -84,8 +84,12 @@ impl Engine {
 
     /// Refuses what was asked and not yet heard.
     pub(crate) fn refuse(&mut self, order: Order, waiter: Waiter) {
+        self.refuse_for(order, waiter, ChildErrorKind::NotRunning);
+    }
+
+    pub(crate) fn refuse_for(&mut self, order: Order, waiter: Waiter, why: ChildErrorKind) {
         self.forget(order);
-        self.answer(waiter, Err(ChildErrorKind::NotRunning));
+        self.answer(waiter, Err(why));
     }
 
     /// Who asked may have gone, and with it all others who know the child.
