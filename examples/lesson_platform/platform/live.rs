@@ -25,6 +25,9 @@ use crate::messages::{Counted, LESSON_VIEWED, Viewed};
 pub(crate) const WATCHERS: usize = 64;
 /// After so much silence a watcher hears that there is nothing to hear, and the count is taken anew.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often a counter that is behind is asked again, and how long after each time.
+const CATCHES_UP: u32 = 20;
+const CATCH_UP: Duration = Duration::from_millis(10);
 /// So many messages wait for a watcher that doesn't keep up.
 const BUFFER: usize = 32;
 /// So many views are remembered that the counter may not have heard of yet.
@@ -163,7 +166,7 @@ impl Watcher {
     /// subscription has been noted.
     async fn beat(&mut self) -> Option<Beat> {
         if self.told.is_none() {
-            self.take_count().await;
+            self.take_first_count().await;
         }
         loop {
             if let Some(beat) = self.news() {
@@ -213,6 +216,18 @@ impl Watcher {
             self.counted = self.counted.map(|counted| counted + 1);
         }
         self.on_their_way.push_back(sequence);
+    }
+
+    /// Asks the counter until it has heard of all that was viewed before this watcher began to listen: it runs behind,
+    /// if only by a moment. One that is away or starting anew isn't waited for; the next heartbeat asks again.
+    async fn take_first_count(&mut self) {
+        for _ in 0..CATCHES_UP {
+            self.take_count().await;
+            if self.counted.is_none() || self.through >= self.viewed.since() {
+                return;
+            }
+            self.clock.sleep(CATCH_UP).await;
+        }
     }
 
     /// Asks the counter. If it is away, what was known stays.
