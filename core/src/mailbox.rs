@@ -410,13 +410,22 @@ impl<K: Kind> Mailbox<K> {
         self.mark(0, FAIL);
     }
 
-    /// Takes back the signals that were meant for the incarnation before. An order to drain is one of them when
-    /// nothing is left of what it was about; else the next incarnation goes on with it.
+    /// Takes back the signals that were meant for the incarnation before. An order to drain stays, until one has
+    /// [carried it out](Mailbox::drained).
     pub(crate) fn clear_signals(&self) {
+        let _inner = self.inner.lock();
+        self.mark(0, ACT);
+    }
+
+    /// An incarnation has ended in order, and another may follow: if nothing is left, an order to drain has been carried
+    /// out.
+    pub(crate) fn drained(&self) {
         let mut inner = self.inner.lock();
-        let drained = inner.inbox.is_empty();
-        self.mark(0, if drained { ACT | DRAIN } else { ACT });
-        self.recount(&mut inner);
+        let signals = self.signals.load(Ordering::Relaxed);
+        if signals & DRAIN != 0 && signals & CLOSED == 0 && inner.inbox.is_empty() {
+            self.mark(0, DRAIN);
+            self.recount(&mut inner);
+        }
     }
 
     /// Whether nothing waits and nothing is signalled: the actor, if it is idle, could handle a message of

@@ -451,6 +451,9 @@ impl<A: Actor> Cell<A> {
         self.mailbox.vacate();
         let owner = body.take_owner();
         drop(body);
+        if owner.is_some() && matches!(ended, Ended::Ran(ExitReason::Stopped)) {
+            self.mailbox.drained();
+        }
         if let Some(left) = rest.left {
             self.keep_left(left, owner.is_some());
         }

@@ -147,7 +147,9 @@ impl<A: Actor> Worker<A> {
 
     fn signal(&self, wish: Wish) {
         match wish {
-            Wish::Serve | Wish::Drain => {}
+            Wish::Serve => {}
+            // An incarnation may have carried it out while another message came.
+            Wish::Drain => self.actor.drain(),
             Wish::Stop => self.place.stop(),
             Wish::Kill => self.place.kill(),
         }

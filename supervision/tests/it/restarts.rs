@@ -365,3 +365,27 @@ async fn g13_a_drained_child_that_is_permanent_serves_again(system: System) {
     pages.stop();
     assert!(pages.wait().await.is_normal());
 }
+
+/// One that comes while there is no incarnation is for the next.
+#[callboard::test]
+async fn g13_an_order_to_drain_is_not_forgotten_during_back_off(system: System) {
+    let bench = Bench::new(&system);
+    let (worker, place, _) = bench.worker("worker");
+    let pages = Supervisor::builder("pages").child(Child::transient(place));
+    let pages = pages.start(&system).unwrap();
+    worker.ask(Crash).await.unwrap_err();
+    let queued = worker.ask(Note(1)).into_future();
+    pages
+        .until(|tree| {
+            let state = tree.find("worker").unwrap().state;
+            matches!(state, ChildState::BackingOff { .. })
+        })
+        .await;
+    let (noted, reason) = futures::future::join(queued, async {
+        worker.drain();
+        worker.wait().await
+    })
+    .await;
+    assert_eq!(noted.unwrap(), (1, 2));
+    assert_eq!(reason, ExitReason::Stopped);
+}
