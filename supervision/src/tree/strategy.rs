@@ -15,6 +15,9 @@ pub enum Strategy {
     /// All: none of them is of use without the others. They end in reverse order and start in order.
     OneForAll,
     /// That child and those after it: each depends on those before. They end in reverse order and start in order.
+    ///
+    /// One of those after it that waits for an answer of the failed child ends only at its shutdown time, so the restart
+    /// waits for that: give such asks a deadline.
     RestForOne,
     /// That child alone. Children are all added at run time, in no order: at the end they stop at the same time.
     Dynamic,
