@@ -1,5 +1,8 @@
 //! How calls are made that may fail.
 
+// The engine takes the gates into use.
+#[allow(dead_code)]
+pub(crate) mod budget;
 pub(crate) mod settings;
 
 pub use settings::{
