@@ -29,8 +29,9 @@ pub use dedup::{
 pub use fallback::{Answer, Answering, Fallback, Why};
 pub use policy::{
     AdaptiveMode, AdaptiveSettings, AttemptSettings, BadSetting, BreakerMode, BreakerSettings,
-    BudgetSettings, BulkheadSettings, CallSettings, HedgeSettings, Jitter, LONGEST_BUDGET_WINDOW,
-    MAX_ATTEMPTS, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
+    BreakerState, BudgetSettings, BulkheadSettings, CallSettings, HedgeSettings, Jitter,
+    LONGEST_BUDGET_WINDOW, MAX_ATTEMPTS, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW,
+    ShedSettings,
 };
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
 pub use shutdown::{

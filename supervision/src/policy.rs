@@ -2,9 +2,12 @@
 
 // The engine takes the gates into use.
 #[allow(dead_code)]
+pub(crate) mod breaker;
+#[allow(dead_code)]
 pub(crate) mod budget;
 pub(crate) mod settings;
 
+pub use breaker::BreakerState;
 pub use settings::{
     AdaptiveMode, AdaptiveSettings, AttemptSettings, BadSetting, BreakerMode, BreakerSettings,
     BudgetSettings, BulkheadSettings, CallSettings, HedgeSettings, Jitter, LONGEST_BUDGET_WINDOW,
