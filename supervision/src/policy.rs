@@ -5,6 +5,10 @@
 pub(crate) mod breaker;
 #[allow(dead_code)]
 pub(crate) mod budget;
+#[allow(dead_code)]
+pub(crate) mod bulkhead;
+#[allow(dead_code)]
+pub(crate) mod rate;
 pub(crate) mod settings;
 
 pub use breaker::BreakerState;
