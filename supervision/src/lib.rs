@@ -30,8 +30,8 @@ pub use fallback::{Answer, Answering, Fallback, Why};
 pub use policy::{
     AdaptiveMode, AdaptiveSettings, AttemptSettings, BadSetting, BreakerMode, BreakerSettings,
     BreakerState, BudgetSettings, BulkheadSettings, CallSettings, HedgeSettings, Jitter,
-    LONGEST_BUDGET_WINDOW, MAX_ATTEMPTS, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW,
-    ShedSettings,
+    LONGEST_BUDGET_WINDOW, LatencySummary, MAX_ATTEMPTS, RateSettings, RetrySettings,
+    SHORTEST_BUDGET_WINDOW, ShedSettings,
 };
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
 pub use shutdown::{
