@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use super::reply_to::ReplyTo;
 use super::{Inner, Queue, Sequence};
 use crate::boundary::Verdict;
+use crate::current;
 use crate::error::{Failure, FailureKind};
 use crate::id::RequestKey;
 
@@ -217,6 +218,7 @@ impl<T: Send + 'static> Offer<T> {
             item: self.item,
             deadline: self.deadline,
             terms: self.terms.map_or_else(OfferTerms::default, |terms| *terms),
+            caller_retries: current::caller_retries(),
         }
     }
 }
@@ -232,6 +234,9 @@ pub struct OfferParts<T: Send + 'static> {
     pub deadline: Option<Duration>,
     /// What else it says.
     pub terms: OfferTerms,
+    /// Whether whoever asked for the request in hand retries (G18); looked up when the offer is taken apart, so do
+    /// that where it would be awaited.
+    pub caller_retries: bool,
 }
 
 impl<T: Send + 'static> OfferParts<T> {
@@ -243,6 +248,7 @@ impl<T: Send + 'static> OfferParts<T> {
             item,
             deadline: None,
             terms,
+            caller_retries: false,
         }
     }
 
@@ -253,6 +259,7 @@ impl<T: Send + 'static> OfferParts<T> {
             item,
             deadline,
             terms,
+            caller_retries: _,
         } = self;
         Offer {
             queue,

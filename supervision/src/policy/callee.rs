@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard_core::ActorId;
-use callboard_core::clock::Instant;
+use callboard_core::clock::{Clock, Instant};
 
 use super::breaker::Breaker;
 use super::budget::Ledger;
@@ -24,11 +24,12 @@ pub(super) struct Callee {
     pub(super) rate: Rate,
     pub(super) latency: Latency,
     pub(super) counters: Counters,
+    clock: Clock,
     last_used: AtomicU64,
 }
 
 impl Callee {
-    pub(super) fn new(id: ActorId, label: String, ledger: Arc<Ledger>, now: Instant) -> Self {
+    pub(super) fn new(id: ActorId, label: String, ledger: Arc<Ledger>, clock: &Clock) -> Self {
         Callee {
             id,
             label,
@@ -38,7 +39,8 @@ impl Callee {
             rate: Rate::new(),
             latency: Latency::new(),
             counters: Counters::default(),
-            last_used: AtomicU64::new(now.as_nanos()),
+            clock: clock.clone(),
+            last_used: AtomicU64::new(clock.coarse_now().as_nanos()),
         }
     }
 
@@ -48,6 +50,10 @@ impl Callee {
 
     pub(super) fn last_used(&self) -> Instant {
         Instant::from_nanos(self.last_used.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// The policy has other settings: those who wait for room may have it now.

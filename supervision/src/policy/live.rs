@@ -132,8 +132,7 @@ impl Shared {
                 gone.absorb(&callees.remove(at).1.counters);
             }
         }
-        let now = system.clock().coarse_now();
-        let callee = Arc::new(Callee::new(id, label, ledger, now));
+        let callee = Arc::new(Callee::new(id, label, ledger, system.clock()));
         let at = callees.partition_point(|(other, _)| other.as_u64() < id.as_u64());
         callees.insert(at, (id, callee));
         let next = Arc::new(Live {

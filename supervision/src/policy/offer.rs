@@ -63,6 +63,7 @@ impl<T: Send + 'static> IntoFuture for OfferCall<T> {
             item,
             deadline,
             terms,
+            caller_retries,
             ..
         } = offer.into_parts();
         let system = queue.system();
@@ -73,8 +74,7 @@ impl<T: Send + 'static> IntoFuture for OfferCall<T> {
             at,
             deadline: deadline.map(|span| system.clock().now() + span),
             repeatable: terms.key.is_some(),
-            // Handlers pass that on with what they ask, and not with what they offer.
-            caller_retries: false,
+            caller_retries,
             has_fallback: false,
         };
         OfferCalling {
