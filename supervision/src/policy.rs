@@ -176,7 +176,12 @@ impl CallPolicy {
 
     /// What a call to that callee works with.
     #[inline]
-    fn live_for(&self, id: ActorId, system: &System, label: impl FnOnce() -> String) -> (Arc<Live>, usize) {
+    fn live_for(
+        &self,
+        id: ActorId,
+        system: &System,
+        label: impl FnOnce() -> String,
+    ) -> (Arc<Live>, usize) {
         self.shared.live_for(id, system, label)
     }
 }

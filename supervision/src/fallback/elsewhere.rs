@@ -76,7 +76,10 @@ impl<M: Message> Elsewhere<'_, M> {
                 // Without the key: it is of the first one's memory. The deadline stays.
                 let mut parts = other.ask(message).into_parts();
                 let earlier = |own: Instant| deadline.map_or(own, |first| first.min(own));
-                parts.meta.deadline = parts.meta.deadline.map_or(deadline, |own| Some(earlier(own)));
+                parts.meta.deadline = parts
+                    .meta
+                    .deadline
+                    .map_or(deadline, |own| Some(earlier(own)));
                 let reply = parts.into_ask().await?;
                 Ok(Answer::Degraded(reply, why))
             }

@@ -156,7 +156,13 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Call<'r, M, R> {
     {
         self.has_fallback = true;
         let clock = self.ask_system_clock();
-        FromLast::new(Box::pin(self.into_future()), part.into(), last.clone(), about, clock)
+        FromLast::new(
+            Box::pin(self.into_future()),
+            part.into(),
+            last.clone(),
+            about,
+            clock,
+        )
     }
 
     /// Asks somebody else if the call fails, within what is left of the deadline, and marks the answer as degraded.
@@ -168,7 +174,13 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Call<'r, M, R> {
         let engine = self.into_engine(true);
         let deadline = engine.deadline();
         let asking = Calling { engine };
-        Elsewhere::new(Box::pin(asking), part.into(), other.clone(), idempotent, deadline)
+        Elsewhere::new(
+            Box::pin(asking),
+            part.into(),
+            other.clone(),
+            idempotent,
+            deadline,
+        )
     }
 
     fn ask_system_clock(&self) -> callboard_core::clock::Clock {

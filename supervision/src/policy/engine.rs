@@ -160,17 +160,29 @@ impl<A: Aim> Engine<A> {
             || settings.attempt.share.is_some()
             || settings.rate.is_some()
             || settings.measures();
-        let now = if exact { clock.now() } else { clock.coarse_now() };
-        if let Some(own) = settings.deadline {
-            let own = now + own;
-            let earlier = self.request.deadline.map_or(own, |other| other.min(own));
-            self.request.deadline = Some(earlier);
-        }
+        let now = if exact {
+            clock.now()
+        } else {
+            clock.coarse_now()
+        };
+        self.request.deadline = self.deadline_from(now);
         let callee = self.callee();
         callee.used(now);
         callee.ledger.request(now);
         count(&callee.counters.requests);
         now
+    }
+
+    /// When a request that begins now is given up.
+    #[inline]
+    fn deadline_from(&self, now: Instant) -> Option<Instant> {
+        let own = self.request.live.settings.deadline.map(|own| now + own);
+        own.into_iter().chain(self.request.deadline).min()
+    }
+
+    /// When this request is given up, if it begins now.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline_from(self.clock().now())
     }
 
     /// An attempt begins: 4 and 5 of the table.
@@ -309,12 +321,12 @@ impl<A: Aim> Engine<A> {
         }
         let own = attempt.limit.map(|span| now + span);
         // What is left after the last attempt is of no use to anybody.
-        let share = attempt.share.filter(|_| {
-            self.attempts + 1 < self.most_attempts() && !self.request.caller_retries
-        });
-        let share = share.zip(deadline).map(|(share, deadline)| {
-            now + deadline.since(now).mul_f64(share)
-        });
+        let share = attempt
+            .share
+            .filter(|_| self.attempts + 1 < self.most_attempts() && !self.request.caller_retries);
+        let share = share
+            .zip(deadline)
+            .map(|(share, deadline)| now + deadline.since(now).mul_f64(share));
         let adaptive = attempt.adaptive.as_ref();
         let adaptive = adaptive.filter(|adaptive| adaptive.mode == AdaptiveMode::Follow);
         let adaptive = adaptive.map(|adaptive| {
@@ -399,7 +411,8 @@ impl<A: Aim> Engine<A> {
                         self.worst = self.worst.max(failure.verdict());
                         return Poll::Pending;
                     }
-                    if let Step::Running(mut first) = std::mem::replace(&mut self.step, Step::Over) {
+                    if let Step::Running(mut first) = std::mem::replace(&mut self.step, Step::Over)
+                    {
                         self.withdraw(&mut first.flight);
                     }
                     count(&self.callee().counters.hedges_won);
@@ -639,7 +652,9 @@ impl<A: Aim> Engine<A> {
     }
 
     fn is_in_time(&self, point: Instant) -> bool {
-        self.request.deadline.is_none_or(|deadline| point < deadline)
+        self.request
+            .deadline
+            .is_none_or(|deadline| point < deadline)
     }
 
     #[inline]

@@ -157,7 +157,9 @@ fn rounded(span: Duration) -> String {
         _ => 1_000_000_000,
     };
     let rounded = nanos / step * step;
-    span::text(Duration::from_nanos(u64::try_from(rounded).unwrap_or(u64::MAX)))
+    span::text(Duration::from_nanos(
+        u64::try_from(rounded).unwrap_or(u64::MAX),
+    ))
 }
 
 impl CallSettings {
@@ -166,7 +168,10 @@ impl CallSettings {
         let mut parts = Vec::new();
         let text = span::text;
         if let Some(deadline) = self.deadline {
-            parts.push(("deadline", format!("{} for all of a request", text(deadline))));
+            parts.push((
+                "deadline",
+                format!("{} for all of a request", text(deadline)),
+            ));
         }
         if let Some(retry) = &self.retry {
             let jitter = match retry.jitter {
@@ -219,13 +224,19 @@ impl CallSettings {
             };
             parts.push((
                 "rate",
-                format!("{} a second, {} at once, {wait}", rate.per_second, rate.burst),
+                format!(
+                    "{} a second, {} at once, {wait}",
+                    rate.per_second, rate.burst
+                ),
             ));
         }
         if let Some(bulkhead) = &self.bulkhead {
             parts.push((
                 "bulkhead",
-                format!("{} at once, {} waiting", bulkhead.concurrency, bulkhead.queue),
+                format!(
+                    "{} at once, {} waiting",
+                    bulkhead.concurrency, bulkhead.queue
+                ),
             ));
         }
         if let Some(shed) = &self.shed {
@@ -237,7 +248,11 @@ impl CallSettings {
         if let Some(hedge) = &self.hedge {
             parts.push((
                 "hedge",
-                format!("after p{}, at least {}", hedge.percentile, text(hedge.at_least)),
+                format!(
+                    "after p{}, at least {}",
+                    hedge.percentile,
+                    text(hedge.at_least)
+                ),
             ));
         }
         let attempt = &self.attempt;

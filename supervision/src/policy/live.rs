@@ -41,7 +41,8 @@ pub(super) struct Live {
 
 impl Live {
     fn find(&self, id: ActorId) -> Result<usize, usize> {
-        self.callees.binary_search_by_key(&id.as_u64(), |(id, _)| id.as_u64())
+        self.callees
+            .binary_search_by_key(&id.as_u64(), |(id, _)| id.as_u64())
     }
 
     /// Whether something else than that callee was asked lately.

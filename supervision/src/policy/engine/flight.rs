@@ -34,7 +34,9 @@ impl Flight {
             None => clock.coarse_now(),
             Some(began) => {
                 let now = clock.now();
-                callee.latency.record(now, now.since(began), half_life(live));
+                callee
+                    .latency
+                    .record(now, now.since(began), half_life(live));
                 now
             }
         };
@@ -47,7 +49,9 @@ impl Flight {
         if why.kind() == FailureKind::DeadlineExceeded {
             count(&callee.counters.timed_out);
             if let Some(began) = self.began {
-                let limit = self.limit.map_or(Duration::ZERO, |limit| limit.since(began));
+                let limit = self
+                    .limit
+                    .map_or(Duration::ZERO, |limit| limit.since(began));
                 let took = now.since(began).max(limit);
                 callee.latency.timed_out(now, took, half_life(live));
             }

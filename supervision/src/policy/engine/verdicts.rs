@@ -60,20 +60,37 @@ pub(super) fn summed_up(failure: Failure, worst: Verdict, attempts: u32) -> Fail
 mod tests {
     use super::*;
 
+    /// G17's table, every kind by every verdict.
     #[test]
-    fn g17_what_is_tried_again_follows_from_the_verdict_alone_but_for_what_is_final() {
+    fn g17_the_verdict_table() {
+        let verdicts = [
+            Verdict::NotSent,
+            Verdict::NotExecuted,
+            Verdict::MaybeExecuted,
+            Verdict::Executed,
+        ];
+        let finals = [
+            FailureKind::Withdrawn,
+            FailureKind::UnknownName,
+            FailureKind::UnknownType,
+            FailureKind::WrongVersion,
+            FailureKind::BadPayload,
+            FailureKind::TooLarge,
+            FailureKind::NotAuthorised,
+            FailureKind::KeyReused,
+            FailureKind::Indeterminate,
+            FailureKind::OnArbiter,
+            FailureKind::Cycle,
+        ];
         for kind in FailureKind::ALL {
-            for verdict in [
-                Verdict::NotSent,
-                Verdict::NotExecuted,
-                Verdict::MaybeExecuted,
-                Verdict::Executed,
-            ] {
+            for verdict in verdicts {
                 let failure = Failure::new(kind, verdict);
+                let is_final = finals.contains(&kind);
                 let safe = matches!(verdict, Verdict::NotSent | Verdict::NotExecuted);
-                let final_whatever = blame(&failure) == Blame::Nobody;
-                assert_eq!(may_retry(&failure, false), safe && !final_whatever, "{failure}");
-                assert_eq!(may_retry(&failure, true), !final_whatever, "{failure}");
+                assert_eq!(may_retry(&failure, false), safe && !is_final, "{failure}");
+                assert_eq!(may_retry(&failure, true), !is_final, "{failure}");
+                let callee = blame(&failure) == Blame::Callee;
+                assert_eq!(callee, !is_final, "{failure}");
             }
         }
     }
