@@ -47,8 +47,9 @@ impl Live {
 
     /// Whether something else than that callee was asked lately.
     pub(super) fn has_others(&self, callee: &Callee, now: Instant) -> bool {
-        let mut others = self.callees.iter().filter(|(id, _)| *id != callee.id);
-        others.any(|(_, other)| now.since(other.last_used()) < IDLE)
+        let recent = |other: &Callee| now.since(other.last_used()) < IDLE;
+        let mut callees = self.callees.iter();
+        callees.any(|(id, other)| *id != callee.id && recent(other))
     }
 }
 
