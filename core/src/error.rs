@@ -1,6 +1,7 @@
 //! Errors of sends: what happened, what is known, and the message back where it can be given.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +122,14 @@ impl fmt::Display for FailureKind {
 pub struct Failure {
     kind: FailureKind,
     verdict: Verdict,
+    /// What few failures say, in one word: outcomes lie in reply slots.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct More {
     detail: Option<Box<str>>,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -131,14 +139,22 @@ impl Failure {
         Failure {
             kind,
             verdict,
-            detail: None,
+            more: None,
         }
     }
 
     /// The same with a sentence for people: which name, which limit, what the panic said.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into().into_boxed_str());
+        self.more.get_or_insert_default().detail = Some(detail.into().into_boxed_str());
+        self
+    }
+
+    /// The same with a hint of who refused: an attempt before that time has passed meets the same again. Whoever
+    /// retries waits for at least so long (gRPC's pushback, HTTP's `Retry-After`).
+    #[must_use]
+    pub fn with_retry_after(mut self, span: Duration) -> Self {
+        self.more.get_or_insert_default().retry_after = Some(span);
         self
     }
 
@@ -164,14 +180,20 @@ impl Failure {
     /// A sentence for people, if there is one.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
-        self.detail.as_deref()
+        self.more.as_ref()?.detail.as_deref()
+    }
+
+    /// How long whoever refused asks to be left alone, if it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.more.as_ref()?.retry_after
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.kind, self.verdict)?;
-        match &self.detail {
+        match self.detail() {
             Some(detail) => write!(f, ": {detail}"),
             None => Ok(()),
         }

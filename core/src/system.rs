@@ -1,6 +1,8 @@
 //! A system: arbiters, a clock, counters, dead letters. A value, not a global: two can live in one
 //! process, and each test has its own.
 
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -89,6 +91,8 @@ struct Inner {
     closed: AtomicBool,
     /// Keeps the arbiter of [`Placement::Control`], once there is one.
     control: Mutex<Option<Stay>>,
+    /// What layers above keep per system, by type.
+    extensions: Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl System {
@@ -154,6 +158,7 @@ impl System {
                 waits: Arc::default(),
                 closed: AtomicBool::new(false),
                 control: Mutex::new(None),
+                extensions: Mutex::default(),
             }),
         }
     }
@@ -226,6 +231,23 @@ impl System {
     #[must_use]
     pub fn dead_letters(&self) -> &DeadLetters {
         &self.inner.dead_letters
+    }
+
+    /// The one value of that type which belongs to this system; made by its `Default` when it is first asked for.
+    /// For layers that keep something per system, since there is no global one. It lives as long as the system, so
+    /// it must not hold it.
+    #[must_use]
+    pub fn extension<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let of_that_type = TypeId::of::<T>();
+        let kept = self.inner.extensions.lock().get(&of_that_type).cloned();
+        let kept = kept.unwrap_or_else(|| {
+            // Made outside the lock: it is code of others.
+            let made = Arc::new(T::default());
+            let mut extensions = self.inner.extensions.lock();
+            Arc::clone(extensions.entry(of_that_type).or_insert(made))
+        });
+        // Its key is its type, so it is one.
+        kept.downcast::<T>().unwrap_or_default()
     }
 
     /// The names that its actors have.

@@ -1,7 +1,7 @@
 //! What must not run twice doesn't: deduplication by request key, before the handler.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use callboard_core::{
 };
 use serde::Serialize;
 
+pub(crate) mod print;
 mod shared;
 mod store;
 
@@ -232,9 +233,9 @@ impl<M: Message> DedupBuilder<M> {
         M::Reply: Clone,
     {
         let entropy = self.system.entropy();
-        let seeds = [entropy.next_u64(), entropy.next_u64()];
+        let key = (u128::from(entropy.next_u64()) << 64) | u128::from(entropy.next_u64());
         Dedup {
-            shared: Arc::new(Shared::new(self, seeds)),
+            shared: Arc::new(Shared::new(self, key.to_le_bytes())),
         }
     }
 }
@@ -332,10 +333,4 @@ where
 /// The responder an asker came with, or a tell's.
 fn responder_of<R: Send + 'static>(waiter: Option<Box<dyn ReplySink<R>>>) -> Responder<R> {
     waiter.map_or_else(Responder::nowhere, Responder::new)
-}
-
-fn seeded(seed: u64) -> DefaultHasher {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(seed);
-    hasher
 }

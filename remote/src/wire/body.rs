@@ -12,7 +12,8 @@
 //! | | `u8` length and name of the message type |
 //! | | the payload: all that is left |
 //!
-//! `Reply`: the payload. `Failed`: kind `u8`, verdict `u8`, `u16` length and a text. `Subscribe`: version of
+//! `Reply`: the payload. `Failed`: kind `u8`, verdict `u8`, `u32` the milliseconds
+//! to be left alone (0: not said), `u16` length and a text. `Subscribe`: version of
 //! the message type `u32`, capacity `u32`, name, name of the type, `u16` length and pattern; its flags are the
 //! policy for a slow subscriber (0 drops the oldest, 1 the newest, 2 disconnects).
 //! `Subscribed`: the number of the last message published before, `u64`. `Event`: sequence `u64`, `u16` length and
@@ -140,6 +141,10 @@ pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
     let number = kind.map_or(0, |index| u8::try_from(index + 1).unwrap_or(0));
     out.push(number);
     out.push(verdict_number(failure.verdict()));
+    let retry_after = failure.retry_after().map_or(0, |span| {
+        u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+    });
+    out.extend(retry_after.to_be_bytes());
     put_long_text(out, failure.detail().unwrap_or(""), MAX_DETAIL);
 }
 
@@ -154,12 +159,13 @@ pub(crate) fn decode_failure(body: &[u8]) -> Result<Failure, WireError> {
         4 => Verdict::Executed,
         _ => Verdict::MaybeExecuted,
     };
+    let retry_after = fields.u32()?;
     let detail = handshake::printable(fields.long_text(MAX_DETAIL, "detail")?);
     fields.end()?;
     let known = usize::from(number)
         .checked_sub(1)
         .and_then(|index| FailureKind::ALL.get(index));
-    let failure = match known {
+    let mut failure = match known {
         Some(kind) => Failure::new(*kind, verdict),
         None => {
             let failure = Failure::new(FailureKind::NoAnswer, verdict);
@@ -168,6 +174,9 @@ pub(crate) fn decode_failure(body: &[u8]) -> Result<Failure, WireError> {
             );
         }
     };
+    if retry_after > 0 {
+        failure = failure.with_retry_after(Duration::from_millis(retry_after.into()));
+    }
     Ok(if detail.is_empty() {
         failure
     } else {

@@ -1,7 +1,6 @@
 //! A dedup store with its lock, clock and counters, and the way back of an attempt.
 
 use std::collections::HashMap;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,8 +12,9 @@ use callboard_core::{
 };
 use parking_lot::Mutex;
 
+use super::print::{PrintKey, Printer};
 use super::store::{Decision, Store, Waiting};
-use super::{DedupBuilder, DedupStats, Print, Weigh, seeded};
+use super::{DedupBuilder, DedupStats, Print, Weigh};
 
 /// Whose key.
 pub(super) type Id = (Option<Principal>, RequestKey);
@@ -29,7 +29,7 @@ pub(super) struct Shared<M: Message> {
     system: System,
     print: Print<M>,
     weigh: Weigh<M::Reply>,
-    seeds: [u64; 2],
+    print_key: PrintKey,
     window: Duration,
     replay_safe: bool,
     next_number: AtomicU64,
@@ -77,7 +77,7 @@ fn indeterminate(seen: &str) -> Failure {
 }
 
 impl<M: Message> Shared<M> {
-    pub(super) fn new(builder: DedupBuilder<M>, seeds: [u64; 2]) -> Self {
+    pub(super) fn new(builder: DedupBuilder<M>, print_key: PrintKey) -> Self {
         let inner = Inner {
             store: Store::new(builder.bounds),
             hooks: HashMap::new(),
@@ -87,7 +87,7 @@ impl<M: Message> Shared<M> {
             system: builder.system,
             print: builder.print,
             weigh: builder.weigh,
-            seeds,
+            print_key,
             window: builder.window,
             replay_safe: builder.replay_safe,
             next_number: AtomicU64::new(1),
@@ -97,12 +97,9 @@ impl<M: Message> Shared<M> {
 
     /// What stands for a payload: 128 bits that nobody outside can predict.
     pub(super) fn print(&self, message: &M) -> u128 {
-        let half = |seed| {
-            let mut hasher = seeded(seed);
-            (self.print)(message, &mut hasher);
-            u128::from(hasher.finish())
-        };
-        half(self.seeds[0]) << 64 | half(self.seeds[1])
+        let mut printer = Printer::new(&self.print_key);
+        (self.print)(message, printer.hasher());
+        printer.finish()
     }
 
     /// Decides about a request, and gives it its number.

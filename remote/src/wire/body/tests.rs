@@ -46,8 +46,18 @@ fn g37_a_request_looks_like_this() {
 fn g37_other_bodies_look_like_this() {
     let failure = Failure::new(FailureKind::UnknownName, Verdict::NotExecuted).with_detail("x");
     let body = encode(|out| put_failure(out, &failure));
-    assert_eq!(body, [7, 2, 0, 1, b'x']);
+    assert_eq!(body, [7, 2, 0, 0, 0, 0, 0, 1, b'x']);
     assert_eq!(decode_failure(&body), Ok(failure));
+    let failure = Failure::new(FailureKind::Overloaded, Verdict::NotExecuted)
+        .with_retry_after(Duration::from_micros(257_001));
+    let body = encode(|out| put_failure(out, &failure));
+    assert_eq!(
+        body,
+        [15, 2, 0, 0, 1, 2, 0, 0],
+        "rounded up, so that nobody is early"
+    );
+    let decoded = decode_failure(&body).unwrap();
+    assert_eq!(decoded.retry_after(), Some(Duration::from_millis(258)));
     let subscribe = Subscribe {
         version: 1,
         options: SubscriberOptions {
@@ -99,7 +109,7 @@ fn every_failure_round_trips() {
 
 #[test]
 fn g37_a_failure_of_a_newer_peer_is_understood_as_what_is_safe() {
-    let failure = decode_failure(&[200, 9, 0, 1, b'x']).unwrap();
+    let failure = decode_failure(&[200, 9, 0, 0, 0, 0, 0, 1, b'x']).unwrap();
     assert_eq!(failure.kind(), FailureKind::NoAnswer);
     assert_eq!(failure.verdict(), Verdict::MaybeExecuted);
     assert_eq!(
