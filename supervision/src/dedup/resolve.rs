@@ -181,9 +181,10 @@ impl<M: Message<Reply: Clone>> DeferredHandler<Resolve<M>> for Resolver<M> {
     ) {
         let principal = ctx.meta().principal().cloned();
         let of = principal.as_ref();
-        let resolution = match resolve.seals {
-            true => self.dedup.resolve_for(of, &self.target, resolve.key).await,
-            false => self.dedup.peek_for(of, &self.target, resolve.key).await,
+        let resolution = if resolve.seals {
+            self.dedup.resolve_for(of, &self.target, resolve.key).await
+        } else {
+            self.dedup.peek_for(of, &self.target, resolve.key).await
         };
         responder.send(resolution);
     }

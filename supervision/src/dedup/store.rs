@@ -134,6 +134,7 @@ pub(super) struct Waiting<W> {
 #[derive(Debug)]
 pub(super) struct Gone<S> {
     pub(super) record: u64,
+    /// Here only to be dropped elsewhere.
     pub(super) _stored: Option<S>,
 }
 
@@ -597,6 +598,12 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
     /// When the next is forgotten.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.line.front().map(|first| first.due)
+    }
+
+    /// How many stand in the line, for tests of its bound.
+    #[cfg(test)]
+    pub(super) fn line_len(&self) -> usize {
+        self.line.len()
     }
 
     /// How many run, how many don't, and the bytes of all.
