@@ -8,6 +8,8 @@ mod blocked;
 mod chaos;
 mod common;
 mod dedups;
+mod dedups_crashes;
+mod dedups_drill;
 mod dedups_durable;
 mod edges;
 mod kinds;
