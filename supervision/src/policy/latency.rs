@@ -19,6 +19,7 @@
 //! **Reading costs a load**: percentiles that were asked for are kept, and reckoned anew after every so many calls, a
 //! sixteenth of those that count, 256 at most.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use callboard_core::clock::Instant;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::explain::rounded;
 use super::settings::AdaptiveSettings;
 use known::Known;
 use sample::Sample;
@@ -148,5 +150,17 @@ impl Latency {
     fn learn(&self, percentile: f64) -> u64 {
         let sample = self.sample.lock();
         self.known.add(percentile, &sample)
+    }
+}
+
+impl fmt::Display for LatencySummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spans = [self.p50, self.p90, self.p99, self.p999, self.max].map(rounded);
+        let [p50, p90, p99, p999, max] = spans;
+        write!(
+            f,
+            "p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, all {max}; of {} calls, {} of them cut",
+            self.samples, self.timed_out
+        )
     }
 }
