@@ -3,10 +3,10 @@
 //! A histogram (Tene's `HdrHistogram`), from 1 us to 1 h, precise to two digits, and not an average, behind which the slow
 //! calls hide.
 //!
-//! **What timed out is right-censored**: all that is known of it is that it would have taken longer. Left out, or counted
-//! as the limit it ran into, it would draw the percentiles down, the limit after them, and more calls would time out: a
-//! spiral. So percentiles are those of Kaplan and Meier ("Nonparametric Estimation from Incomplete Observations", 1958):
-//! each call that was cut counts, from its limit on, as the calls do that took longer. A percentile that lies among calls
+//! **What was cut is right-censored**: of a call that timed out, was withdrawn, or lost against its hedge, all that is
+//! known is that it would have taken longer. Left out, or counted as the limit it ran into, it would draw the percentiles
+//! down, the limit after them, and more calls would be cut: a spiral; and hedges would come ever earlier. So percentiles are those of Kaplan and Meier ("Nonparametric Estimation from Incomplete Observations", 1958):
+//! each call that was cut counts, from then on, as the calls do that took longer. A percentile that lies among calls
 //! that were all cut is at least the longest limit of them, and is answered as that; a factor above 1 then lets the next
 //! limit be longer, so it grows until answers come again. And callers with short deadlines don't make a callee look fast.
 //!
@@ -51,8 +51,8 @@ pub(crate) struct Latency {
 pub struct LatencySummary {
     /// How many calls count; those that faded count less.
     pub samples: u64,
-    /// How many of them timed out.
-    pub timed_out: u64,
+    /// How many of them were cut: timed out, withdrawn, or slower than their hedge.
+    pub cut: u64,
     /// Half of them took at most that long.
     pub p50: Duration,
     /// 90 of 100.
@@ -61,7 +61,7 @@ pub struct LatencySummary {
     pub p99: Duration,
     /// 999 of 1000.
     pub p999: Duration,
-    /// All of them; or at least that long, if the longest timed out.
+    /// All of them; or at least that long, if the longest was cut.
     pub max: Duration,
 }
 
@@ -81,10 +81,10 @@ impl Latency {
         self.enter(now, took, half_life, false);
     }
 
-    /// Takes in a call that was cut at `now`, after `limit`: it would have taken longer.
+    /// Takes in a call that was cut at `now`, after that time: it would have taken longer.
     #[inline]
-    pub(crate) fn timed_out(&self, now: Instant, limit: Duration, half_life: Duration) {
-        self.enter(now, limit, half_life, true);
+    pub(crate) fn cut(&self, now: Instant, after: Duration, half_life: Duration) {
+        self.enter(now, after, half_life, true);
     }
 
     /// Within which time that percentile of calls is answered, precise to two digits and rounded up; `None` while fewer
@@ -127,7 +127,7 @@ impl Latency {
         let [p50, p90, p99, p999, max] = spans.map(|(_, micros)| Duration::from_micros(micros));
         Some(LatencySummary {
             samples: counts.calls,
-            timed_out: counts.timed_out,
+            cut: counts.cut,
             p50,
             p90,
             p99,
@@ -160,7 +160,7 @@ impl fmt::Display for LatencySummary {
         write!(
             f,
             "p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, all {max}; of {} calls, {} of them cut",
-            self.samples, self.timed_out
+            self.samples, self.cut
         )
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Sample {
 /// How many calls count.
 pub(super) struct Counts {
     pub(super) calls: u64,
-    pub(super) timed_out: u64,
+    pub(super) cut: u64,
 }
 
 impl Sample {
@@ -81,7 +81,7 @@ impl Sample {
         let calls = self.calls();
         (calls > 0).then(|| Counts {
             calls,
-            timed_out: self.count_of(len(&self.cut)),
+            cut: self.count_of(len(&self.cut)),
         })
     }
 

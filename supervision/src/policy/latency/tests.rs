@@ -43,7 +43,7 @@ fn percentiles_wait_for_samples_enough() {
     assert_about(latency.percentile(99.0, 100), ms(99));
     assert_about(latency.percentile(99.9, 100), ms(100));
     let summary = latency.summary().unwrap();
-    assert_eq!((summary.samples, summary.timed_out), (100, 0));
+    assert_eq!((summary.samples, summary.cut), (100, 0));
     assert_about(Some(summary.p90), ms(90));
     assert_about(Some(summary.max), ms(100));
 }
@@ -53,7 +53,7 @@ fn spans_beyond_both_ends_count_as_the_ends() {
     let latency = Latency::new();
     latency.record(at(0), Duration::ZERO, MINUTE);
     latency.record(at(0), Duration::from_nanos(1), MINUTE);
-    latency.timed_out(at(0), Duration::MAX, MINUTE);
+    latency.cut(at(0), Duration::MAX, MINUTE);
     latency.record(at(0), Duration::MAX, Duration::MAX);
     let hour = Duration::from_secs(3_600);
     let summary = latency.summary().unwrap();

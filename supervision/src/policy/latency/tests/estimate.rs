@@ -14,11 +14,11 @@ fn what_timed_out_counts_as_those_that_took_longer() {
     let latency = Latency::new();
     for _ in 0..500 {
         latency.record(at(0), ms(100), MINUTE);
-        latency.timed_out(at(0), ms(20), MINUTE);
+        latency.cut(at(0), ms(20), MINUTE);
     }
     assert_about(latency.percentile(1.0, 1), ms(100));
     assert_about(latency.percentile(50.0, 1), ms(100));
-    assert_eq!(latency.summary().unwrap().timed_out, 500);
+    assert_eq!(latency.summary().unwrap().cut, 500);
 }
 
 #[test]
@@ -27,12 +27,12 @@ fn a_percentile_among_calls_that_were_all_cut_is_the_longest_limit() {
     for _ in 0..98 {
         latency.record(at(0), ms(10), MINUTE);
     }
-    latency.timed_out(at(0), ms(20), MINUTE);
-    latency.timed_out(at(0), ms(40), MINUTE);
+    latency.cut(at(0), ms(20), MINUTE);
+    latency.cut(at(0), ms(40), MINUTE);
     assert_about(latency.percentile(98.0, 1), ms(10));
     assert_about(latency.percentile(99.0, 1), ms(40));
     let only_cut = Latency::new();
-    only_cut.timed_out(at(0), ms(30), MINUTE);
+    only_cut.cut(at(0), ms(30), MINUTE);
     assert_about(only_cut.percentile(1.0, 1), ms(30));
 }
 
@@ -45,7 +45,7 @@ fn the_textbooks_example() {
         latency.record(at(0), ms(weeks), MINUTE);
     }
     for weeks in [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35] {
-        latency.timed_out(at(0), ms(weeks), MINUTE);
+        latency.cut(at(0), ms(weeks), MINUTE);
     }
     let percentile = |of| latency.percentile(of, 1);
     assert_about(percentile(100.0 - 85.7), ms(7));
@@ -110,7 +110,7 @@ proptest! {
         let latency = Latency::new();
         for (span, cut) in &calls {
             if *cut {
-                latency.timed_out(Instant::default(), *span, MINUTE);
+                latency.cut(Instant::default(), *span, MINUTE);
             } else {
                 latency.record(Instant::default(), *span, MINUTE);
             }
