@@ -16,6 +16,7 @@ extern crate callboard_core as callboard;
 mod budget;
 mod dedup;
 mod fallback;
+mod policy;
 mod retry;
 mod shutdown;
 mod tree;
@@ -26,6 +27,11 @@ pub use dedup::{
     DedupBuilder, DedupStats, ReplaySafe,
 };
 pub use fallback::{Answer, Answering, Fallback, Why};
+pub use policy::{
+    AdaptiveMode, AdaptiveSettings, AttemptSettings, BadSetting, BreakerMode, BreakerSettings,
+    BudgetSettings, BulkheadSettings, CallSettings, HedgeSettings, Jitter, LONGEST_BUDGET_WINDOW,
+    MAX_ATTEMPTS, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
+};
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
