@@ -11,6 +11,7 @@ use callboard_core::{
 };
 use serde::Serialize;
 
+mod fingerprint;
 pub(crate) mod print;
 mod shared;
 mod store;
@@ -18,7 +19,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use shared::{Shared, Sink};
+use fingerprint::ByFingerprint;
+pub use fingerprint::{FINGERPRINT_WINDOW, FingerprintStats};
+use shared::{Shared, Sink, Which};
 use store::{Bounds, Decision};
 
 /// How long a finished request is remembered unless told otherwise: 10 minutes.
@@ -56,7 +59,8 @@ pub trait ReplaySafe: Message {}
 /// - An answer whose askers have all gone is counted as a late reply, and recorded: asking again finds it (G8).
 /// - Keys are apart for each [`Principal`](callboard_core::Principal): nobody gets what was stored for another.
 ///
-/// A message without a key passes untouched.
+/// A message without a key passes untouched, unless it is told from others
+/// [by its fingerprint](DedupBuilder::by_fingerprint).
 ///
 /// # When it fails
 /// The store is memory: a process that dies forgets. What must outlive it needs a durable store; an effect outside
@@ -99,6 +103,8 @@ pub trait ReplaySafe: Message {}
 /// ```
 pub struct Dedup<M: Message> {
     shared: Arc<Shared<M>>,
+    /// What has no key.
+    by_fingerprint: Option<Arc<Shared<M>>>,
 }
 
 impl<M: Message> Dedup<M> {
@@ -131,7 +137,10 @@ impl<M: Message> Dedup<M> {
     /// What it holds and did so far. What is past its window goes first.
     #[must_use]
     pub fn stats(&self) -> DedupStats {
-        self.shared.stats()
+        DedupStats {
+            by_fingerprint: FingerprintStats::of(self.by_fingerprint.as_deref()),
+            ..self.shared.stats()
+        }
     }
 }
 
@@ -139,6 +148,7 @@ impl<M: Message> Clone for Dedup<M> {
     fn clone(&self) -> Self {
         Dedup {
             shared: Arc::clone(&self.shared),
+            by_fingerprint: self.by_fingerprint.clone(),
         }
     }
 }
@@ -150,7 +160,7 @@ impl<M: Message> fmt::Debug for Dedup<M> {
 }
 
 type Print<M> = Box<dyn Fn(&M, &mut dyn Hasher) + Send + Sync>;
-type Weigh<R> = Box<dyn Fn(&R) -> usize + Send + Sync>;
+type Weigh<R> = Arc<dyn Fn(&R) -> usize + Send + Sync>;
 
 /// A dedup store in preparation. Made by [`Dedup::builder`].
 #[must_use = "nothing is deduplicated until it is built and put before an actor"]
@@ -161,6 +171,7 @@ pub struct DedupBuilder<M: Message> {
     window: Duration,
     bounds: Bounds,
     replay_safe: bool,
+    by_fingerprint: Option<ByFingerprint<M>>,
 }
 
 impl<M: Message> DedupBuilder<M> {
@@ -168,7 +179,7 @@ impl<M: Message> DedupBuilder<M> {
         DedupBuilder {
             system: system.clone(),
             print,
-            weigh: Box::new(|_| size_of::<M::Reply>()),
+            weigh: Arc::new(|_| size_of::<M::Reply>()),
             window: DEFAULT_DEDUP_WINDOW,
             bounds: Bounds {
                 entries: DEFAULT_DEDUP_ENTRIES,
@@ -177,6 +188,7 @@ impl<M: Message> DedupBuilder<M> {
                 forget_oldest: false,
             },
             replay_safe: false,
+            by_fingerprint: None,
         }
     }
 
@@ -207,7 +219,7 @@ impl<M: Message> DedupBuilder<M> {
 
     /// How large a reply is, in bytes, its heap included. Without it the size of its type.
     pub fn weigh(mut self, weigh: impl Fn(&M::Reply) -> usize + Send + Sync + 'static) -> Self {
-        self.weigh = Box::new(weigh);
+        self.weigh = Arc::new(weigh);
         self
     }
 
@@ -232,11 +244,16 @@ impl<M: Message> DedupBuilder<M> {
     where
         M::Reply: Clone,
     {
+        Dedup {
+            by_fingerprint: ByFingerprint::table(&self).map(Arc::new),
+            shared: Arc::new(self.table()),
+        }
+    }
+
+    fn table(self) -> Shared<M> {
         let entropy = self.system.entropy();
         let key = (u128::from(entropy.next_u64()) << 64) | u128::from(entropy.next_u64());
-        Dedup {
-            shared: Arc::new(Shared::new(self, key.to_le_bytes())),
-        }
+        Shared::new(self, key.to_le_bytes())
     }
 }
 
@@ -278,6 +295,9 @@ pub struct DedupStats {
     pub stored: usize,
     /// The bytes all of them take, as far as known.
     pub bytes: usize,
+    /// The same of what has no key, if that is told apart [by fingerprint](DedupBuilder::by_fingerprint). None of it
+    /// is in the numbers above.
+    pub by_fingerprint: FingerprintStats,
 }
 
 impl<M> Admission<M> for Dedup<M>
@@ -285,11 +305,16 @@ where
     M: Message<Reply: Clone>,
 {
     fn admit(&self, envelope: Envelope<M>) -> Admitted<M> {
-        let Some(key) = envelope.meta.key() else {
-            return Admitted::Pass(envelope);
+        let (shared, which, print) = match (envelope.meta.key(), &self.by_fingerprint) {
+            (Some(key), _) => {
+                let print = self.shared.print(&envelope.message);
+                (&self.shared, Which::Key(key), print)
+            }
+            // The print is all there is to it.
+            (None, Some(shared)) => (shared, Which::Print(shared.print(&envelope.message)), 0),
+            (None, None) => return Admitted::Pass(envelope),
         };
-        let id = (envelope.meta.principal().cloned(), key);
-        let print = self.shared.print(&envelope.message);
+        let id = (envelope.meta.principal().cloned(), which);
         let Envelope {
             message,
             meta,
@@ -301,10 +326,10 @@ where
             responder,
         };
         let waiter = responder.into_sink();
-        let (number, decision) = Shared::admit(&self.shared, &id, print, waiter);
+        let (number, decision) = Shared::admit(shared, &id, print, waiter);
         match decision {
             Decision::Run => {
-                let sink = Sink::new(&self.shared, id, number);
+                let sink = Sink::new(shared, id, number);
                 Admitted::Pass(back(Responder::new(Box::new(sink))))
             }
             Decision::Joined => Admitted::Taken,
@@ -318,7 +343,7 @@ where
             }
             Decision::KeyReused(waiter) => {
                 let failure = Failure::new(FailureKind::KeyReused, Verdict::NotExecuted)
-                    .with_detail(key.to_string());
+                    .with_detail(which.to_string());
                 Admitted::Refused(back(responder_of(waiter)), failure)
             }
             Decision::Full(waiter) => {

@@ -24,7 +24,7 @@ mod tree;
 pub use budget::{BudgetStats, RetryBudget};
 pub use dedup::{
     DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS, DEFAULT_DEDUP_WINDOW, Dedup,
-    DedupBuilder, DedupStats, ReplaySafe,
+    DedupBuilder, DedupStats, FINGERPRINT_WINDOW, FingerprintStats, ReplaySafe,
 };
 pub use fallback::{Answer, Answering, Fallback, Why};
 pub use policy::{

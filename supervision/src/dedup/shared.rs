@@ -1,6 +1,7 @@
 //! A dedup store with its lock, clock and counters, and the way back of an attempt.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,23 @@ use super::store::{Decision, Store, Waiting};
 use super::{DedupBuilder, DedupStats, Print, Weigh};
 
 /// Whose key.
-pub(super) type Id = (Option<Principal>, RequestKey);
+pub(super) type Id = (Option<Principal>, Which);
+
+/// What tells a request of a principal from its others. A key never meets a print: they are in tables of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Which {
+    Key(RequestKey),
+    Print(u128),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Key(key) => key.fmt(f),
+            Which::Print(_) => f.write_str("the same fingerprint"),
+        }
+    }
+}
 type Waiter<R> = Box<dyn ReplySink<R>>;
 /// A stored end. Behind a lock of its own, so that no code of users (`Clone`, `Drop`) runs under the store's.
 pub(super) type Kept<R> = Arc<Mutex<Stored<R>>>;
