@@ -162,3 +162,45 @@ impl FingerprintStats {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use callboard_core::Simulation;
+
+    use super::*;
+
+    struct Pay(u64);
+    impl Message for Pay {
+        type Reply = ();
+    }
+    impl Fingerprint for Pay {
+        fn fingerprint(&self, to: &mut callboard_core::Fingerprinter<'_>) {
+            self.0.fingerprint(to);
+        }
+    }
+
+    /// So nobody can find two messages that look alike by trying them out elsewhere.
+    #[test]
+    fn g19_each_store_hashes_under_a_key_of_its_own() {
+        let simulation = Simulation::new(1);
+        let build = || {
+            let builder = Dedup::<Pay>::builder_fingerprint(simulation.system());
+            builder.by_fingerprint(FINGERPRINT_WINDOW).build()
+        };
+        let (one, other) = (build(), build());
+        let by_fingerprint =
+            |dedup: &Dedup<Pay>| Arc::clone(dedup.by_fingerprint.as_ref().unwrap());
+        let tables = [
+            by_fingerprint(&one),
+            by_fingerprint(&other),
+            one.shared,
+            other.shared,
+        ];
+        let prints = tables.each_ref().map(|table| table.print(&Pay(1)));
+        for (at, print) in prints.iter().enumerate() {
+            assert_eq!(*print, tables[at].print(&Pay(1)));
+            assert_ne!(*print, tables[at].print(&Pay(2)));
+            assert!(!prints[..at].contains(print), "two tables print alike");
+        }
+    }
+}

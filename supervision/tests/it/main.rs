@@ -9,6 +9,7 @@ mod chaos;
 mod common;
 mod dedups;
 mod edges;
+mod fingerprints;
 mod kinds;
 mod model;
 mod nested;
