@@ -5,23 +5,34 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_core::journal::{JournalError, Journals};
 use callboard_core::{
-    Admission, Admitted, Envelope, Failure, FailureKind, Message, ReplySink, Responder, System,
+    Admission, Admitted, Envelope, Failure, FailureKind, Message, Responder, System, Threshold,
     Verdict,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+mod durable;
 mod fingerprint;
+mod keyed;
 pub(crate) mod print;
+mod resolve;
 mod shared;
+mod sink;
 mod store;
+mod waiters;
 
 #[cfg(test)]
 mod tests;
 
+pub use durable::open::DurableDedupBuilder;
 use fingerprint::ByFingerprint;
 pub use fingerprint::{FINGERPRINT_WINDOW, FingerprintStats};
-use shared::{Shared, Sink, Which};
+use keyed::{Id, Target};
+pub use resolve::{Resolution, Resolve, Resolver};
+use shared::{Kept, Shared, envelope_of, finish};
+use sink::Sink;
 use store::{Bounds, Decision};
 
 /// How long a finished request is remembered unless told otherwise: 10 minutes.
@@ -32,6 +43,10 @@ pub const DEFAULT_DEDUP_ENTRIES: usize = 100_000;
 pub const DEFAULT_DEDUP_BYTES: usize = 64 * 1024 * 1024;
 /// How many askers wait for one running request, the first included, unless told otherwise.
 pub const DEFAULT_DEDUP_WAITERS: usize = 64;
+
+/// How far the clocks of callers may be off, as far as [`Dedup::resolve`] relies on the time in their keys, unless
+/// told otherwise: 1 minute.
+pub const DEFAULT_CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// A message that may be run again after an attempt that broke off in the middle: the handler notices, or running
 /// the first half twice changes nothing more.
@@ -125,13 +140,7 @@ impl<M: Message> Dedup<M> {
     where
         M: Serialize,
     {
-        let print =
-            |message: &M, hasher: &mut dyn Hasher| match callboard_core::codec::encode(message) {
-                Ok(bytes) => hasher.write(&bytes),
-                // Nothing else has this print, so such a message is deduplicated only with its like.
-                Err(error) => hasher.write(error.to_string().as_bytes()),
-            };
-        DedupBuilder::new(system, Box::new(print))
+        DedupBuilder::new(system, Box::new(print_encoded))
     }
 
     /// What it holds and did so far. What is past its window goes first.
@@ -141,6 +150,30 @@ impl<M: Message> Dedup<M> {
             by_fingerprint: FingerprintStats::of(self.by_fingerprint.as_deref()),
             ..self.shared.stats()
         }
+    }
+
+    /// Takes no new keyed requests from now on, waits until what it has taken is on disk, and gives its journal free.
+    /// Without effect on a store in memory. Stop the actors behind it first: an attempt that ends later can't be
+    /// stored, and its asker is told so.
+    ///
+    /// # Errors
+    /// If the journal failed, or the system has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the store closed to new requests, and the journal held until all clones are gone.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        match &self.shared.durable {
+            Some(durable) => durable.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn print_encoded<M: Serialize>(message: &M, hasher: &mut dyn Hasher) {
+    match callboard_core::codec::encode(message) {
+        Ok(bytes) => hasher.write(&bytes),
+        // Nothing else has this print, so such a message is deduplicated only with its like.
+        Err(error) => hasher.write(error.to_string().as_bytes()),
     }
 }
 
@@ -167,11 +200,15 @@ type Weigh<R> = Arc<dyn Fn(&R) -> usize + Send + Sync>;
 pub struct DedupBuilder<M: Message> {
     system: System,
     print: Print<M>,
+    /// Prints are the same in every build.
+    print_lasts: bool,
     weigh: Weigh<M::Reply>,
     window: Duration,
     bounds: Bounds,
     replay_safe: bool,
     by_fingerprint: Option<ByFingerprint<M>>,
+    target: Option<Arc<str>>,
+    clock_margin: Duration,
 }
 
 impl<M: Message> DedupBuilder<M> {
@@ -179,6 +216,7 @@ impl<M: Message> DedupBuilder<M> {
         DedupBuilder {
             system: system.clone(),
             print,
+            print_lasts: false,
             weigh: Arc::new(|_| size_of::<M::Reply>()),
             window: DEFAULT_DEDUP_WINDOW,
             bounds: Bounds {
@@ -189,6 +227,8 @@ impl<M: Message> DedupBuilder<M> {
             },
             replay_safe: false,
             by_fingerprint: None,
+            target: None,
+            clock_margin: DEFAULT_CLOCK_MARGIN,
         }
     }
 
@@ -230,13 +270,48 @@ impl<M: Message> DedupBuilder<M> {
         self
     }
 
-    /// After an attempt that broke off in the middle the next one with its key runs.
+    /// All actors behind this store are one target of that name: for equal actors, any of which may get the retry of
+    /// what another one ran (the workers of a pool), and for a [durable](DedupBuilder::durable) store before an actor
+    /// without a name. Without it each actor is a target of its own.
+    pub fn target(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.target = Some(name.into());
+        self
+    }
+
+    /// How far the clocks of callers may be off from this one's, as far as [`Dedup::resolve`] relies on the time in
+    /// their keys.
+    pub fn clock_margin(mut self, margin: Duration) -> Self {
+        self.clock_margin = margin;
+        self
+    }
+
+    /// After an attempt that broke off in the middle the next one with its key runs, as the attempt after it.
     pub fn replay_safe(mut self) -> Self
     where
         M: ReplaySafe,
     {
         self.replay_safe = true;
         self
+    }
+
+    /// A store that outlives the process, in the journal of that name: see [`Dedup`], "On disk". Payloads are compared
+    /// encoded, unless the store was begun by [`builder_fingerprint`](Dedup::builder_fingerprint): those prints last,
+    /// too. Stay with one of the two: to the other what is stored looks like a reused key.
+    ///
+    /// A journal is for one type of message; actors before which the store stands are told apart by their names.
+    pub fn durable(
+        mut self,
+        name: impl Into<Arc<str>>,
+        journals: Arc<dyn Journals>,
+    ) -> DurableDedupBuilder<M>
+    where
+        M: Serialize,
+        M::Reply: Serialize + DeserializeOwned,
+    {
+        if !self.print_lasts {
+            self.print = Box::new(print_encoded);
+        }
+        DurableDedupBuilder::new(self, name.into(), journals)
     }
 
     /// The store. Give it, or a clone, to [`Spawn::admission`](callboard_core::Spawn::admission).
@@ -246,14 +321,14 @@ impl<M: Message> DedupBuilder<M> {
     {
         Dedup {
             by_fingerprint: ByFingerprint::table(&self).map(Arc::new),
-            shared: Arc::new(self.table()),
+            shared: Arc::new(self.in_memory()),
         }
     }
 
-    fn table(self) -> Shared<M> {
+    fn in_memory(self) -> Shared<M> {
         let entropy = self.system.entropy();
         let key = (u128::from(entropy.next_u64()) << 64) | u128::from(entropy.next_u64());
-        Shared::new(self, key.to_le_bytes())
+        Shared::new(self, key.to_le_bytes(), None)
     }
 }
 
@@ -281,6 +356,16 @@ pub struct DedupStats {
     pub key_reused: u64,
     /// Requests refused because the store was full, or too many waited already.
     pub overloaded: u64,
+    /// Attempts that were made again after one that broke off ([`DedupBuilder::replay_safe`]); also in `started`.
+    pub run_again: u64,
+    /// Keys of which it was settled that they never run ([`Dedup::resolve`]).
+    pub sealed: u64,
+    /// Requests refused because of that.
+    pub refused_sealed: u64,
+    /// Answers that could not be stored on disk, and were not given.
+    pub storage_failed: u64,
+    /// Records that were damaged when the store was opened, as far as its journal says.
+    pub damaged: u64,
     /// Attempts that began and brought no answer.
     pub indeterminate: u64,
     /// Answers that found nobody waiting, and were recorded (G8).
@@ -296,7 +381,7 @@ pub struct DedupStats {
     /// The bytes all of them take, as far as known.
     pub bytes: usize,
     /// The same of what has no key, if that is told apart [by fingerprint](DedupBuilder::by_fingerprint). None of it
-    /// is in the numbers above.
+    /// is in the other numbers.
     pub by_fingerprint: FingerprintStats,
 }
 
@@ -304,58 +389,135 @@ impl<M> Admission<M> for Dedup<M>
 where
     M: Message<Reply: Clone>,
 {
-    fn admit(&self, envelope: Envelope<M>) -> Admitted<M> {
-        let (shared, which, print) = match (envelope.meta.key(), &self.by_fingerprint) {
+    fn admit(&self, envelope: Envelope<M>, at: &Threshold<'_, M>) -> Admitted<M> {
+        let key = envelope.meta.key();
+        let (shared, number, print) = match (key, &self.by_fingerprint) {
             (Some(key), _) => {
                 let print = self.shared.print(&envelope.message);
-                (&self.shared, Which::Key(key), print)
+                (&self.shared, key.as_uuid().as_u128(), print)
             }
             // The print is all there is to it.
-            (None, Some(shared)) => (shared, Which::Print(shared.print(&envelope.message)), 0),
+            (None, Some(shared)) => (shared, shared.print(&envelope.message), 0),
             (None, None) => return Admitted::Pass(envelope),
         };
-        let id = (envelope.meta.principal().cloned(), which);
+        let name = match &shared.durable {
+            Some(durable) if !shared.has_target() => {
+                let Some(name) = at.name() else {
+                    let why = format!(
+                        "the dedup store {} outlives the process, and its target {} has no name that does: \
+                         give the actor a label or a name, or the store a target",
+                        durable.name,
+                        at.actor()
+                    );
+                    let failure = Failure::new(FailureKind::StorageFailed, Verdict::NotExecuted);
+                    return Admitted::Refused(envelope, failure.with_detail(why));
+                };
+                Some(name)
+            }
+            _ => None,
+        };
+        let target = name
+            .as_deref()
+            .map_or(Target::Actor(at.actor()), Target::Named);
+        let id = Id {
+            scope: shared.scope(envelope.meta.principal(), target),
+            key: number,
+        };
         let Envelope {
             message,
             meta,
             responder,
         } = envelope;
-        let back = |responder| Envelope {
-            message,
-            meta,
-            responder,
+        let attempt = meta.attempt();
+        let waiter = responder.expects_answer().then_some(responder);
+        // Until it is held.
+        let mut rest = Some((message, meta));
+        let decided = Shared::admit(shared, &id, print, attempt, waiter, |number, run| {
+            let Some(durable) = &shared.durable else {
+                return Ok(());
+            };
+            durable.reserve(shared, &id, print, run, || {
+                let sink = Sink::new(shared, run.place, number);
+                let responder = Responder::new(Box::new(sink));
+                let (message, mut meta) = rest.take()?;
+                if run.attempt > attempt {
+                    meta.set_attempt(run.attempt);
+                }
+                let envelope = Envelope {
+                    message,
+                    meta,
+                    responder,
+                };
+                Some((envelope, at.later()))
+            })
+        });
+        let Some((message, mut meta)) = rest else {
+            return Admitted::Taken;
         };
-        let waiter = responder.into_sink();
-        let (number, decision) = Shared::admit(shared, &id, print, waiter);
-        match decision {
-            Decision::Run => {
-                let sink = Sink::new(shared, id, number);
-                Admitted::Pass(back(Responder::new(Box::new(sink))))
+        let (number, decision) = match decided {
+            Ok(decided) => decided,
+            Err((failure, waiter)) => {
+                return Admitted::Refused(envelope_of(message, meta, waiter), failure);
             }
-            Decision::Joined => Admitted::Taken,
-            Decision::Ended(stored, waiter) => {
+        };
+        let refused = |kind| Failure::new(kind, Verdict::NotExecuted);
+        let key = || key.map_or_else(String::new, |key| key.to_string());
+        let (waiter, failure) = match decision {
+            Decision::Run(run) => {
+                if run.attempt > attempt {
+                    meta.set_attempt(run.attempt);
+                }
+                let sink = Sink::new(shared, run.place, number);
+                let responder = Responder::new(Box::new(sink));
+                return Admitted::Pass(Envelope {
+                    message,
+                    meta,
+                    responder,
+                });
+            }
+            Decision::Joined => return Admitted::Taken,
+            Decision::Ended(Kept::Here(stored), waiter) => {
                 if let Some(mut waiter) = waiter {
                     waiter.progress(Verdict::Executed);
                     let stored = stored.lock().clone();
-                    waiter.finish(stored.outcome());
+                    finish(waiter, stored.outcome());
                 }
-                Admitted::Taken
+                return Admitted::Taken;
+            }
+            Decision::Ended(Kept::OnDisk(record), waiter) => match &shared.durable {
+                Some(durable) if durable.may_read() => {
+                    durable.answer(shared, record, waiter);
+                    return Admitted::Taken;
+                }
+                _ => {
+                    let why = "too many wait for answers to be read";
+                    (waiter, refused(FailureKind::Overloaded).with_detail(why))
+                }
+            },
+            Decision::Sealed(waiter) => {
+                let why = format!("{} was resolved as not executed, and never will be", key());
+                (waiter, refused(FailureKind::Withdrawn).with_detail(why))
             }
             Decision::KeyReused(waiter) => {
-                let failure = Failure::new(FailureKind::KeyReused, Verdict::NotExecuted)
-                    .with_detail(which.to_string());
-                Admitted::Refused(back(responder_of(waiter)), failure)
+                let failure = refused(FailureKind::KeyReused).with_detail(key());
+                (waiter, failure)
             }
             Decision::Full(waiter) => {
-                let failure = Failure::new(FailureKind::Overloaded, Verdict::NotExecuted)
-                    .with_detail("the dedup store has no room");
-                Admitted::Refused(back(responder_of(waiter)), failure)
+                let failure = refused(FailureKind::Overloaded);
+                let failure = failure.with_detail("the dedup store has no room");
+                let failure = match shared.room_after() {
+                    Some(span) => failure.with_retry_after(span),
+                    None => failure,
+                };
+                (waiter, failure)
             }
-        }
+            Decision::Crowded(waiter) => {
+                let why = "too many wait for that request";
+                (waiter, refused(FailureKind::Overloaded).with_detail(why))
+            }
+            // It joins, or not.
+            Decision::WouldJoin(waiter) => (Some(waiter), refused(FailureKind::Overloaded)),
+        };
+        Admitted::Refused(envelope_of(message, meta, waiter), failure)
     }
-}
-
-/// The responder an asker came with, or a tell's.
-fn responder_of<R: Send + 'static>(waiter: Option<Box<dyn ReplySink<R>>>) -> Responder<R> {
-    waiter.map_or_else(Responder::nowhere, Responder::new)
 }

@@ -23,8 +23,9 @@ mod tree;
 
 pub use budget::{BudgetStats, RetryBudget};
 pub use dedup::{
-    DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS, DEFAULT_DEDUP_WINDOW, Dedup,
-    DedupBuilder, DedupStats, FINGERPRINT_WINDOW, FingerprintStats, ReplaySafe,
+    DEFAULT_CLOCK_MARGIN, DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS,
+    DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, FINGERPRINT_WINDOW,
+    FingerprintStats, ReplaySafe, Resolution, Resolve, Resolver,
 };
 pub use fallback::{Answer, Answering, Fallback, Why};
 pub use policy::{

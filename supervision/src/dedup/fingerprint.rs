@@ -20,7 +20,10 @@ impl<M: Message + Fingerprint> Dedup<M> {
     /// in which something differs from one attempt to the next although the key is the same (it is left out of the
     /// fingerprint).
     pub fn builder_fingerprint(system: &System) -> DedupBuilder<M> {
-        DedupBuilder::new(system, Box::new(M::fingerprint_into))
+        DedupBuilder {
+            print_lasts: true,
+            ..DedupBuilder::new(system, Box::new(M::fingerprint_into))
+        }
     }
 }
 
@@ -109,9 +112,10 @@ impl<M: Message> ByFingerprint<M> {
             weigh: Arc::clone(&builder.weigh),
             bounds: builder.bounds,
             replay_safe: builder.replay_safe,
+            target: builder.target.clone(),
             ..DedupBuilder::new(&builder.system, Box::new(print)).window(window)
         };
-        Some(own.table())
+        Some(own.in_memory())
     }
 }
 
