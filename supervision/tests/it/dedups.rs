@@ -651,7 +651,7 @@ async fn g19_keys_are_apart_for_each_principal_and_each_target(system: System) {
 #[callboard::test(both)]
 async fn g19_two_actors_behind_one_store_are_two_targets_unless_it_has_one(system: System) {
     for (target, charges) in [(None, 2), (Some("tills"), 1)] {
-        let mut builder = Dedup::builder(&system);
+        let mut builder = Dedup::<Charge>::builder(&system);
         if let Some(target) = target {
             builder = builder.target(target);
         }

@@ -8,6 +8,7 @@ mod blocked;
 mod chaos;
 mod common;
 mod dedups;
+mod dedups_durable;
 mod edges;
 mod fingerprints;
 mod kinds;
