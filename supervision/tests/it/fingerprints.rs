@@ -1,4 +1,8 @@
-//! What must not run twice although it has no key: G19 by fingerprint, and what can go wrong with that.
+//! What must not run twice although it has no key: G19 by fingerprint, in the fault cases too.
+
+mod durable;
+mod pitfalls;
+mod random;
 
 use std::collections::HashMap;
 use std::future::IntoFuture;
@@ -7,8 +11,7 @@ use std::time::Duration;
 
 use callboard::{
     Actor, ActorRef, Ask, Context, DeferredHandler, DropReason, Failure, FailureKind, Fingerprint,
-    Handler, Message, Overflow, Principal, RequestKey, Responder, Route, SendError, Simulation,
-    Spawn, System, Verdict,
+    Message, Overflow, Principal, RequestKey, Responder, Route, Spawn, System, Verdict,
 };
 use callboard_supervision::{
     Dedup, DedupBuilder, FINGERPRINT_WINDOW, FingerprintStats, ReplaySafe, Supervisor,
@@ -17,7 +20,6 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::{join, join_all};
 use parking_lot::Mutex;
-use proptest::prelude::*;
 
 use crate::common::{brisk, ms, secs};
 
@@ -321,6 +323,23 @@ async fn g19_fingerprints_are_apart_for_each_principal(system: System) {
 }
 
 #[callboard::test(both)]
+async fn g19_fingerprints_are_apart_for_each_target_unless_they_share_one(system: System) {
+    for (target, charges) in [(None, 2), (Some("tills"), 1)] {
+        let store = |store: DedupBuilder<Charge>| match target {
+            Some(target) => store.target(target),
+            None => store,
+        };
+        let bench = Bench::with(&system, store, Spawn::start);
+        let own = bench.ledger.clone();
+        let spawn = system.actor(move || Till(own.clone()));
+        let other = spawn.admission(bench.dedup.clone()).start();
+        bench.answer(1.0).await;
+        assert_eq!(other.ask(charge(1.0, Then::Answer)).await.unwrap(), charges);
+        assert_eq!(bench.charges(), charges, "{target:?}");
+    }
+}
+
+#[callboard::test(both)]
 async fn g19_a_failure_is_an_end_without_a_key_too_and_a_refusal_is_none(system: System) {
     let bench = Bench::new(&system);
     for _ in 0..3 {
@@ -474,282 +493,4 @@ async fn g03_the_oldest_fingerprint_makes_room_if_that_was_asked_for(system: Sys
     assert_eq!((bench.prints().stored, bench.prints().forgotten), (2, 1));
     assert_eq!(bench.answer(3.0).await, 3);
     assert_eq!(bench.answer(1.0).await, 4, "it was forgotten");
-}
-
-/// Nobody is told that the second "add 1" was not done; its answer is the first one's.
-#[callboard::test(both)]
-async fn g19_pitfall_equal_calls_that_are_meant_twice(system: System) {
-    #[derive(Message, Fingerprint)]
-    #[message(reply = u64)]
-    struct Add(u64);
-    #[derive(Message, Fingerprint)]
-    #[message(reply = u64)]
-    struct NumberedAdd {
-        number: u64,
-        amount: u64,
-    }
-    struct Counter(u64);
-    impl Actor for Counter {}
-    impl Handler<Add> for Counter {
-        async fn handle(&mut self, Add(amount): Add, _: &mut Context<Self>) -> u64 {
-            self.0 += amount;
-            self.0
-        }
-    }
-    impl Handler<NumberedAdd> for Counter {
-        async fn handle(&mut self, add: NumberedAdd, _: &mut Context<Self>) -> u64 {
-            self.0 += add.amount;
-            self.0
-        }
-    }
-
-    let add = Dedup::<Add>::builder_fingerprint(&system)
-        .by_fingerprint(FINGERPRINT_WINDOW)
-        .build();
-    let numbered = Dedup::builder_fingerprint(&system)
-        .by_fingerprint(FINGERPRINT_WINDOW)
-        .build();
-    let spawn = system.actor(|| Counter(0)).admission(add.clone());
-    let counter = spawn.admission::<NumberedAdd>(numbered).start();
-    assert_eq!(counter.ask(Add(1)).await.unwrap(), 1);
-    assert_eq!(
-        counter.ask(Add(1)).await.unwrap(),
-        1,
-        "meant twice, done once"
-    );
-    counter.tell(Add(1)).await.unwrap();
-    assert_eq!(
-        add.stats().by_fingerprint.answered,
-        2,
-        "a tell is gone without a word"
-    );
-    // What helps: keys, or a number that says which one it is.
-    for sum in 2..=3 {
-        assert_eq!(
-            counter.ask(Add(1)).key(RequestKey::new()).await.unwrap(),
-            sum
-        );
-    }
-    for (number, sum) in [(1, 4), (2, 5), (2, 5)] {
-        assert_eq!(
-            counter
-                .ask(NumberedAdd { number, amount: 1 })
-                .await
-                .unwrap(),
-            sum
-        );
-    }
-}
-
-/// With a timestamp in it nothing is ever like anything, and only the numbers show it.
-#[callboard::test]
-async fn g19_pitfall_a_timestamp_that_is_not_left_out(system: System) {
-    #[derive(Message, Fingerprint)]
-    #[message(reply = u64)]
-    struct Pay {
-        cents: u64,
-        sent_at: Duration,
-    }
-    struct Bank(u64);
-    impl Actor for Bank {}
-    impl Handler<Pay> for Bank {
-        async fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> u64 {
-            self.0 += pay.cents;
-            self.0
-        }
-    }
-    let dedup = Dedup::<Pay>::builder_fingerprint(&system)
-        .by_fingerprint(FINGERPRINT_WINDOW)
-        .build();
-    let bank = system.actor(|| Bank(0)).admission(dedup.clone()).start();
-    for attempt in 1..=3 {
-        let pay = Pay {
-            cents: 100,
-            sent_at: system.clock().unix(),
-        };
-        assert_eq!(bank.ask(pay).await.unwrap(), 100 * attempt, "paid again");
-        system.clock().sleep(ms(10)).await;
-    }
-    let prints: FingerprintStats = dedup.stats().by_fingerprint;
-    assert_eq!((prints.started, prints.joined, prints.answered), (3, 0, 0));
-}
-
-/// In a process nobody has a principal: two who want the same are one.
-#[callboard::test(both)]
-async fn g19_pitfall_callers_without_a_name_are_one(system: System) {
-    #[derive(Message)]
-    #[message(reply = usize)]
-    struct Buy;
-    /// A caller among others, each of whom pays for itself.
-    struct Customer(ActorRef<Till>, Option<&'static str>);
-    impl Actor for Customer {}
-    impl Handler<Buy> for Customer {
-        async fn handle(&mut self, Buy: Buy, _: &mut Context<Self>) -> usize {
-            let ask = self.0.ask(charge(1.0, Then::Answer));
-            let ask = match self.1 {
-                Some(name) => on_behalf(ask, name),
-                None => ask,
-            };
-            ask.await.unwrap()
-        }
-    }
-    let bench = Bench::new(&system);
-    let buy = |name| {
-        let till = bench.till.clone();
-        let customer = system.actor(move || Customer(till.clone(), name)).start();
-        async move { customer.ask(Buy).await.unwrap() }
-    };
-    assert_eq!(
-        (buy(None).await, buy(None).await),
-        (1, 1),
-        "the second one never paid"
-    );
-    assert_eq!((buy(Some("ann")).await, buy(Some("ben")).await), (2, 3));
-}
-
-/// Within the window the answer is what it was, whatever happened since.
-#[callboard::test(both)]
-async fn g19_pitfall_the_world_moves_on(system: System) {
-    #[derive(Message, Fingerprint)]
-    #[message(reply = bool)]
-    struct Set(bool);
-    struct Lamp(bool);
-    impl Actor for Lamp {}
-    impl Handler<Set> for Lamp {
-        async fn handle(&mut self, Set(on): Set, _: &mut Context<Self>) -> bool {
-            self.0 = on;
-            self.0
-        }
-    }
-    #[derive(Message)]
-    #[message(reply = bool)]
-    struct IsOn;
-    impl Handler<IsOn> for Lamp {
-        async fn handle(&mut self, IsOn: IsOn, _: &mut Context<Self>) -> bool {
-            self.0
-        }
-    }
-    let dedup = Dedup::builder_fingerprint(&system)
-        .by_fingerprint(FINGERPRINT_WINDOW)
-        .build();
-    let lamp = system.actor(|| Lamp(false)).admission::<Set>(dedup).start();
-    for on in [true, false, true] {
-        assert_eq!(lamp.ask(Set(on)).await.unwrap(), on, "so it is said");
-    }
-    assert!(
-        !lamp.ask(IsOn).await.unwrap(),
-        "and so it isn't: the second `on` was the first one"
-    );
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    /// What is charged; in steps of the window's half, how long to wait before; on whose behalf.
-    Ask(u8, u8, bool),
-    Keyed(u8, u8),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (0_u8..4, 0_u8..4, any::<bool>()).prop_map(|(what, wait, who)| Step::Ask(what, wait, who)),
-        1 => (0_u8..3, 0_u8..4).prop_map(|(key, what)| Step::Keyed(key, what)),
-    ];
-    prop::collection::vec(step, 0..40)
-}
-
-/// What a caller is told.
-type Told = Result<usize, (FailureKind, Verdict)>;
-
-/// What should come of it, in a map.
-#[derive(Default)]
-struct Model {
-    now: u8,
-    runs: usize,
-    by_print: HashMap<(u8, bool), (u8, Told)>,
-    by_key: HashMap<u8, (u8, Told)>,
-}
-
-impl Model {
-    /// It is run: what is told, and whether that is an end.
-    fn run(&mut self, what: u8) -> (Told, bool) {
-        self.runs += 1;
-        match then(what) {
-            Then::Fail => (Err((FailureKind::Overloaded, Verdict::Executed)), true),
-            Then::Refuse => (Err((FailureKind::Overloaded, Verdict::NotExecuted)), false),
-            _ => (Ok(self.runs), true),
-        }
-    }
-
-    fn step(&mut self, step: Step) -> Told {
-        match step {
-            Step::Ask(what, wait, who) => {
-                self.now += wait;
-                if let Some((end, told)) = self.by_print.get(&(what, who))
-                    && self.now < end + 2
-                {
-                    return *told;
-                }
-                let (told, is_end) = self.run(what);
-                if is_end {
-                    self.by_print.insert((what, who), (self.now, told));
-                }
-                told
-            }
-            Step::Keyed(key, what) => match self.by_key.get(&key) {
-                Some((other, _)) if *other != what => {
-                    Err((FailureKind::KeyReused, Verdict::NotExecuted))
-                }
-                Some((_, told)) => *told,
-                None => {
-                    let (told, is_end) = self.run(what);
-                    if is_end {
-                        self.by_key.insert(key, (what, told));
-                    }
-                    told
-                }
-            },
-        }
-    }
-}
-
-fn then(what: u8) -> Then {
-    match what {
-        2 => Then::Fail,
-        3 => Then::Refuse,
-        _ => Then::Answer,
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn g19_by_fingerprint_is_a_map_with_a_window(steps in steps(), seed in any::<u64>()) {
-        let mut simulation = Simulation::new(seed);
-        let system = simulation.system().clone();
-        let (told, expected) = simulation.block_on(async move {
-            let bench = Bench::new(&system);
-            let keys: [RequestKey; 3] = std::array::from_fn(|_| RequestKey::new());
-            let mut model = Model::default();
-            let (mut told, mut expected) = (Vec::new(), Vec::new());
-            for step in steps {
-                let asked: Result<usize, SendError<Charge>> = match step {
-                    Step::Ask(what, wait, who) => {
-                        system.clock().sleep(FINGERPRINT_WINDOW / 2 * wait.into()).await;
-                        let ask = bench.ask(what.into(), then(what));
-                        if who { on_behalf(ask, "uid:1").await } else { ask.await }
-                    }
-                    Step::Keyed(key, what) => {
-                        bench.ask(what.into(), then(what)).key(keys[usize::from(key)]).await
-                    }
-                };
-                told.push(asked.map_err(|error| (error.kind(), error.verdict())));
-                expected.push(model.step(step));
-            }
-            told.push(Ok(bench.charges()));
-            expected.push(Ok(model.runs));
-            (told, expected)
-        });
-        prop_assert_eq!(told, expected);
-    }
 }
