@@ -168,11 +168,13 @@ impl<'a> Fingerprinter<'a> {
     }
 
     /// An integer.
+    #[inline]
     pub fn unsigned(&mut self, value: u128) {
         self.integer(tag::NATURAL, value);
     }
 
     /// An integer that may be negative. One that isn't is the same as a [`unsigned`](Fingerprinter::unsigned) one.
+    #[inline]
     pub fn signed(&mut self, value: i128) {
         let sign = if value < 0 {
             tag::NEGATIVE
@@ -195,6 +197,7 @@ impl<'a> Fingerprinter<'a> {
     }
 
     /// A text, as it is: nothing is normalised.
+    #[inline]
     pub fn text(&mut self, text: &str) {
         self.tag(tag::TEXT);
         self.unsigned(text.len() as u128);
@@ -233,6 +236,7 @@ impl<'a> Fingerprinter<'a> {
 
     /// A struct, by a name that is its own and a version that grows when its fields change their meaning. It ends
     /// where the [`FingerprintFields`] are dropped.
+    #[inline]
     pub fn record(&mut self, name: &str, version: u32) -> FingerprintFields<'_, 'a> {
         self.tag(tag::RECORD);
         self.text(name);
@@ -241,6 +245,7 @@ impl<'a> Fingerprinter<'a> {
     }
 
     /// A variant of an enum, by the names of both. It ends where the [`FingerprintFields`] are dropped.
+    #[inline]
     pub fn variant(
         &mut self,
         name: &str,
@@ -295,35 +300,53 @@ impl<'a> Fingerprinter<'a> {
         self.tag(tag::END);
     }
 
+    #[inline]
     fn integer(&mut self, sign: u8, value: u128) {
-        let bytes = value.to_be_bytes();
-        let zeros = value.leading_zeros() as usize / 8;
-        let bytes = &bytes[zeros..];
-        // At most 16.
-        self.tag(sign + bytes.len() as u8);
-        self.raw(bytes);
+        if let Ok(short) = u64::try_from(value)
+            && let Some(room) = self.buffer.get_mut(self.filled..self.filled + 9)
+        {
+            // All 8 are written, the leading zeros last, where what comes next replaces them.
+            let zeros = short.leading_zeros() / 8;
+            let digits = short.checked_shl(zeros * 8).unwrap_or(0);
+            room[0] = sign + 8 - zeros as u8;
+            room[1..].copy_from_slice(&digits.to_be_bytes());
+            self.filled += 9 - zeros as usize;
+        } else {
+            self.long_integer(sign, value);
+        }
     }
 
+    #[cold]
+    fn long_integer(&mut self, sign: u8, value: u128) {
+        let zeros = value.leading_zeros() / 8;
+        self.tag(sign + 16 - zeros as u8);
+        self.raw(&value.to_be_bytes()[zeros as usize..]);
+    }
+
+    #[inline]
     fn tag(&mut self, tag: u8) {
         self.raw(&[tag]);
     }
 
+    #[inline]
     fn raw(&mut self, bytes: &[u8]) {
         if let Some(room) = self.buffer.get_mut(self.filled..self.filled + bytes.len()) {
             room.copy_from_slice(bytes);
             self.filled += bytes.len();
-            return;
+        } else {
+            self.past_buffer(bytes);
         }
+    }
+
+    #[cold]
+    fn past_buffer(&mut self, bytes: &[u8]) {
         self.flush();
-        match self.buffer.get_mut(..bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.filled = bytes.len();
-            }
-            None => {
-                self.hasher.write(bytes);
-                self.passed_on += bytes.len();
-            }
+        if let Some(room) = self.buffer.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.filled = bytes.len();
+        } else {
+            self.hasher.write(bytes);
+            self.passed_on += bytes.len();
         }
     }
 
@@ -351,11 +374,13 @@ pub struct FingerprintFields<'f, 'a>(&'f mut Fingerprinter<'a>);
 
 impl FingerprintFields<'_, '_> {
     /// A field with its name.
+    #[inline]
     pub fn field(&mut self, name: &str, value: &(impl Fingerprint + ?Sized)) -> &mut Self {
         self.field_with(name, |to| value.fingerprint(to))
     }
 
     /// A field that a function writes, as exactly one value.
+    #[inline]
     pub fn field_with(
         &mut self,
         name: &str,

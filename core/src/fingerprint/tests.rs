@@ -139,7 +139,7 @@ impl Fingerprint for Value {
             Value::Set(items) => to.set(items),
             Value::Map(entries) => to.map(entries.iter().map(|(key, value)| (key, value))),
             Value::Tuple(items) => {
-                to.tuple(|to| items.iter().for_each(|item| item.fingerprint(to)))
+                to.tuple(|to| items.iter().for_each(|item| item.fingerprint(to)));
             }
             Value::Struct(name, version, fields) => {
                 let mut record = to.record(name, *version);
