@@ -12,6 +12,7 @@ mod dedups_crashes;
 mod dedups_drill;
 mod dedups_durable;
 mod edges;
+mod fingerprints;
 mod kinds;
 mod model;
 mod nested;
