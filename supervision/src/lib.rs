@@ -32,6 +32,11 @@ pub use policy::{
     BudgetSettings, BulkheadSettings, CallSettings, HedgeSettings, Jitter, LONGEST_BUDGET_WINDOW,
     MAX_ATTEMPTS, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
 };
+pub use policy::{
+    DEFAULT_POLICY_LOOK, FilePosition, MAX_POLICIES, MAX_POLICY_FILE, NoSuchPolicy, PolicyFile,
+    PolicyFileBuilder, PolicyFileChange, PolicyFileError, PolicyFileEvent, PolicyFileStatus,
+    PolicyProblem, PolicyProblemKind, SHORTEST_POLICY_LOOK, SettingChange,
+};
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,

@@ -164,19 +164,21 @@ fn settings_of(
             let message = format!("{message}, in {whose}");
             problem(PolicyProblemKind::Unknown, byte, setting, message)
         } else {
-            let what = setting.as_ref().map_or_else(String::new, |setting| {
-                format!("`{setting}` of ")
-            });
+            let what = setting
+                .as_ref()
+                .map_or_else(String::new, |setting| format!("`{setting}` of "));
             let message = format!("{what}{whose}: {message}");
             problem(PolicyProblemKind::Value, byte, setting, message)
         }
     })?;
-    settings.check().map_err(|BadSetting { setting, must, .. }| {
-        let byte = place_of(table, own, setting);
-        let message = format!("`{setting}` of {whose} {must}");
-        let setting = Some(setting.to_owned());
-        problem(PolicyProblemKind::Setting, byte, setting, message)
-    })?;
+    settings
+        .check()
+        .map_err(|BadSetting { setting, must, .. }| {
+            let byte = place_of(table, own, setting);
+            let message = format!("`{setting}` of {whose} {must}");
+            let setting = Some(setting.to_owned());
+            problem(PolicyProblemKind::Setting, byte, setting, message)
+        })?;
     Ok(settings)
 }
 

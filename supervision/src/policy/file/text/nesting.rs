@@ -50,7 +50,11 @@ fn end_of_line(bytes: &[u8], from: usize) -> usize {
 /// The first byte after the string that begins at `from`: after its quotes, or where the parser gives it up.
 fn end_of_string(bytes: &[u8], from: usize, quote: u8) -> usize {
     let triple = [quote; 3];
-    let starts = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(&triple));
+    let starts = |at: usize| {
+        bytes
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(&triple))
+    };
     let is_triple = starts(from);
     let mut at = from + if is_triple { 3 } else { 1 };
     while let Some(byte) = bytes.get(at) {
