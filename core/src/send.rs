@@ -274,6 +274,11 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         }
     }
 
+    /// Where it goes.
+    pub fn route(&self) -> &R {
+        &self.route
+    }
+
     /// Ends with an error after `span`, waiting for room included.
     pub fn deadline(mut self, span: Duration) -> Self {
         self.limit = Limit::Within(span);

@@ -3,7 +3,6 @@
 mod error;
 mod report;
 mod sample;
-mod stand_in;
 mod text;
 mod watcher;
 
@@ -17,8 +16,8 @@ use callboard_core::System;
 use callboard_core::clock::Clock;
 use callboard_store::{Disk, RealDisk};
 
+use super::CallPolicy;
 use super::settings::CallSettings;
-use stand_in::CallPolicy;
 use watcher::{Owner, Watched};
 
 pub use error::{FilePosition, NoSuchPolicy, PolicyFileError, PolicyProblem, PolicyProblemKind};
