@@ -98,30 +98,26 @@ fn policies_of(text: &str, root: DeTable<'_>) -> Result<Policies, Vec<PolicyProb
         .collect();
     // The tree is in the order of names; people read files from the top.
     tables.sort_by_key(|table| table.at);
-    if tables.len() > MAX_POLICIES + 1 {
-        return Err(vec![PolicyProblem::whole(
-            PolicyProblemKind::TooLarge,
-            format!("more than {MAX_POLICIES} policies"),
-        )]);
+    // They must make sense by themselves; if they don't, what else there is might be only their fault.
+    let defaults = tables.iter().position(|table| table.name == DEFAULTS);
+    let defaults = defaults.map(|at| tables.remove(at));
+    if let Some(defaults) = &defaults {
+        settings_of(text, defaults, None).map_err(|problem| vec![problem])?;
     }
-    let defaults = root.get(DEFAULTS).map(Spanned::get_ref);
-    let defaults = defaults.and_then(DeValue::as_table);
+    let defaults = defaults.and_then(|defaults| defaults.value.get_ref().as_table());
+    if tables.len() > MAX_POLICIES {
+        let message = format!("more than {MAX_POLICIES} policies");
+        let problem = PolicyProblem::whole(PolicyProblemKind::TooLarge, message);
+        return Err(vec![problem]);
+    }
     let mut policies = Policies::new();
     let mut problems = Vec::new();
     for table in &tables {
-        // The defaults must make sense by themselves, also if there is no policy.
-        let is_defaults = table.name == DEFAULTS;
-        let base = defaults.filter(|_| !is_defaults);
-        match settings_of(text, table, base) {
-            Ok(_) if is_defaults => {}
-            Ok(settings) => {
-                policies.insert(table.name.to_owned(), settings);
-            }
+        match settings_of(text, table, defaults) {
+            Ok(settings) => drop(policies.insert(table.name.to_owned(), settings)),
             Err(problem) => problems.push(problem),
         }
     }
-    // A problem of the defaults is one of each policy that leaves it as it is; once is enough.
-    problems.dedup_by(|later, first| later.at == first.at);
     if problems.is_empty() {
         Ok(policies)
     } else {
@@ -156,6 +152,11 @@ fn settings_of(
     let merged = defaults.map_or_else(|| own.clone(), |defaults| merged(defaults, own));
     let merged = Spanned::new(table.value.span(), DeValue::Table(merged));
     let deserializer = ValueDeserializer::from(merged.clone());
+    // Serde would take one for the fields in their order.
+    if let Some((path, byte)) = array_in(own) {
+        let message = format!("`{path}` of {whose}: no setting is an array");
+        return Err(problem(PolicyProblemKind::Value, byte, Some(path), message));
+    }
     let settings = CallSettings::deserialize(deserializer).map_err(|error| {
         let byte = error.span().map_or(table.at, |span| span.start);
         let (setting, is_key) = setting_at(merged.get_ref(), byte);
@@ -199,6 +200,18 @@ fn merged<'i>(defaults: &DeTable<'i>, own: &DeTable<'i>) -> DeTable<'i> {
         all.insert(key.clone(), merged);
     }
     all
+}
+
+/// The first array in a table, and where it stands.
+fn array_in(table: &DeTable<'_>) -> Option<(String, usize)> {
+    table.iter().find_map(|(key, value)| match value.get_ref() {
+        DeValue::Array(_) => Some((key.get_ref().to_string(), value.span().start)),
+        DeValue::Table(below) => {
+            let (path, byte) = array_in(below)?;
+            Some((format!("{}.{path}", key.get_ref()), byte))
+        }
+        _ => None,
+    })
 }
 
 /// Which setting stands at that byte, and whether it is its key that does.
