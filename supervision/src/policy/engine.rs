@@ -197,14 +197,16 @@ impl<A: Aim> Engine<A> {
             return Err(self.refuse(Gate::Breaker, Some(refused.retry_after)));
         }
         if let Some(rate) = &live.settings.rate {
-            match callee.rate.reserve(now, rate) {
+            let left = self.request.deadline.map(|deadline| deadline.since(now));
+            let longest = left.unwrap_or(Duration::MAX);
+            match callee.rate.reserve_within(now, rate, longest) {
                 Ok(Duration::ZERO) => {}
-                Ok(wait) if self.is_in_time(now + wait) => {
+                Ok(wait) => {
                     let clock = self.clock();
                     self.step = Step::Turn(clock.sleep_until(now + wait));
                     return Ok(());
                 }
-                Ok(wait) | Err(wait) => return Err(self.refuse(Gate::Rate, Some(wait))),
+                Err(wait) => return Err(self.refuse(Gate::Rate, Some(wait))),
             }
         }
         self.line_up(now)

@@ -71,13 +71,9 @@ impl Flight {
 
     #[inline]
     fn tell(&mut self, live: &Live, callee: &Callee, now: Instant, ended: Ended) {
-        let Some(pass) = self.pass.take() else {
-            return;
-        };
-        match &live.settings.breaker {
-            Some(breaker) => callee.breaker.ended(pass, now, breaker, ended),
-            // Without settings there was no pass.
-            None => drop(pass),
+        // Without settings there was no pass.
+        if let (Some(pass), Some(breaker)) = (self.pass.take(), &live.settings.breaker) {
+            callee.breaker.ended(pass, now, breaker, ended);
         }
     }
 }
