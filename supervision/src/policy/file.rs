@@ -285,8 +285,8 @@ impl PolicyFileBuilder {
 
     /// On which disk it is; that of the operating system unless said otherwise. Tests have one in memory
     /// (`SimDisk` of the store).
-    pub fn disk(mut self, disk: impl Disk) -> Self {
-        self.disk = Arc::new(disk);
+    pub fn on(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
         self
     }
 
