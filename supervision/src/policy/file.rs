@@ -18,7 +18,7 @@ use callboard_store::{Disk, RealDisk};
 
 use super::CallPolicy;
 use super::settings::CallSettings;
-use watcher::{Owner, Watched};
+use watcher::{OnChange, Owner, Watched};
 
 pub use error::{FilePosition, NoSuchPolicy, PolicyFileError, PolicyProblem, PolicyProblemKind};
 pub use report::{PolicyFileChange, PolicyFileEvent, PolicyFileStatus, SettingChange};
@@ -80,6 +80,13 @@ const QUIET: Duration = Duration::from_millis(100);
 ///
 /// # Its end
 /// The thread ends when the last handle is dropped, and with the system. Policies outlive both.
+///
+/// # Guarantees
+/// What it keeps is bounded (G3): one content, and [`MAX_POLICIES`] policies, those among them that the file has no
+/// longer; a file that would bring more is refused. A panic of an observer ends nothing (G10). In the simulation
+/// looks are in virtual time and the disk can be simulated, so a run is repeatable (G38). Arbiters never wait for
+/// the disk, but for [`load`](PolicyFile::load) and [`reload_blocking`](PolicyFile::reload_blocking) where they are
+/// called there.
 ///
 /// # Example
 /// ```
@@ -272,7 +279,7 @@ pub struct PolicyFileBuilder {
     path: PathBuf,
     every: Duration,
     disk: Arc<dyn Disk>,
-    on_change: Option<Box<dyn Fn(&PolicyFileEvent) + Send + Sync>>,
+    on_change: Option<OnChange>,
 }
 
 impl PolicyFileBuilder {
@@ -291,7 +298,7 @@ impl PolicyFileBuilder {
     }
 
     /// Is told of each new content, taken or refused, the first one included. On the thread that looks, which it
-    /// blocks; a panic of it is fenced off and counted. It must not reload the same file.
+    /// blocks; a panic of it is fenced off and counted (G10).
     pub fn on_change(mut self, tell: impl Fn(&PolicyFileEvent) + Send + Sync + 'static) -> Self {
         self.on_change = Some(Box::new(tell));
         self

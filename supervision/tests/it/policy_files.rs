@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use callboard::{Actor, Context, FailureKind, Handler, Message, System, testing};
 use callboard_store::{Disk, Op, RealDisk, SimDisk};
@@ -432,6 +432,30 @@ async fn a_panic_of_the_observer_ends_nothing(system: System) {
     policies.reload().await.unwrap();
     assert_eq!(attempts(&policies.get("ledger").unwrap()), 6);
     assert_eq!(policies.status().panics, 4);
+}
+
+#[test]
+fn the_observer_may_look_itself() {
+    let disk = disk(&ledger(4));
+    let itself: Arc<OnceLock<PolicyFile>> = Arc::default();
+    let inside = Arc::clone(&itself);
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    let policies = PolicyFile::builder(PATH)
+        .on(Arc::new(disk.clone()))
+        .on_change(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            if let Some(policies) = inside.get() {
+                assert!(policies.reload_blocking().unwrap().is_empty());
+            }
+        })
+        .load()
+        .unwrap();
+    itself.set(policies.clone()).unwrap();
+    put(&disk, ledger(5));
+    policies.reload_blocking().unwrap();
+    assert_eq!(policies.status().panics, 0);
+    assert_eq!(told.load(Ordering::SeqCst), 2);
 }
 
 #[test]

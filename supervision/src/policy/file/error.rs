@@ -104,7 +104,8 @@ const SHOWN: usize = 10;
 /// policies.toml:12:1: unknown field `dedline` in policy `mail`, expected one of `deadline`, ...
 /// ```
 ///
-/// It has every problem that could be found: the first one if the file is no TOML, else the first one of each policy.
+/// If the file is no TOML, or its defaults make no sense, that is all it says; else it has the first problem of each
+/// policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PolicyFileError {

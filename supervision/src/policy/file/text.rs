@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Policies, PolicyFileErro
     }
     let text = text_of(bytes).map_err(|problem| refused(vec![problem]))?;
     let root = tree_of(text).map_err(|problem| refused(vec![problem]))?;
-    policies_of(text, root).map_err(refused)
+    policies_of(text, &root).map_err(refused)
 }
 
 pub(super) fn too_large() -> PolicyProblem {
@@ -87,7 +87,7 @@ struct Named<'t, 'i> {
     value: &'t Spanned<DeValue<'i>>,
 }
 
-fn policies_of(text: &str, root: DeTable<'_>) -> Result<Policies, Vec<PolicyProblem>> {
+fn policies_of(text: &str, root: &DeTable<'_>) -> Result<Policies, Vec<PolicyProblem>> {
     let mut tables: Vec<Named<'_, '_>> = root
         .iter()
         .map(|(name, value)| Named {

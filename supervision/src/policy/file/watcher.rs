@@ -6,6 +6,7 @@
 //! it half-written.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,6 @@ use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 use parking_lot::Mutex;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use std::hash::Hasher;
 
 use super::error::{PolicyFileError, PolicyProblem, PolicyProblemKind};
 use super::report::{PolicyFileChange, PolicyFileEvent, PolicyFileStatus, difference};
@@ -30,7 +30,8 @@ use super::{CallPolicy, QUIET};
 
 /// What a look answers.
 pub(super) type Looked = Result<PolicyFileChange, PolicyFileError>;
-type OnChange = Box<dyn Fn(&PolicyFileEvent) + Send + Sync>;
+/// Who is told of each new content.
+pub(super) type OnChange = Box<dyn Fn(&PolicyFileEvent) + Send + Sync>;
 
 /// A policy file, looked at or not.
 pub(super) struct Watched {
@@ -59,6 +60,13 @@ struct Looking {
     settled: Option<Seen>,
     /// What the last look saw, if that is something else.
     candidate: Option<Seen>,
+}
+
+/// What became of what was read.
+struct Settled {
+    outcome: Looked,
+    /// Whether it is another content than the last one.
+    is_new: bool,
 }
 
 #[derive(Default)]
@@ -158,7 +166,11 @@ impl Watched {
     pub(super) fn look_now(&self) -> Looked {
         let mut looking = self.looking.lock();
         let seen = self.see();
-        self.settle(&mut looking, seen)
+        let settled = self.settle(&mut looking, seen);
+        // The observer may look itself.
+        drop(looking);
+        self.tell(&settled);
+        settled.outcome
     }
 
     /// Looks, and takes what two looks in a row saw. Answers when to look again. Blocks.
@@ -168,8 +180,9 @@ impl Watched {
         if looking.settled.as_ref() == Some(&seen) {
             looking.candidate = None;
         } else if looking.candidate.as_ref() == Some(&seen) {
-            // What was wrong is kept, counted and logged.
-            let _ = self.settle(&mut looking, seen);
+            let settled = self.settle(&mut looking, seen);
+            drop(looking);
+            self.tell(&settled);
         } else {
             looking.candidate = Some(seen);
             return Rest::For(QUIET.min(self.every));
@@ -189,7 +202,7 @@ impl Watched {
         })
     }
 
-    fn settle(&self, looking: &mut Looking, seen: Seen) -> Looked {
+    fn settle(&self, looking: &mut Looking, seen: Seen) -> Settled {
         let is_new = looking.settled.as_ref() != Some(&seen);
         let read = match &seen {
             Err(problem) => Err(PolicyFileError::new(&self.path, vec![problem.clone()])),
@@ -205,7 +218,7 @@ impl Watched {
                 }),
         };
         let bytes = seen.as_deref().unwrap_or_default();
-        let outcome = read.and_then(|policies| self.take(policies, version_of(bytes)));
+        let outcome = read.and_then(|policies| self.take(&policies, version_of(bytes)));
         if let Err(error) = &outcome {
             let mut held = self.held.lock();
             held.refusals += u64::from(is_new);
@@ -213,12 +226,11 @@ impl Watched {
         }
         looking.settled = Some(seen);
         looking.candidate = None;
-        self.tell(&outcome, is_new);
-        outcome
+        Settled { outcome, is_new }
     }
 
     /// Sets all policies to what the file says, or none.
-    fn take(&self, policies: Policies, version: String) -> Looked {
+    fn take(&self, policies: &Policies, version: String) -> Looked {
         let refused = |kind, text: String| PolicyFileError::whole(&self.path, kind, text);
         let unforeseen = |bad| refused(PolicyProblemKind::Setting, format!("{bad}"));
         let mut held = self.held.lock();
@@ -237,7 +249,7 @@ impl Watched {
         };
         // All that could fail comes before anything is changed.
         let mut made = BTreeMap::new();
-        for (name, settings) in &policies {
+        for (name, settings) in policies {
             settings.check().map_err(unforeseen)?;
             if !is_known(&held, name) {
                 let policy =
@@ -277,14 +289,14 @@ impl Watched {
     }
 
     /// Logs what became of a content, once, and tells the observer.
-    fn tell(&self, outcome: &Looked, is_new: bool) {
+    fn tell(&self, Settled { outcome, is_new }: &Settled) {
         let path = self.path.display();
         let event = match outcome {
-            Ok(change) if is_new || !change.is_empty() => {
+            Ok(change) if *is_new || !change.is_empty() => {
                 tracing::info!(target: "callboard::policy", %path, %change, "policies loaded");
                 PolicyFileEvent::Loaded(change.clone())
             }
-            Err(error) if is_new => {
+            Err(error) if *is_new => {
                 tracing::warn!(target: "callboard::policy", %path, %error, "policies refused, all as before");
                 PolicyFileEvent::Refused(error.clone())
             }
