@@ -35,6 +35,11 @@ pub use policy::{
     LONGEST_BUDGET_WINDOW, LatencySummary, MAX_ATTEMPTS, MAX_CALLEES, OfferCall, OfferCalling,
     OfferExt, PolicyStats, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
 };
+pub use policy::{
+    DEFAULT_POLICY_LOOK, FilePosition, MAX_POLICIES, MAX_POLICY_FILE, NoSuchPolicy, PolicyFile,
+    PolicyFileBuilder, PolicyFileChange, PolicyFileError, PolicyFileEvent, PolicyFileStatus,
+    PolicyProblem, PolicyProblemKind, SHORTEST_POLICY_LOOK, SettingChange,
+};
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
     ShutdownOutcome, ShutdownReport, ShutdownTask, Signal, SignalsError, SystemEnd, WorkEnd,

@@ -21,6 +21,8 @@ mod phases;
 mod phases_model;
 mod places;
 mod policies;
+mod policy_files;
+mod policy_files_model;
 mod processes;
 mod remote_place;
 mod replays;
