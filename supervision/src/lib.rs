@@ -16,6 +16,7 @@ extern crate callboard_core as callboard;
 mod budget;
 mod dedup;
 mod fallback;
+mod outcome;
 mod retry;
 mod shutdown;
 mod tree;
@@ -26,6 +27,7 @@ pub use dedup::{
     DedupBuilder, DedupStats, ReplaySafe,
 };
 pub use fallback::{Answer, Answering, Fallback, Why};
+pub use outcome::{DEFAULT_OUTCOME_BYTES, Once, OnceError, OutcomeStore, OutcomeTx, RequestId};
 pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
