@@ -19,6 +19,8 @@ mod fallback;
 mod outcome;
 mod retry;
 mod shutdown;
+#[cfg(any(test, feature = "test"))]
+pub mod testing;
 mod tree;
 
 pub use budget::{BudgetStats, RetryBudget};

@@ -1,5 +1,7 @@
 //! Exactly one effect: the request key inside the transaction that has the effect.
 
+#[cfg(any(test, feature = "test"))]
+pub(crate) mod check;
 mod error;
 mod id;
 mod once;
@@ -42,7 +44,8 @@ pub const DEFAULT_OUTCOME_BYTES: usize = 1024 * 1024;
 ///
 /// # What an adapter has to do
 /// Four short functions over a table with two columns of bytes and a time, the first of them the primary key. What
-/// must hold is said at each. `examples/pay_once/sqlite.rs` is one over SQLite.
+/// must hold is said at each, and the feature `test` has a suite that tries it (`testing::check_outcome_store`).
+/// `examples/pay_once/sqlite.rs` is an adapter over SQLite.
 ///
 /// Everything is `async`, so that clients of database servers fit; the futures need not be `Send`, because an actor
 /// doesn't move. A database whose calls block belongs into an actor on a

@@ -5,6 +5,7 @@
 
 mod bank;
 mod random;
+mod suite;
 
 use std::convert::Infallible;
 

@@ -25,6 +25,27 @@ pub(super) enum Fault {
     Taken,
 }
 
+/// What an adapter can get wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// Text where bytes should be: it ends at a zero.
+    CutsBytes,
+    /// One column of the id is missing.
+    KnowsTheKeyOnly,
+    /// Nothing is rolled back.
+    CommitsWhenDropped,
+    /// The effect isn't written by the transaction.
+    LosesEffects,
+    /// `INSERT OR REPLACE`.
+    Replaces,
+    /// The effect is written by another transaction.
+    KeepsEffectOfRefused,
+    /// No primary key: who keeps looks first, at what it sees.
+    LooksOnlyWhenKept,
+    /// Minutes for milliseconds.
+    ForgetsAll,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) Fault);
 
@@ -47,6 +68,7 @@ struct Shared {
     committed: Data,
     /// What fails next, once.
     fault: Option<Fault>,
+    flaw: Option<Flaw>,
     now: Duration,
 }
 
@@ -72,6 +94,13 @@ impl Bank {
             shared: Rc::clone(&self.shared),
             outcome_limit: self.outcome_limit,
         }
+    }
+
+    /// A database with a bad adapter.
+    pub(super) fn with_flaw(flaw: Flaw) -> Bank {
+        let bank = Bank::default();
+        bank.shared.borrow_mut().flaw = Some(flaw);
+        bank
     }
 
     pub(super) fn balance(&self, account: &str) -> i64 {
@@ -143,6 +172,56 @@ pub(super) struct Tx {
     seen: Data,
     deltas: Vec<(String, i64)>,
     kept: Vec<(Vec<u8>, Vec<u8>)>,
+    is_over: bool,
+}
+
+impl Tx {
+    fn has(&self, flaw: Flaw) -> bool {
+        self.shared.borrow().flaw == Some(flaw)
+    }
+
+    fn column(&self, id: &RequestId) -> Vec<u8> {
+        let bytes = id.as_bytes();
+        match self.has(Flaw::KnowsTheKeyOnly) {
+            true => bytes[..16].to_vec(),
+            false => bytes.to_vec(),
+        }
+    }
+
+    fn apply_effects(&mut self) {
+        let mut shared = self.shared.borrow_mut();
+        for (account, delta) in self.deltas.drain(..) {
+            *shared.committed.accounts.entry(account).or_default() += delta;
+        }
+    }
+
+    fn apply_outcomes(&mut self) {
+        let mut shared = self.shared.borrow_mut();
+        let now = shared.now;
+        for (id, outcome) in self.kept.drain(..) {
+            shared.committed.outcomes.insert(id, (now, outcome));
+        }
+    }
+
+    /// Whether the primary key refuses what was kept.
+    fn is_taken(&self) -> bool {
+        let shared = self.shared.borrow();
+        let others = match shared.flaw {
+            Some(Flaw::Replaces) => return false,
+            Some(Flaw::LooksOnlyWhenKept) => &self.seen.outcomes,
+            _ => &shared.committed.outcomes,
+        };
+        self.kept.iter().any(|(id, _)| others.contains_key(id))
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if !self.is_over && self.has(Flaw::CommitsWhenDropped) {
+            self.apply_effects();
+            self.apply_outcomes();
+        }
+    }
 }
 
 /// The effect: answers the balance that the transaction sees then.
@@ -165,15 +244,17 @@ impl OutcomeStore for Bank {
             seen: self.shared.borrow().committed.clone(),
             deltas: Vec::new(),
             kept: Vec::new(),
+            is_over: false,
         })
     }
 
     async fn forget_older_than(&mut self, age: Duration) -> Result<u64, Broken> {
         let mut shared = self.shared.borrow_mut();
         let now = shared.now;
+        let flaw = shared.flaw.filter(|flaw| *flaw == Flaw::ForgetsAll);
         let outcomes = &mut shared.committed.outcomes;
         let before = outcomes.len();
-        outcomes.retain(|_, (at, _)| now.saturating_sub(*at) <= age);
+        outcomes.retain(|_, (at, _)| now.saturating_sub(*at) <= age && flaw.is_none());
         Ok((before - outcomes.len()) as u64)
     }
 
@@ -188,32 +269,35 @@ impl OutcomeTx for Tx {
     async fn find(&mut self, id: &RequestId) -> Result<Option<Vec<u8>>, Broken> {
         turn().await;
         self.shared.borrow_mut().check(Fault::Find)?;
-        let found = self.seen.outcomes.get(id.as_bytes());
+        let found = self.seen.outcomes.get(&self.column(id));
         Ok(found.map(|(_, outcome)| outcome.clone()))
     }
 
     async fn keep(&mut self, id: &RequestId, outcome: &[u8]) -> Result<(), Broken> {
         turn().await;
         self.shared.borrow_mut().check(Fault::Keep)?;
-        self.kept.push((id.as_bytes().to_vec(), outcome.to_vec()));
+        let mut outcome = outcome.to_vec();
+        if self.has(Flaw::CutsBytes) {
+            outcome = outcome.split(|byte| *byte == 0).next().unwrap().to_vec();
+        }
+        self.kept.push((self.column(id), outcome));
         Ok(())
     }
 
-    async fn commit(self) -> Result<(), Broken> {
+    async fn commit(mut self) -> Result<(), Broken> {
         turn().await;
-        let mut shared = self.shared.borrow_mut();
-        shared.check(Fault::CommitNotDone)?;
-        let taken = |(id, _): &(Vec<u8>, _)| shared.committed.outcomes.contains_key(id);
-        if self.kept.iter().any(taken) {
+        self.is_over = true;
+        self.shared.borrow_mut().check(Fault::CommitNotDone)?;
+        if self.is_taken() {
+            if self.has(Flaw::KeepsEffectOfRefused) {
+                self.apply_effects();
+            }
             return Err(Broken(Fault::Taken));
         }
-        for (account, delta) in self.deltas {
-            *shared.committed.accounts.entry(account).or_default() += delta;
+        if !self.has(Flaw::LosesEffects) {
+            self.apply_effects();
         }
-        let now = shared.now;
-        for (id, outcome) in self.kept {
-            shared.committed.outcomes.insert(id, (now, outcome));
-        }
-        shared.check(Fault::CommitDone)
+        self.apply_outcomes();
+        self.shared.borrow_mut().check(Fault::CommitDone)
     }
 }
