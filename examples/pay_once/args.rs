@@ -6,6 +6,9 @@ use callboard::Incarnation;
 
 use crate::bank::{Folder, Role};
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) const HELP: &str = "\
 Pay John 100: customers pay again and again while the bank is killed in the middle of it.
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::remote::{Node, stdin_closed};
@@ -17,6 +18,9 @@ use crate::sqlite::{Accounts, AccountsTx};
 
 /// The name under which the bank is exposed.
 pub(crate) const BANK: &str = "bank";
+
+/// How long the bank waits for others who write to its database. There should be none.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An order to pay.
 #[derive(Message, Debug, Clone, Hash, Serialize, Deserialize)]
@@ -179,7 +183,7 @@ impl Bank {
             crash: Crash::new(role.plan),
             in_hand: AtomicU32::new(0),
         });
-        let mut accounts = Accounts::open(&role.folder.accounts())?;
+        let mut accounts = Accounts::open(&role.folder.accounts(), PATIENCE)?;
         let before = Arc::clone(&notes);
         accounts.before_commit(move || before.reach(Point::Stored))?;
         Ok(Bank {
@@ -203,7 +207,7 @@ fn keyless() -> Failure {
 
 /// Opens the accounts of a bank that has never been started.
 pub(crate) fn found(path: &Path, accounts: &[(String, i64)]) -> rusqlite::Result<()> {
-    let bank = Accounts::open(path)?;
+    let bank = Accounts::open(path, PATIENCE)?;
     for (name, cents) in accounts {
         bank.open_account(name, *cents)?;
     }

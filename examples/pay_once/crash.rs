@@ -8,6 +8,9 @@ use std::time::Duration;
 use callboard::{Entropy, Incarnation};
 use rustix::process::{Signal, getpid, kill_process};
 
+#[cfg(test)]
+mod tests;
+
 /// What the bank has done of a payment when it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Point {

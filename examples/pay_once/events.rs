@@ -12,6 +12,9 @@ use std::time::Duration;
 use callboard::Incarnation;
 use callboard::clock::Clock;
 
+#[cfg(test)]
+mod tests;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {

@@ -8,6 +8,9 @@ use crate::customers::{CENTS, Told};
 use crate::events::{FOUND, RECEIVED};
 use crate::stage::Outcome;
 
+#[cfg(test)]
+mod tests;
+
 /// How wide a column of figures is.
 const COLUMN: usize = 18;
 const FIRST: usize = 48;

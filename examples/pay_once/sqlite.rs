@@ -38,9 +38,10 @@ const SCHEMA: &str = "
 pub(crate) struct Accounts(Connection);
 
 impl Accounts {
-    /// Opens the database, which is made if it isn't there.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Opens the database, which is made if it isn't there. Who finds that somebody else writes waits for so long.
+    pub(crate) fn open(path: &Path, patience: Duration) -> Result<Self> {
         let connection = Connection::open(path)?;
+        connection.busy_timeout(patience)?;
         // A commit is on disk before it returns: what was answered survives the power, too (G25).
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;

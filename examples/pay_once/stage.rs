@@ -18,7 +18,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 
 use crate::args::{Mode, Run};
-use crate::bank::{self, BANK, Folder, Role};
+use crate::bank::{self, BANK, Folder, PATIENCE, Role};
 use crate::crash::Plan;
 use crate::customers::{CENTS, Customers, JOHN, Told, name, policy};
 use crate::events::{self, Event};
@@ -254,7 +254,7 @@ impl<P: Fn(Incarnation) -> Plan> Keeper<'_, P> {
 
 /// Reads the books, when nobody writes them any more.
 fn audit(folder: &Folder, opened_with: i64) -> callboard::Result<Books> {
-    let accounts = Accounts::open(&folder.accounts())?;
+    let accounts = Accounts::open(&folder.accounts(), PATIENCE)?;
     let mut times = BTreeMap::new();
     for payment in accounts.payments()? {
         *times.entry(payment).or_default() += 1;
