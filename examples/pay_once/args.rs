@@ -152,7 +152,7 @@ fn value(option: &str, value: Option<OsString>) -> Result<String, String> {
 
 fn number<N>(option: &str, text: Option<OsString>, least: N, most: N) -> Result<N, String>
 where
-    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+    N: std::str::FromStr + PartialOrd + Copy + std::fmt::Display,
 {
     let text = value(option, text)?;
     let number = text.parse();

@@ -31,7 +31,7 @@ pub(crate) fn table(outcomes: &[Outcome], out: &mut impl Write) -> io::Result<()
     };
     row("payments", &|it| it.payments.to_string())?;
     row("kills", &|it| it.kills.values().sum::<u32>().to_string())?;
-    let points = Point::ALL.map(|point| point.text());
+    let points = Point::ALL.map(Point::text);
     let outside = Plan::Outside(std::time::Duration::ZERO).text();
     for point in points.into_iter().chain([outside]) {
         let count = |it: &Outcome| it.kills.get(point).copied().unwrap_or(0).to_string();

@@ -38,7 +38,8 @@ pub const DEFAULT_OUTCOME_BYTES: usize = 1024 * 1024;
 /// the store is this database, and it fails as a database with durable transactions does):
 /// - The effect is committed at most once; exactly once, if any call brings an answer.
 /// - All answers are the same one, that of the attempt that was committed.
-/// - The same id with another payload is [`KeyReused`](OnceError::KeyReused), and its effect doesn't run.
+/// - The same id with another payload is [`KeyReused`](OnceError::KeyReused), and its effect doesn't run. One that was
+///   [settled](OutcomeStore::resolve) before it had its effect never has it.
 /// - An attempt that fails in any other way has changed nothing, except for [`InDoubt`](OnceError::InDoubt): the commit
 ///   itself failed. Then the next attempt finds out.
 ///
@@ -148,19 +149,35 @@ pub trait OutcomeStore {
         once::run(self, id, payload, effect)
     }
 
-    /// The answer that is kept under `id`, for whoever was told `MaybeExecuted` and wants to know without trying
-    /// again. `None`: no attempt has been committed until now, or it was forgotten; one may be running.
+    /// Settles what became of a request, for whoever was told `MaybeExecuted`: its answer; or `None`, which then is true
+    /// for good, within the window. A request of which nothing is kept is sealed: an attempt that comes later, or is
+    /// under way, is [`Sealed`](OnceError::Sealed) and has no effect. So it can be made again under a new key, or given up.
+    ///
+    /// # Errors
+    /// [`OnceError::Store`], [`OnceError::InDoubt`] and [`OnceError::Unreadable`].
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the request sealed.
+    fn resolve<R: DeserializeOwned>(
+        &mut self,
+        id: &RequestId,
+    ) -> impl Future<Output = Result<Option<R>, OnceError<Infallible, Self::Error>>> {
+        once::resolve(self, id)
+    }
+
+    /// The answer that is kept under `id`, if there is one now. `None` says little: the request may be on its way, or was
+    /// forgotten. Changes nothing.
     ///
     /// # Errors
     /// [`OnceError::Store`] and [`OnceError::Unreadable`].
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
-    fn resolve<R: DeserializeOwned>(
+    fn peek<R: DeserializeOwned>(
         &mut self,
         id: &RequestId,
     ) -> impl Future<Output = Result<Option<R>, OnceError<Infallible, Self::Error>>> {
-        once::resolve(self, id)
+        once::peek(self, id)
     }
 }
 

@@ -15,6 +15,9 @@ pub enum OnceError<E, S> {
     /// The key was used before with another payload.
     #[error("request key {0} was used with another payload")]
     KeyReused(RequestKey),
+    /// Somebody has [settled](crate::OutcomeStore::resolve) that the request of that key never runs.
+    #[error("request key {0} was settled as one that never runs")]
+    Sealed(RequestKey),
     /// The payload has no encoded form, so it can't be compared. Nothing was done.
     #[error("the payload can't be encoded: {0}")]
     Payload(CodecError),
@@ -41,6 +44,7 @@ impl<E, S> OnceError<E, S> {
     pub fn verdict(&self) -> Verdict {
         match self {
             OnceError::KeyReused(_)
+            | OnceError::Sealed(_)
             | OnceError::Payload(_)
             | OnceError::Effect(_)
             | OnceError::Answer(_)
@@ -53,6 +57,7 @@ impl<E, S> OnceError<E, S> {
     fn kind(&self) -> FailureKind {
         match self {
             OnceError::KeyReused(_) => FailureKind::KeyReused,
+            OnceError::Sealed(_) => FailureKind::Withdrawn,
             OnceError::Payload(_) | OnceError::Answer(_) | OnceError::Unreadable(_) => {
                 FailureKind::BadPayload
             }

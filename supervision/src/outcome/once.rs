@@ -16,9 +16,11 @@ use crate::dedup::print::{PrintKey, Printer};
 /// since nobody else's are under its principal.
 const PRINT_KEY: PrintKey = *b"callboard/once/1";
 
-/// The first byte of what is kept: how to read the rest.
-const FORMAT: u8 = 1;
-/// The format and the print.
+/// The first byte of what is kept: a print and an answer follow.
+const ANSWER: u8 = 1;
+/// The first byte, and the only one, of a request that never runs.
+const SEALED: u8 = 2;
+/// What stands before an answer.
 const HEAD: usize = 1 + size_of::<u128>();
 
 /// An answer, and whether this call has had the effect.
@@ -61,18 +63,20 @@ where
     let print = print_of(payload).map_err(OnceError::Payload)?;
     let limit = store.outcome_limit();
     let mut tx = store.begin().await.map_err(OnceError::Store)?;
-    if let Some(kept) = tx.find(id).await.map_err(OnceError::Store)? {
-        let kept = Kept::read(&kept).map_err(OnceError::Unreadable)?;
-        if kept.print != print {
-            return Err(OnceError::KeyReused(id.key()));
-        }
-        return kept
-            .answer()
-            .map(Once::Again)
-            .map_err(OnceError::Unreadable);
+    let kept = tx.find(id).await.map_err(OnceError::Store)?;
+    if let Some(kept) = &kept {
+        let kept = Kept::read(kept).map_err(OnceError::Unreadable)?;
+        let answer = match kept {
+            Kept::Sealed => return Err(OnceError::Sealed(id.key())),
+            Kept::Answer { print: other, .. } if other != print => {
+                return Err(OnceError::KeyReused(id.key()));
+            }
+            Kept::Answer { answer, .. } => read_answer(answer).map_err(OnceError::Unreadable)?,
+        };
+        return Ok(Once::Again(answer));
     }
     let answer = effect(&mut tx).await.map_err(OnceError::Effect)?;
-    let kept = Kept::write(print, &answer, limit).map_err(OnceError::Answer)?;
+    let kept = write_answer(print, &answer, limit).map_err(OnceError::Answer)?;
     tx.keep(id, &kept).await.map_err(OnceError::Store)?;
     tx.commit().await.map_err(OnceError::InDoubt)?;
     Ok(Once::First(answer))
@@ -87,11 +91,27 @@ where
     R: DeserializeOwned,
 {
     let mut tx = store.begin().await.map_err(OnceError::Store)?;
-    let Some(kept) = tx.find(id).await.map_err(OnceError::Store)? else {
-        return Ok(None);
-    };
-    let answer = Kept::read(&kept).and_then(|kept| kept.answer());
-    answer.map(Some).map_err(OnceError::Unreadable)
+    if let Some(kept) = tx.find(id).await.map_err(OnceError::Store)? {
+        return answer_in(&kept).map_err(OnceError::Unreadable);
+    }
+    tx.keep(id, &[SEALED]).await.map_err(OnceError::Store)?;
+    tx.commit().await.map_err(OnceError::InDoubt)?;
+    Ok(None)
+}
+
+pub(super) async fn peek<S, R>(
+    store: &mut S,
+    id: &RequestId,
+) -> Result<Option<R>, OnceError<Infallible, S::Error>>
+where
+    S: OutcomeStore + ?Sized,
+    R: DeserializeOwned,
+{
+    let mut tx = store.begin().await.map_err(OnceError::Store)?;
+    match tx.find(id).await.map_err(OnceError::Store)? {
+        Some(kept) => answer_in(&kept).map_err(OnceError::Unreadable),
+        None => Ok(None),
+    }
 }
 
 fn print_of<P: Serialize + ?Sized>(payload: &P) -> Result<u128, CodecError> {
@@ -100,34 +120,52 @@ fn print_of<P: Serialize + ?Sized>(payload: &P) -> Result<u128, CodecError> {
     Ok(printer.finish())
 }
 
-/// What is kept: the format, the print of the payload, the answer.
-struct Kept<'a> {
-    print: u128,
-    answer: &'a [u8],
+/// What lies in the database.
+enum Kept<'a> {
+    /// The print of the payload, and the answer.
+    Answer { print: u128, answer: &'a [u8] },
+    /// It never runs.
+    Sealed,
 }
 
 impl<'a> Kept<'a> {
-    fn write<R: Serialize>(print: u128, answer: &R, limit: usize) -> Result<Vec<u8>, CodecError> {
-        let answer = codec::encode_within(answer, limit)?;
-        let mut bytes = Vec::with_capacity(HEAD + answer.len());
-        bytes.push(FORMAT);
-        bytes.extend_from_slice(&print.to_be_bytes());
-        bytes.extend_from_slice(&answer);
-        Ok(bytes)
-    }
-
     fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let short = || format!("{} bytes are no outcome", bytes.len());
-        let (format, rest) = bytes.split_first().ok_or_else(short)?;
-        if *format != FORMAT {
-            return Err(format!("it has format {format}, and not {FORMAT}"));
+        let none = || format!("{} bytes are no outcome", bytes.len());
+        let (form, rest) = bytes.split_first().ok_or_else(none)?;
+        match *form {
+            ANSWER => {
+                let (print, answer) = rest.split_first_chunk().ok_or_else(none)?;
+                let print = u128::from_be_bytes(*print);
+                Ok(Kept::Answer { print, answer })
+            }
+            SEALED if rest.is_empty() => Ok(Kept::Sealed),
+            SEALED => Err(none()),
+            other => Err(format!("its form is {other}, which is of a later version")),
         }
-        let (print, answer) = rest.split_first_chunk().ok_or_else(short)?;
-        let print = u128::from_be_bytes(*print);
-        Ok(Kept { print, answer })
     }
+}
 
-    fn answer<R: DeserializeOwned>(&self) -> Result<R, String> {
-        codec::decode(self.answer).map_err(|error| error.to_string())
+fn write_answer<R: Serialize>(
+    print: u128,
+    answer: &R,
+    limit: usize,
+) -> Result<Vec<u8>, CodecError> {
+    let answer = codec::encode_within(answer, limit)?;
+    let mut bytes = Vec::with_capacity(HEAD + answer.len());
+    bytes.push(ANSWER);
+    bytes.extend_from_slice(&print.to_be_bytes());
+    bytes.extend_from_slice(&answer);
+    Ok(bytes)
+}
+
+/// The answer in what was kept; none, if it is sealed.
+fn answer_in<R: DeserializeOwned>(kept: &[u8]) -> Result<Option<R>, String> {
+    match Kept::read(kept)? {
+        Kept::Answer { answer, .. } => read_answer(answer).map(Some),
+        Kept::Sealed => Ok(None),
     }
+}
+
+fn read_answer<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, String> {
+    codec::decode(bytes).map_err(|error| error.to_string())
 }

@@ -133,12 +133,56 @@ fn g19_a_commit_that_fails_is_in_doubt_until_somebody_asks_again() {
         assert_eq!(failure.verdict(), Verdict::MaybeExecuted);
         assert_eq!(failure.kind(), FailureKind::StorageFailed);
 
-        let known = block_on(bank.resolve::<i64>(&id)).unwrap();
+        let known = block_on(bank.peek::<i64>(&id)).unwrap();
         let expected = (fault == Fault::CommitDone).then_some(100);
-        assert_eq!(known, expected, "who doesn't want to try again can know");
+        assert_eq!(known, expected);
         assert_eq!(pay(&mut bank, &id, &john(100)), Ok(then));
         assert_eq!(bank.balance("John"), 100);
     }
+}
+
+#[test]
+fn g19_what_was_settled_as_not_executed_never_is() {
+    for (fault, then) in [(Fault::CommitNotDone, None), (Fault::CommitDone, Some(100))] {
+        let (mut bank, id) = (Bank::default(), id());
+        bank.fail_once(fault);
+        pay(&mut bank, &id, &john(100)).unwrap_err();
+        for _ in 0..2 {
+            assert_eq!(block_on(bank.resolve(&id)), Ok(then), "it is for good");
+            assert_eq!(block_on(bank.peek(&id)), Ok(then));
+        }
+        let late = pay(&mut bank, &id, &john(100));
+        let Some(answer) = then else {
+            let error = late.unwrap_err();
+            assert_eq!(error, OnceError::Sealed(id.key()));
+            let failure = Failure::from(error);
+            assert_eq!(failure.verdict(), Verdict::NotExecuted);
+            // A kind that no policy retries.
+            assert_eq!(failure.kind(), FailureKind::Withdrawn);
+            assert_eq!(bank.balance("John"), 0);
+            continue;
+        };
+        assert_eq!(late, Ok(Once::Again(answer)));
+    }
+}
+
+#[test]
+fn g19_an_attempt_that_was_under_way_when_it_was_settled_has_no_effect() {
+    let (mut bank, id) = (Bank::default(), id());
+    let (mut late, payment) = (bank.connect(), john(100));
+    let attempt = late.once(&id, &payment, async |tx| {
+        add(tx, "John", 100);
+        Ok::<_, Broken>(())
+    });
+    let mut attempt = Box::pin(attempt);
+    // Up to its commit.
+    for _ in 0..4 {
+        assert_eq!(attempt.as_mut().now_or_never(), None);
+    }
+    assert_eq!(block_on(bank.resolve::<()>(&id)), Ok(None));
+    let refused = Err(OnceError::InDoubt(Broken(Fault::Taken)));
+    assert_eq!(block_on(attempt), refused);
+    assert_eq!(bank.balance("John"), 0);
 }
 
 #[test]
@@ -213,12 +257,15 @@ fn what_is_kept_and_can_not_be_read_is_told_and_not_run_again() {
         // A kind that no policy retries.
         assert_eq!(failure.kind(), FailureKind::BadPayload);
         assert_eq!(bank.balance("John"), 100);
-        let known = block_on(bank.resolve::<i64>(&id));
-        assert_eq!(known, Err(OnceError::Unreadable(why.to_owned())));
+        let unreadable = Err(OnceError::Unreadable(why.to_owned()));
+        assert_eq!(block_on(bank.peek::<i64>(&id)), unreadable);
+        assert_eq!(block_on(bank.resolve::<i64>(&id)), unreadable);
     };
     check(Vec::clear, "0 bytes are no outcome");
     check(|kept| kept.truncate(16), "16 bytes are no outcome");
-    check(|kept| kept[0] = 2, "it has format 2, and not 1");
+    check(|kept| kept[0] = 2, "18 bytes are no outcome");
+    let later = "its form is 3, which is of a later version";
+    check(|kept| kept[0] = 3, later);
     check(|kept| kept.push(7), "1 bytes left over");
 }
 

@@ -24,6 +24,8 @@ enum Step {
     Dies(usize),
     /// The database fails at the next such point.
     Fault(Fault),
+    /// Somebody settles what became of that request.
+    Resolve(usize),
     /// The process dies with all attempts, and starts again.
     Restart,
 }
@@ -42,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         16 => (0_usize..8).prop_map(Step::Turn),
         2 => (0_usize..8).prop_map(Step::Dies),
         2 => fault.prop_map(Step::Fault),
+        1 => (0..REQUESTS).prop_map(Step::Resolve),
         1 => Just(Step::Restart),
     ]
 }
@@ -72,6 +75,7 @@ fn attempt(
 struct Known {
     answer: Option<(u8, u32)>,
     firsts: u32,
+    is_sealed: bool,
 }
 
 impl Known {
@@ -82,6 +86,12 @@ impl Known {
                 *answer
             }
             Ok(Once::Again(answer)) => *answer,
+            // Sealed by somebody who died before it knew, perhaps.
+            Err(OnceError::Sealed(_)) => {
+                assert_eq!(self.answer, None, "refused what has run");
+                self.is_sealed = true;
+                return;
+            }
             Err(OnceError::KeyReused(_)) => {
                 let other = self.answer.is_none_or(|answer| answer.0 != payload);
                 assert!(other, "refused the payload that it has run with");
@@ -89,6 +99,10 @@ impl Known {
             }
             Err(_) => return,
         };
+        assert!(
+            !self.is_sealed,
+            "has run, and it was settled that it never does"
+        );
         assert_eq!(
             answer.0, payload,
             "answered with the answer to another payload"
@@ -125,6 +139,17 @@ proptest! {
                 }
                 Step::Dies(place) if place < running.len() => drop(running.remove(place)),
                 Step::Fault(fault) => bank.fail_once(fault),
+                Step::Resolve(request) => {
+                    let known = &mut known[request];
+                    match block_on(bank.connect().resolve::<(u8, u32)>(&ids[request])) {
+                        Ok(Some(answer)) => known.learn(answer.0, &Ok(Once::Again(answer))),
+                        Ok(None) => {
+                            prop_assert_eq!(known.answer, None, "settled as not run, and has");
+                            known.is_sealed = true;
+                        }
+                        Err(_) => {}
+                    }
+                }
                 Step::Restart => running.clear(),
                 Step::Turn(_) | Step::Dies(_) => {}
             }
@@ -140,9 +165,11 @@ proptest! {
             let payload = known.answer.map_or(0, |answer| answer.0);
             let ended = block_on(attempt(&bank, id, payload, number));
             known.learn(payload, &ended);
-            let is_other = matches!(ended, Err(OnceError::KeyReused(_)));
-            prop_assert!(is_other || ended.is_ok(), "{ended:?}");
-            prop_assert_eq!(bank.balance(&id.to_string()), 1);
+            let is_known =
+                matches!(ended, Ok(_) | Err(OnceError::KeyReused(_) | OnceError::Sealed(_)));
+            prop_assert!(is_known, "{ended:?}");
+            let effects = i64::from(!known.is_sealed);
+            prop_assert_eq!(bank.balance(&id.to_string()), effects);
         }
         prop_assert_eq!(bank.kept(), REQUESTS);
     }
