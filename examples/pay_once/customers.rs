@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::remote::Peer;
-use callboard::supervision::{AskExt, RetryPolicy};
+use callboard::supervision::{AskExt, BadSetting, CallPolicy, CallSettings, RetrySettings};
 use callboard::{Failure, FailureKind};
 use parking_lot::Mutex;
 
@@ -26,11 +26,19 @@ const PRESSES: Duration = Duration::from_millis(20);
 
 // ANCHOR: policy
 /// How one press of the button is tried again: by verdict, inside a budget that all customers share.
-pub(crate) fn policy() -> RetryPolicy {
-    RetryPolicy::new("payments")
-        .attempts(5)
-        .base(Duration::from_millis(5))
-        .cap(Duration::from_millis(100))
+pub(crate) fn policy() -> Result<CallPolicy, BadSetting> {
+    let retry = RetrySettings {
+        attempts: 5,
+        base: Duration::from_millis(5),
+        cap: Duration::from_millis(100),
+        ..RetrySettings::default()
+    };
+    let settings = CallSettings {
+        deadline: Some(PATIENCE),
+        retry: Some(retry),
+        ..CallSettings::default()
+    };
+    CallPolicy::new("payments", settings)
 }
 // ANCHOR_END: policy
 
@@ -55,7 +63,7 @@ pub(crate) struct Customers<'a> {
     pub(crate) bank: Recipient<Pay>,
     /// What leads there.
     pub(crate) link: Peer,
-    pub(crate) policy: RetryPolicy,
+    pub(crate) policy: CallPolicy,
     pub(crate) pressed_again: AtomicU64,
     pub(crate) told: Mutex<BTreeMap<u32, Told>>,
     pub(crate) events: Mutex<Vec<Event>>,
@@ -89,11 +97,11 @@ impl Customers<'_> {
         let with_key = key.map_or("no key".to_owned(), |key| format!("key {key}"));
         self.note(payment, format!("pays {JOHN} {CENTS} cents, {with_key}"));
         loop {
-            let mut ask = self.bank.ask(pay.clone()).deadline(PATIENCE);
+            let mut ask = self.bank.ask(pay.clone());
             if let Some(key) = key {
                 ask = ask.key(key);
             }
-            let failure = match ask.retry(&self.policy).await {
+            let failure = match ask.policy(&self.policy).await {
                 Ok(receipt) => {
                     self.note(
                         payment,

@@ -37,9 +37,7 @@ pub(crate) fn table(outcomes: &[Outcome], out: &mut impl Write) -> io::Result<()
         let count = |it: &Outcome| it.kills.get(point).copied().unwrap_or(0).to_string();
         row(&format!("  {point}"), &count)?;
     }
-    row("retries of the policy", &|it| {
-        it.retries.retries.to_string()
-    })?;
+    row("retries of the policy", &|it| it.calls.retries.to_string())?;
     row("presses of the button besides", &|it| {
         it.pressed_again.to_string()
     })?;

@@ -9,7 +9,7 @@ use callboard::prelude::*;
 use callboard::process::{ProcessPlace, ProcessRef, ProcessSpec, Signal};
 use callboard::remote::{LinkConfig, Peer};
 use callboard::supervision::{
-    ALL_EVENTS, Backoff, RetryStats, Supervisor, TreeEvent, TreeEventKind,
+    ALL_EVENTS, Backoff, PolicyStats, Supervisor, TreeEvent, TreeEventKind,
 };
 use callboard::topic::{SubscriberOptions, Subscription, TopicEvent};
 use callboard::{Incarnation, RequestKey};
@@ -44,7 +44,7 @@ pub(crate) struct Outcome {
     pub(crate) kills: BTreeMap<&'static str, u32>,
     /// How it ended besides.
     pub(crate) other_ends: Vec<String>,
-    pub(crate) retries: RetryStats,
+    pub(crate) calls: PolicyStats,
     pub(crate) pressed_again: u64,
     pub(crate) events: Vec<Event>,
     pub(crate) books: Books,
@@ -100,7 +100,7 @@ pub(crate) async fn play(
         mode,
         bank: link.recipient(BANK)?,
         link: link.clone(),
-        policy: policy(),
+        policy: policy()?,
         pressed_again: AtomicU64::new(0),
         told: Mutex::default(),
         events: Mutex::default(),
@@ -148,7 +148,7 @@ pub(crate) async fn play(
         told: customers.told.into_inner(),
         kills: keeper.kills.into_inner(),
         other_ends: keeper.other_ends.into_inner(),
-        retries: customers.policy.stats(),
+        calls: customers.policy.stats(),
         pressed_again: customers.pressed_again.into_inner(),
         events,
         books: audit(folder, i64::from(run.clients + 1) * OPENING)?,
