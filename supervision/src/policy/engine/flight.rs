@@ -65,8 +65,8 @@ impl Flight {
 
     /// Nobody waits for it any more.
     #[cold]
-    pub(super) fn withdrawn(&mut self, live: &Live, callee: &Callee, clock: &Clock) {
-        self.tell(live, callee, clock.now(), Ended::Nothing);
+    pub(super) fn withdrawn(&mut self, live: &Live, callee: &Callee) {
+        self.tell(live, callee, callee.now(), Ended::Nothing);
     }
 
     #[inline]
