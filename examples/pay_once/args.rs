@@ -25,6 +25,7 @@ Options:
 
 Modes:
   own-transaction    The request key is written by the payment's own transaction
+  durable-store      It is kept by the built-in store, on disk beside the bank's database
   no-keys            Payments have no keys
 
 Each payment is made by a bank process with its accounts in SQLite, over a Unix socket. It is killed by SIGKILL on
@@ -38,16 +39,19 @@ Its exit status is 0 if each mode kept what it promises, 1 if not, 2 if it could
 pub(crate) enum Mode {
     /// In the payment's own transaction.
     OwnTransaction,
+    /// By the built-in store, on disk.
+    DurableStore,
     /// There are none.
     NoKeys,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 2] = [Mode::OwnTransaction, Mode::NoKeys];
+    pub(crate) const ALL: [Mode; 3] = [Mode::OwnTransaction, Mode::DurableStore, Mode::NoKeys];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::OwnTransaction => "own-transaction",
+            Mode::DurableStore => "durable-store",
             Mode::NoKeys => "no-keys",
         }
     }
@@ -56,6 +60,7 @@ impl Mode {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Mode::OwnTransaction => "the key in the payment's own transaction",
+            Mode::DurableStore => "the key in a store on disk",
             Mode::NoKeys => "no keys",
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::remote::{Node, stdin_closed};
-use callboard::supervision::{Once, OnceError, OutcomeStore, RequestId};
+use callboard::store::Options;
+use callboard::supervision::{Dedup, Once, OnceError, OutcomeStore, RequestId};
 use callboard::{Failure, FailureKind, Incarnation};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub(crate) const BANK: &str = "bank";
 
 /// How long the bank waits for others who write to its database. There should be none.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The size of the durable store's files.
+const SEGMENT: u64 = 64 << 10;
 
 /// An order to pay.
 #[derive(Message, Debug, Clone, Hash, Serialize, Deserialize)]
@@ -53,6 +57,10 @@ impl Folder {
         self.0.join("bank.log")
     }
 
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("bank.sock")
     }
@@ -72,11 +80,12 @@ pub(crate) struct Role {
 pub(crate) async fn serve(system: &System, role: Role) -> callboard::Result<()> {
     let bank = Bank::open(system, &role)?;
     // SQLite blocks: on a thread of its own it delays nobody else.
-    let bank = system
-        .actor(move || bank)
-        .label(BANK)
-        .placement(Placement::OwnThread)
-        .start();
+    let bank = system.actor(move || bank).label(BANK);
+    let bank = bank.placement(Placement::OwnThread);
+    let bank = match role.mode {
+        Mode::DurableStore => bank.admission(durable(system, &role.folder).await?).start(),
+        Mode::OwnTransaction | Mode::NoKeys => bank.start(),
+    };
     let node = Node::new(system, BANK)?;
     node.expose(BANK, &bank.recipient::<Pay, _>())?;
     node.listen_unix(role.folder.socket()).await?;
@@ -86,6 +95,18 @@ pub(crate) async fn serve(system: &System, role: Role) -> callboard::Result<()> 
     }
 }
 // ANCHOR_END: serve
+
+// ANCHOR: durable
+/// Stands before the handler: a payment is reserved on disk before it runs, and its receipt is on disk before it is
+/// given. One that was found running at the start is one of which nobody knows.
+async fn durable(system: &System, folder: &Folder) -> callboard::Result<Dedup<Pay>> {
+    // Small files: what a bank that starts again has to read through.
+    let store = Options::new().segment_bytes(SEGMENT);
+    let store = store.open(system, folder.store()).await?;
+    let dedup = Dedup::<Pay>::builder_encoded(system);
+    Ok(dedup.durable("payments", Arc::new(store)).open().await?)
+}
+// ANCHOR_END: durable
 
 struct Bank {
     accounts: Accounts,
@@ -133,7 +154,7 @@ impl DeferredHandler<Pay> for Bank {
                 Some(id) => self.once(&id, &pay).await,
                 None => Err(keyless()),
             },
-            Mode::NoKeys => self.just_do_it(&pay),
+            Mode::DurableStore | Mode::NoKeys => self.just_do_it(&pay),
         };
         match paid {
             Ok(receipt) => responder.send(receipt),
@@ -163,7 +184,7 @@ impl Bank {
     }
     // ANCHOR_END: pay
 
-    /// The same payment, and nothing that would know it again.
+    /// The same payment, and nothing in it that would know it again.
     fn just_do_it(&mut self, pay: &Pay) -> Result<Receipt, Failure> {
         let paid = self.accounts.begin_plain().and_then(|mut tx| {
             let receipt = effect(&mut tx, pay, &self.notes)?;

@@ -14,6 +14,8 @@ mod tests;
 /// How wide a column of figures is.
 const COLUMN: usize = 18;
 const FIRST: usize = 48;
+/// So many numbers stand in a line.
+const LISTED: usize = 20;
 
 /// The runs side by side.
 pub(crate) fn table(outcomes: &[Outcome], out: &mut impl Write) -> io::Result<()> {
@@ -41,11 +43,13 @@ pub(crate) fn table(outcomes: &[Outcome], out: &mut impl Write) -> io::Result<()
     row("presses of the button besides", &|it| {
         it.pressed_again.to_string()
     })?;
-    row("attempts that the bank received", &|it| {
+    row("times that the bank's handler began", &|it| {
         it.noted(RECEIVED).to_string()
     })?;
-    row("  answered with what was kept", &|it| {
-        it.noted(FOUND).to_string()
+    // A store before the handler answers in its place.
+    row("  and found its answer there", &|it| match it.mode {
+        Mode::OwnTransaction => it.noted(FOUND).to_string(),
+        Mode::DurableStore | Mode::NoKeys => "-".to_owned(),
     })?;
     row("customers that have a receipt", &|it| {
         it.were_told(&Told::Paid).to_string()
@@ -77,10 +81,29 @@ pub(crate) fn judge(outcome: &Outcome, out: &mut impl Write) -> io::Result<bool>
     if problems.is_empty() {
         writeln!(out, "{name}: {}", outcome.kept())?;
     }
+    let (made, not_made) = outcome.nobody_knew();
+    list("by the ledger made:", &made, out)?;
+    list("by the ledger not made:", &not_made, out)?;
     for problem in &problems {
         writeln!(out, "{name}: BROKEN: {problem}")?;
     }
     Ok(problems.is_empty())
+}
+
+/// Numbers, as many in a line as can be read.
+fn list(label: &str, payments: &[u32], out: &mut impl Write) -> io::Result<()> {
+    if payments.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "    {label}")?;
+    for line in payments.chunks(LISTED) {
+        write!(out, "       ")?;
+        for payment in line {
+            write!(out, " {payment:>4}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 impl Outcome {
@@ -109,6 +132,14 @@ impl Outcome {
         i64::from(self.payments) * i64::from(CENTS)
     }
 
+    /// The payments of which nobody knew: those that the ledger has, and those that it hasn't.
+    fn nobody_knew(&self) -> (Vec<u32>, Vec<u32>) {
+        let told = self.told.iter();
+        let unknown = told.filter(|(_, told)| **told == Told::Indeterminate);
+        let unknown = unknown.map(|(payment, _)| *payment);
+        unknown.partition(|payment| self.times(*payment) > 0)
+    }
+
     // ANCHOR: problems
     fn problems(&self) -> Vec<String> {
         let mut problems = self.other_ends.clone();
@@ -128,6 +159,9 @@ impl Outcome {
             let (told, times) = (self.told.get(&payment), self.times(payment));
             let fits = match (self.mode, told) {
                 (Mode::OwnTransaction, Some(Told::Paid)) => times == 1,
+                (Mode::DurableStore, Some(Told::Paid)) => times == 1,
+                // It has begun, and the store never lets it begin again.
+                (Mode::DurableStore, Some(Told::Indeterminate)) => times <= 1,
                 // Nobody keeps count, so a receipt says no more than that it was made.
                 (Mode::NoKeys, Some(Told::Paid)) => times >= 1,
                 (Mode::NoKeys, Some(Told::GaveUp)) => times <= 1,
@@ -148,6 +182,11 @@ impl Outcome {
         match self.mode {
             Mode::OwnTransaction => {
                 "each payment was made exactly once, and each customer knows it".to_owned()
+            }
+            Mode::DurableStore => {
+                let (made, not_made) = self.nobody_knew();
+                let unknown = made.len() + not_made.len();
+                format!("no payment was made twice; of {unknown} the bank said that nobody knows")
             }
             Mode::NoKeys => {
                 let (twice, never) = (self.made(|it| it > 1), self.made(|it| it == 0));

@@ -80,6 +80,37 @@ fn with_the_key_in_the_transaction_nothing_but_once_is_good_enough() {
 }
 
 #[test]
+fn the_store_on_disk_may_not_know_and_must_not_pay_twice() {
+    let mode = Mode::DurableStore;
+    let text = judged(mode, |it| {
+        it.told.insert(0, Told::Indeterminate);
+        it.told.insert(2, Told::Indeterminate);
+        made(it, 2, 0);
+    });
+    let expected = "\
+durable-store: no payment was made twice; of 2 the bank said that nobody knows
+    by the ledger made:
+           0
+    by the ledger not made:
+           2
+";
+    assert_eq!(text, expected);
+    broken(mode, |it| made(it, 0, 2), "payment 0 was made 2 times");
+    broken(mode, |it| made(it, 0, 0), "payment 0 was made 0 times");
+    let twice = |it: &mut Outcome| {
+        it.told.insert(1, Told::Indeterminate);
+        made(it, 1, 2);
+    };
+    let why = "payment 1 was made 2 times, and its customer was told Some(Indeterminate)";
+    broken(mode, twice, why);
+    broken(
+        mode,
+        |it| drop(it.told.insert(0, Told::GaveUp)),
+        "Some(GaveUp)",
+    );
+}
+
+#[test]
 fn without_keys_damage_is_counted_and_a_lie_is_a_lie() {
     let mode = Mode::NoKeys;
     let text = judged(mode, |it| {
