@@ -15,8 +15,11 @@ extern crate callboard_core as callboard;
 
 mod dedup;
 mod fallback;
+mod outcome;
 mod policy;
 mod shutdown;
+#[cfg(any(test, feature = "test"))]
+pub mod testing;
 mod tree;
 
 pub use dedup::{
@@ -28,6 +31,7 @@ pub use fallback::{
     Answer, Answering, AskingElsewhere, DEFAULT_LAST_ANSWERS, Elsewhere, Fallback, FromLast,
     LastAnswers, RecallingLast, Why,
 };
+pub use outcome::{DEFAULT_OUTCOME_BYTES, Once, OnceError, OutcomeStore, OutcomeTx, RequestId};
 pub use policy::{
     AdaptiveMode, AdaptiveSettings, AskExt, AttemptSettings, BadSetting, BreakerMode,
     BreakerSettings, BreakerState, BudgetSettings, BulkheadSettings, Call, CallPolicy,
