@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod durable;
+mod few;
 mod keyed;
 pub(crate) mod print;
 mod resolve;

@@ -26,6 +26,7 @@ use callboard_core::{
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
+use super::few::Few;
 use super::keyed::Id;
 use super::shared::{Inner, Shared, finish, lost};
 use super::store::Run;
@@ -368,7 +369,7 @@ impl<M: Message> Shared<M> {
         outcome: Outcome<M::Reply>,
         encoded: Result<Vec<u8>, String>,
     ) {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         let (kept, body) = match encoded {
             Ok(body) if inner.store.weigh(place, epoch, body.len(), &mut gone) => {

@@ -11,6 +11,7 @@ use callboard_core::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::durable::Durable;
+use super::few::Few;
 use super::keyed::{Id, Keyed, Target, scope};
 use super::print::{PrintKey, Printer};
 use super::store::{Decision, Gone, Request, Run, Seen, Store, Waiting};
@@ -185,14 +186,14 @@ impl<M: Message> Shared<M> {
     }
 
     /// Lets go of what is past its window.
-    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Vec<Gone<Kept<M::Reply>>>) {
+    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Few<Gone<Kept<M::Reply>>>) {
         inner.stats.expired += inner.store.expire(self.now(), gone);
     }
 
     /// What was forgotten is dropped on disk, too.
-    pub(super) fn drop_records(&self, gone: &[Gone<Kept<M::Reply>>]) {
+    pub(super) fn drop_records(&self, gone: &Few<Gone<Kept<M::Reply>>>) {
         if let Some(durable) = &self.durable
-            && !gone.is_empty()
+            && gone.len() > 0
         {
             durable.drop_records(gone.iter().map(|gone| gone.record));
         }
@@ -208,7 +209,7 @@ impl<M: Message> Shared<M> {
         mut waiter: Option<Responder<M::Reply>>,
         reserve: impl FnOnce(u64, Run) -> Result<(), E>,
     ) -> Result<(u64, Decided<M::Reply>), (E, Option<Responder<M::Reply>>)> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut left = Vec::new();
         let mut inner = this.inner.lock();
         this.expire(&mut inner, &mut gone);
@@ -345,7 +346,7 @@ impl<M: Message> Shared<M> {
         bytes: usize,
         stored: &Arc<Mutex<Stored<M::Reply>>>,
     ) -> Ended<M::Reply> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         let fits = inner.store.weigh(place, epoch, bytes, &mut gone);
         let kept = Kept::Here(Arc::clone(stored));
@@ -427,7 +428,7 @@ impl<M: Message> Shared<M> {
     }
 
     pub(super) fn look(&self, id: &Id) -> Option<Seen<Kept<M::Reply>>> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         self.expire(&mut inner, &mut gone);
         self.drop_records(&gone);
@@ -438,7 +439,7 @@ impl<M: Message> Shared<M> {
     }
 
     pub(super) fn stats(&self) -> DedupStats {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         self.expire(&mut inner, &mut gone);
         self.drop_records(&gone);
