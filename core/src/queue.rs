@@ -77,6 +77,7 @@ use std::sync::Arc;
 
 use crate::boundary::Boundary;
 use crate::error::Failure;
+use crate::id::ActorId;
 use crate::system::System;
 
 pub use browse::{Browsed, ItemPlace};
@@ -88,7 +89,9 @@ pub use dead::{Dead, DeadInfo, DeadReason};
 pub use dead_letters::DeadLetterQueue;
 pub use delivery::{Delivery, Receipt, SettleError, Settlement, Settling, ack_all};
 pub use flow::{Deliveries, OfferSink};
-pub use offer::{Offer, OfferError, OfferMany, OfferManyError, OfferTerms, Offered, Offering};
+pub use offer::{
+    Offer, OfferError, OfferMany, OfferManyError, OfferParts, OfferTerms, Offered, Offering,
+};
 pub use rates::QueueRates;
 pub use registry::{QueueInfo, Queues};
 pub use reply_to::ReplyTo;
@@ -112,8 +115,8 @@ enum Inner<T: Send + 'static> {
     /// A queue of this process.
     Local {
         local: Arc<Local<T>>,
-        /// Ends it. `None` for the queue of the dead, which ends with its queue.
-        owner: Option<Arc<dyn Owner>>,
+        /// Ends it, and with it the queue of the dead, whose owner it is, too.
+        owner: Arc<dyn Owner>,
         dead: Option<Arc<Local<Dead<T>>>>,
     },
     /// A queue elsewhere.
@@ -152,6 +155,26 @@ impl<T: Send + 'static> Queue<T> {
         match &self.inner {
             Inner::Local { local, .. } => Arc::clone(&local.name),
             Inner::Routed(route) => route.name(),
+        }
+    }
+
+    /// Which queue it is: equal for all references to one queue, another for one that is opened again after it has
+    /// ended. For a queue of this process it is the id of the actor that keeps its time.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        match &self.inner {
+            Inner::Local { owner, .. } => owner.id(),
+            Inner::Routed(route) => route.id(),
+        }
+    }
+
+    /// The system that it belongs to: its clock, its counters, its randomness. Of a queue elsewhere, the one of the
+    /// route to it.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        match &self.inner {
+            Inner::Local { owner, .. } => owner.system(),
+            Inner::Routed(route) => route.system(),
         }
     }
 
@@ -214,9 +237,13 @@ impl<T: Send + 'static> Queue<T> {
         match &self.inner {
             Inner::Local {
                 local,
+                owner,
                 dead: Some(dead),
-                ..
-            } => Some(DeadLetterQueue::new(Arc::clone(dead), Arc::clone(local))),
+            } => Some(DeadLetterQueue::new(
+                Arc::clone(dead),
+                Arc::clone(local),
+                Arc::clone(owner),
+            )),
             _ => None,
         }
     }
@@ -267,11 +294,7 @@ impl<T: Send + 'static> Queue<T> {
     /// gets an error.
     pub fn stop(&self) {
         match &self.inner {
-            Inner::Local { owner, .. } => {
-                if let Some(owner) = owner {
-                    owner.stop();
-                }
-            }
+            Inner::Local { owner, .. } => owner.stop(),
             Inner::Routed(route) => route.stop(),
         }
     }
@@ -281,10 +304,7 @@ impl<T: Send + 'static> Queue<T> {
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn wait(&self) {
-        if let Inner::Local {
-            owner: Some(owner), ..
-        } = &self.inner
-        {
+        if let Inner::Local { owner, .. } = &self.inner {
             owner.wait().await;
         }
     }
@@ -351,7 +371,7 @@ impl<T: Send + 'static> Clone for Queue<T> {
         let inner = match &self.inner {
             Inner::Local { local, owner, dead } => Inner::Local {
                 local: Arc::clone(local),
-                owner: owner.clone(),
+                owner: Arc::clone(owner),
                 dead: dead.clone(),
             },
             Inner::Routed(route) => Inner::Routed(Arc::clone(route)),

@@ -55,11 +55,11 @@ enum Limit {
 
 impl Limit {
     /// About how long from now.
-    fn span(self, clock: &Clock) -> Duration {
+    fn span<'a>(self, clock: impl FnOnce() -> &'a Clock) -> Duration {
         match self {
             Limit::Default => DEFAULT_LOCAL_DEADLINE,
             Limit::Within(span) => span,
-            Limit::At(at) => at.since(clock.coarse_now()),
+            Limit::At(at) => at.since(clock().coarse_now()),
             Limit::Never => Duration::MAX,
         }
     }
@@ -272,6 +272,11 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
             kept: None,
             may_close_cycle: false,
         }
+    }
+
+    /// Where it goes.
+    pub fn route(&self) -> &R {
+        &self.route
     }
 
     /// Ends with an error after `span`, waiting for room included.

@@ -1,13 +1,20 @@
 //! Going on without: an answer that says it is not the whole one.
 
+mod elsewhere;
+mod last;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use callboard_core::{Failure, FailureKind, Message, SendError, Verdict};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+pub use elsewhere::{AskingElsewhere, Elsewhere};
+pub use last::{DEFAULT_LAST_ANSWERS, FromLast, LastAnswers, RecallingLast};
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +95,9 @@ pub struct Why {
     pub verdict: Verdict,
     /// The failure's sentence for people, if it has one.
     pub detail: Option<String>,
+    /// How old what stands in is, if it is an answer from before.
+    #[serde(default)]
+    pub age: Option<Duration>,
 }
 
 impl Why {
@@ -95,6 +105,7 @@ impl Why {
     #[must_use]
     pub fn new(part: impl Into<String>, failure: &Failure) -> Self {
         Why {
+            age: None,
             part: part.into(),
             kind: failure.kind(),
             verdict: failure.verdict(),
@@ -113,7 +124,7 @@ impl fmt::Display for Why {
     }
 }
 
-type Asking<'r, M> = BoxFuture<'r, Result<<M as Message>::Reply, SendError<M>>>;
+pub(crate) type Asking<'r, M> = BoxFuture<'r, Result<<M as Message>::Reply, SendError<M>>>;
 
 /// An ask that always has an answer, perhaps a degraded one. Await it. Made by
 /// [`AskExt::fallback`](crate::AskExt::fallback) and [`AskExt::or_degraded`](crate::AskExt::or_degraded).

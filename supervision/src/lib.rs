@@ -2,7 +2,7 @@
 //!
 //! Supervisors own failure: they start children in order, restart those that fail, wait longer between
 //! restarts while it doesn't help, and give up upward when it doesn't stop: [`Supervisor`]. Callers own their
-//! patience: how often a call is tried again, and at whose cost: [`RetryPolicy`], [`RetryBudget`]. Receivers own
+//! patience: how long a call may take, how often it is tried again, and at whose cost: [`CallPolicy`]. Receivers own
 //! their effects: what must not run twice doesn't: [`Dedup`]. And what can't be had in time is replaced, and says
 //! so: [`Answer`]. A program ends in order, and says what it cut off: [`Shutdown`].
 //!
@@ -13,21 +13,28 @@
 // The macros name the core by its facade's name.
 extern crate callboard_core as callboard;
 
-mod budget;
 mod dedup;
 mod fallback;
-mod retry;
+mod policy;
 mod shutdown;
 mod tree;
 
-pub use budget::{BudgetStats, RetryBudget};
 pub use dedup::{
     DEFAULT_CLOCK_MARGIN, DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS,
     DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, ReplaySafe,
     Resolution, Resolve, Resolver,
 };
-pub use fallback::{Answer, Answering, Fallback, Why};
-pub use retry::{AskExt, Idempotent, Retry, RetryPolicy, RetryStats, Retrying};
+pub use fallback::{
+    Answer, Answering, AskingElsewhere, DEFAULT_LAST_ANSWERS, Elsewhere, Fallback, FromLast,
+    LastAnswers, RecallingLast, Why,
+};
+pub use policy::{
+    AdaptiveMode, AdaptiveSettings, AskExt, AttemptSettings, BadSetting, BreakerMode,
+    BreakerSettings, BreakerState, BudgetSettings, BulkheadSettings, Call, CallPolicy,
+    CallSettings, CalleeExplanation, Calling, Explanation, HedgeSettings, Idempotent, Jitter,
+    LONGEST_BUDGET_WINDOW, LatencySummary, MAX_ATTEMPTS, MAX_CALLEES, OfferCall, OfferCalling,
+    OfferExt, PolicyStats, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
+};
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
     ShutdownOutcome, ShutdownReport, ShutdownTask, Signal, SignalsError, SystemEnd, WorkEnd,

@@ -14,7 +14,7 @@ use super::dead::Dead;
 use super::durable::Durable;
 use super::durable::open::{Recovery, halves};
 use super::durable::versions::Versions;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, NoOwner};
 use super::local::{DeadHome, Local};
 use super::registry::{Entry, Queues};
 use super::{Inner, Queue};
@@ -429,7 +429,7 @@ fn start<T: Send + 'static>(
     Queue {
         inner: Inner::Local {
             local,
-            owner: Some(Arc::new(keeper)),
+            owner: Arc::new(keeper),
             dead: Some(dead),
         },
     }
@@ -461,7 +461,7 @@ impl<T: Send + 'static> Queue<T> {
             Queue {
                 inner: Inner::Local {
                     local: Arc::new(local),
-                    owner: None,
+                    owner: Arc::new(NoOwner::new(system)),
                     dead: Some(Arc::new(dead)),
                 },
             }
@@ -498,10 +498,7 @@ impl<T: Send + 'static> Entry for Queue<T> {
 
     fn end<'a>(&'a self) -> BoxFuture<'a, ()> {
         Box::pin(async {
-            if let Inner::Local {
-                owner: Some(owner), ..
-            } = &self.inner
-            {
+            if let Inner::Local { owner, .. } = &self.inner {
                 owner.stop();
                 owner.wait().await;
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::browse::Browsed;
 use super::dead::{Dead, DeadInfo, DeadReason};
 use super::engine::{Extra, Item, New, Stage};
+use super::keeper::Owner;
 use super::local::{DeadHome, Haul, Local, Payload, Taken};
 use super::state::QueueState;
 use super::take::{Lease, LeaseMany, Poll};
@@ -26,10 +27,14 @@ pub struct DeadLetterQueue<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> DeadLetterQueue<T> {
-    pub(super) fn new(local: Arc<Local<Dead<T>>>, home: Arc<Local<T>>) -> Self {
+    pub(super) fn new(
+        local: Arc<Local<Dead<T>>>,
+        home: Arc<Local<T>>,
+        owner: Arc<dyn Owner>,
+    ) -> Self {
         let inner = Inner::Local {
             local: Arc::clone(&local),
-            owner: None,
+            owner,
             dead: None,
         };
         DeadLetterQueue {
@@ -122,7 +127,11 @@ impl<T: Clone + Send + 'static> DeadLetterQueue<T> {
 
 impl<T: Send + 'static> Clone for DeadLetterQueue<T> {
     fn clone(&self) -> Self {
-        DeadLetterQueue::new(Arc::clone(&self.local), Arc::clone(&self.home))
+        DeadLetterQueue {
+            dead: self.dead.clone(),
+            local: Arc::clone(&self.local),
+            home: Arc::clone(&self.home),
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use super::local::{Local, stopped};
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::context::Context;
+use crate::id::ActorId;
+use crate::system::System;
 
 /// Wakes the keeper when something is due before it would have looked.
 #[derive(Default)]
@@ -50,11 +52,21 @@ impl<T: Send + 'static> Actor for Keeper<T> {
 /// The actor of a queue, for those who end it or wait for its end. It doesn't name the type of the items, so that these
 /// may hold a reference to their own queue.
 pub(super) trait Owner: Send + Sync {
+    fn id(&self) -> ActorId;
+    fn system(&self) -> &System;
     fn stop(&self);
     fn wait(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<T: Send + 'static> Owner for ActorRef<Keeper<T>> {
+    fn id(&self) -> ActorId {
+        ActorRef::id(self)
+    }
+
+    fn system(&self) -> &System {
+        ActorRef::system(self)
+    }
+
     fn stop(&self) {
         ActorRef::stop(self);
     }
@@ -63,6 +75,37 @@ impl<T: Send + 'static> Owner for ActorRef<Keeper<T>> {
         Box::pin(async {
             ActorRef::wait(self).await;
         })
+    }
+}
+
+/// In place of the actor of a queue that was to be opened when its system had ended.
+pub(super) struct NoOwner {
+    id: ActorId,
+    system: System,
+}
+
+impl NoOwner {
+    pub(super) fn new(system: &System) -> Self {
+        NoOwner {
+            id: ActorId::fresh(),
+            system: system.clone(),
+        }
+    }
+}
+
+impl Owner for NoOwner {
+    fn id(&self) -> ActorId {
+        self.id
+    }
+
+    fn system(&self) -> &System {
+        &self.system
+    }
+
+    fn stop(&self) {}
+
+    fn wait(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 

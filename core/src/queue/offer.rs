@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use super::reply_to::ReplyTo;
 use super::{Inner, Queue, Sequence};
 use crate::boundary::Verdict;
+use crate::current;
 use crate::error::{Failure, FailureKind};
 use crate::id::RequestKey;
 
@@ -105,6 +106,26 @@ pub struct OfferTerms {
     pub reply_to: Option<ReplyTo>,
 }
 
+impl OfferTerms {
+    /// Whether they are those of an offer that says nothing.
+    fn are_default(&self) -> bool {
+        let OfferTerms {
+            key,
+            group,
+            priority,
+            delay,
+            time_to_live,
+            reply_to,
+        } = self;
+        key.is_none()
+            && group.is_none()
+            && *priority == 0
+            && delay.is_zero()
+            && time_to_live.is_none()
+            && reply_to.is_none()
+    }
+}
+
 /// An item to be stored. Awaited, it answers where it stands: [`Offered`].
 ///
 /// # Errors
@@ -187,6 +208,75 @@ impl<T: Send + 'static> Offer<T> {
     pub fn reply_to<R: Send + 'static>(mut self, queue: &Queue<R>) -> Self {
         self.terms().reply_to = Some(queue.as_reply_to());
         self
+    }
+
+    /// Takes the offer apart, for a policy that makes it more than once or at another queue.
+    #[must_use]
+    pub fn into_parts(self) -> OfferParts<T> {
+        OfferParts {
+            queue: self.queue,
+            item: self.item,
+            deadline: self.deadline,
+            terms: self.terms.map_or_else(OfferTerms::default, |terms| *terms),
+            caller_retries: current::caller_retries(),
+        }
+    }
+}
+
+/// An [`Offer`] taken apart. Made by [`Offer::into_parts`]; [`into_offer`](OfferParts::into_offer) puts it together.
+#[non_exhaustive]
+pub struct OfferParts<T: Send + 'static> {
+    /// Where it is made.
+    pub queue: Queue<T>,
+    /// The item.
+    pub item: T,
+    /// How long it waits for room, from when it is awaited: zero not at all, `None` as long as the caller lives.
+    pub deadline: Option<Duration>,
+    /// What else it says.
+    pub terms: OfferTerms,
+    /// Whether whoever asked for the request in hand retries (G18); looked up when the offer is taken apart, so do
+    /// that where it would be awaited.
+    pub caller_retries: bool,
+}
+
+impl<T: Send + 'static> OfferParts<T> {
+    /// Parts of a new offer, without a deadline.
+    #[must_use]
+    pub fn new(queue: Queue<T>, item: T, terms: OfferTerms) -> Self {
+        OfferParts {
+            queue,
+            item,
+            deadline: None,
+            terms,
+            caller_retries: false,
+        }
+    }
+
+    /// The offer again.
+    pub fn into_offer(self) -> Offer<T> {
+        let OfferParts {
+            queue,
+            item,
+            deadline,
+            terms,
+            caller_retries: _,
+        } = self;
+        Offer {
+            queue,
+            item,
+            deadline,
+            terms: (!terms.are_default()).then(|| Box::new(terms)),
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for OfferParts<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfferParts")
+            .field("queue", &self.queue.name())
+            .field("deadline", &self.deadline)
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
     }
 }
 

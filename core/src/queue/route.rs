@@ -12,7 +12,8 @@ use super::reply_to::ReplyTo;
 use super::state::QueueState;
 use crate::boundary::Boundary;
 use crate::error::Failure;
-use crate::id::RequestKey;
+use crate::id::{ActorId, RequestKey};
+use crate::system::System;
 
 /// What somebody wants who leases.
 #[derive(Debug, Clone)]
@@ -87,6 +88,13 @@ impl Keeps {
 /// It answers with the verdicts of its boundary: what may have arrived is `MaybeExecuted`. Items whose caller
 /// gave up while they were on their way come back by their leases.
 pub trait QueueRoute<T>: Send + Sync + 'static {
+    /// Which queue it leads to: equal for all routes of this process to one queue. Made once for each, by
+    /// [`ActorId::fresh`].
+    fn id(&self) -> ActorId;
+
+    /// The system that this route belongs to: its clock, its counters, its randomness.
+    fn system(&self) -> &System;
+
     /// The name of the queue.
     fn name(&self) -> Arc<str>;
 

@@ -68,6 +68,7 @@ mod stash_faults;
 mod stashes;
 mod stream_wakers;
 mod streamed;
+mod systems;
 mod tasks;
 mod topics;
 #[cfg(not(callboard_plain_alloc))]

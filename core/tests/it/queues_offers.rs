@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use callboard::queue::{DeadReason, ItemPlace, Offered, Queue};
-use callboard::{DropReason, FailureKind, System, Verdict, testing};
+use callboard::{DropReason, FailureKind, RequestKey, System, Verdict, testing};
 use futures::FutureExt;
 
 const MS: Duration = Duration::from_millis(1);
@@ -411,4 +411,47 @@ async fn a_poll_of_a_circular_queue_waits_as_long_as_it_says(system: System) {
     assert!(futures::poll!(poll.as_mut()).is_pending());
     testing::advance(&system, 10 * MS).await.unwrap();
     assert_eq!(poll.now_or_never().unwrap().unwrap(), None);
+}
+
+#[callboard::test(both)]
+async fn an_offer_taken_apart_is_the_same_offer(system: System) {
+    let queue = Queue::bounded(&system, "q", 1);
+    let other = Queue::bounded(&system, "other", 1);
+    assert_eq!((queue.id(), queue.clone().id()), (queue.id(), queue.id()));
+    assert_ne!(queue.id(), other.id());
+    let found: Queue<u8> = system.queue("named").open().unwrap();
+    assert_eq!(
+        queue.system().queue::<u8>("named").open().unwrap().id(),
+        found.id()
+    );
+
+    let plain = queue.offer("first").into_parts().into_offer();
+    assert_eq!(plain.await.unwrap(), Offered::Stored(1));
+    // There is no room: its deadline came back with it.
+    let parts = queue.offer("second").deadline(Duration::ZERO).into_parts();
+    let error = parts.into_offer().into_future().now_or_never();
+    assert_eq!(error.unwrap().unwrap_err().kind(), FailureKind::Full);
+
+    let key = RequestKey::new();
+    let mut parts = queue.offer("third").key(key).group("g").into_parts();
+    parts.queue = other.clone();
+    parts.terms.priority = 0;
+    assert_eq!(parts.into_offer().await.unwrap(), Offered::Stored(1));
+    let item = other.lease().await.unwrap().unwrap();
+    assert_eq!(
+        (*item, item.key(), item.group()),
+        ("third", Some(key), Some("g"))
+    );
+    item.ack().await.unwrap();
+}
+
+#[callboard::test(both)]
+async fn a_queue_that_ends_keeps_its_identity(system: System) {
+    let open = || -> Queue<u8> { system.queue("q").open().unwrap() };
+    let (first, again) = (open(), open());
+    assert_eq!(first.id(), again.id());
+    first.stop();
+    first.wait().await;
+    assert_eq!(first.id(), again.id());
+    assert_ne!(first.id(), open().id());
 }

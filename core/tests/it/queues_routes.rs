@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard::queue::{
-    Keeps, LeaseRequest, Leased, OfferError, OfferTerms, Offered, OpenError, Queue, QueueRoute,
-    QueueState, Receipt, SettleError, Settlement,
+    Keeps, LeaseRequest, Leased, OfferError, OfferParts, OfferTerms, Offered, OpenError, Queue,
+    QueueRoute, QueueState, Receipt, SettleError, Settlement,
 };
-use callboard::{Boundary, Failure, FailureKind, RequestKey, System, Verdict, testing};
+use callboard::{ActorId, Boundary, Failure, FailureKind, RequestKey, System, Verdict, testing};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
@@ -81,6 +81,14 @@ impl Far {
 }
 
 impl QueueRoute<u64> for Road {
+    fn id(&self) -> ActorId {
+        self.0.queue.id()
+    }
+
+    fn system(&self) -> &System {
+        &self.0.system
+    }
+
     fn name(&self) -> Arc<str> {
         self.0.queue.name()
     }
@@ -276,6 +284,31 @@ async fn a_queue_over_a_route_is_used_like_any_other(system: System) {
     // What only the queue's own process can do.
     assert!(queue.dead_letters().is_none() && queue.consumers().is_empty());
     assert!(queue.browse(0, 9).await.is_err());
+}
+
+/// What a policy does: it keeps the item, and makes the offer again, here or elsewhere.
+#[callboard::test]
+async fn an_offer_taken_apart_is_made_again_over_a_route(system: System) {
+    let (far, queue) = road(&system);
+    let key = RequestKey::new();
+    let offer = queue.offer(7).key(key).group("g").deadline(50 * MS);
+    let mut parts = offer.into_parts();
+    assert_eq!((parts.item, parts.deadline), (7, Some(50 * MS)));
+    assert_eq!(parts.queue.id(), queue.id());
+    *far.ways.lock() = vec![Way::AnswerLost];
+    let mut again = OfferParts::new(parts.queue.clone(), parts.item, parts.terms.clone());
+    again.deadline = parts.deadline;
+    let error = again.into_offer().await.unwrap_err();
+    assert_eq!(error.verdict(), Verdict::MaybeExecuted);
+    parts.queue = far.queue.clone();
+    assert_eq!(
+        parts.into_offer().await.unwrap(),
+        Offered::Duplicate(1),
+        "its key came back with it"
+    );
+    let stored = queue.lease().await.unwrap().unwrap();
+    assert_eq!((stored.key(), stored.group()), (Some(key), Some("g")));
+    stored.ack().await.unwrap();
 }
 
 #[callboard::test]

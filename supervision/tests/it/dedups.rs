@@ -9,7 +9,9 @@ use callboard::{
     Failure, FailureKind, Message, Meta, Principal, RequestKey, Responder, SendError, Spawn,
     System, Threshold, Verdict,
 };
-use callboard_supervision::{AskExt, Dedup, DedupBuilder, ReplaySafe, RetryPolicy, Supervisor};
+use callboard_supervision::{
+    AskExt, CallPolicy, CallSettings, Dedup, DedupBuilder, ReplaySafe, RetrySettings, Supervisor,
+};
 use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::join;
@@ -696,10 +698,16 @@ async fn g19_payloads_can_be_compared_encoded(system: System) {
 #[callboard::test]
 async fn g19_no_key_is_charged_twice_whatever_happens(system: System) {
     let (bench, tree) = Bench::supervised(&system);
-    let policy = RetryPolicy::new("till")
-        .attempts(6)
-        .base(ms(20))
-        .attempt_timeout(ms(30));
+    let mut settings = CallSettings {
+        retry: Some(RetrySettings {
+            attempts: 6,
+            base: ms(20),
+            ..RetrySettings::default()
+        }),
+        ..CallSettings::nothing()
+    };
+    settings.attempt.limit = Some(ms(30));
+    let policy = CallPolicy::new("till", settings).unwrap();
     let mut clients = Vec::new();
     for cents in 0..60 {
         let then = match system.entropy().below(10) {
@@ -718,7 +726,7 @@ async fn g19_no_key_is_charged_twice_whatever_happens(system: System) {
                 till.ask(Charge(cents, then))
                     .key(key)
                     .deadline(secs(1))
-                    .retry(&policy)
+                    .policy(&policy)
             };
             let (left, right) = join(ask().into_future(), ask().into_future()).await;
             if let (Ok(left), Ok(right)) = (&left, &right) {

@@ -19,6 +19,7 @@ mod otp;
 mod phases;
 mod phases_model;
 mod places;
+mod policies;
 mod processes;
 mod remote_place;
 mod replays;

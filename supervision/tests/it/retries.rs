@@ -9,7 +9,9 @@ use callboard::{
     Actor, ActorRef, Admission, Admitted, Context, DeferredHandler, Envelope, Failure, FailureKind,
     Handler, Message, RequestKey, Responder, SendError, System, Threshold, Verdict,
 };
-use callboard_supervision::{Answer, AskExt, Idempotent, RetryBudget, RetryPolicy};
+use callboard_supervision::{
+    Answer, AskExt, BudgetSettings, CallPolicy, CallSettings, Idempotent, RetrySettings,
+};
 use parking_lot::Mutex;
 
 use crate::common::{ms, secs};
@@ -79,15 +81,33 @@ const FULL: (FailureKind, Verdict) = (FailureKind::Full, Verdict::NotExecuted);
 const LOST: (FailureKind, Verdict) = (FailureKind::ConnectionLost, Verdict::MaybeExecuted);
 const DOWN: (FailureKind, Verdict) = (FailureKind::NoConnection, Verdict::NotSent);
 
-fn brisk() -> RetryPolicy {
-    RetryPolicy::new("store").base(ms(1)).cap(ms(2))
+/// A policy that retries, and does nothing else.
+fn retrying(name: &str, retry: RetrySettings) -> CallPolicy {
+    let settings = CallSettings {
+        retry: Some(retry),
+        ..CallSettings::nothing()
+    };
+    CallPolicy::new(name, settings).unwrap()
+}
+
+fn attempts_of(attempts: u32, base: Duration, cap: Duration) -> RetrySettings {
+    RetrySettings {
+        attempts,
+        base,
+        cap,
+        ..RetrySettings::default()
+    }
+}
+
+fn brisk() -> CallPolicy {
+    retrying("store", attempts_of(3, ms(1), ms(2)))
 }
 
 #[callboard::test(both)]
 async fn g17_what_did_not_run_is_tried_again(system: System) {
     let (store, script) = store(&system, &[FULL, DOWN]);
     let policy = brisk();
-    let answer = store.ask(Get(1)).deadline(secs(20)).retry(&policy).await;
+    let answer = store.ask(Get(1)).deadline(secs(20)).policy(&policy).await;
     assert_eq!(answer.unwrap(), 2);
     let seen = script.seen.lock().clone();
     let attempts: Vec<u32> = seen.iter().map(|seen| seen.attempt).collect();
@@ -98,7 +118,7 @@ async fn g17_what_did_not_run_is_tried_again(system: System) {
         "one deadline"
     );
     let stats = policy.stats();
-    assert_eq!((stats.requests, stats.attempts, stats.retries), (1, 3, 2));
+    assert_eq!((stats.requests, stats.attempts(), stats.retries), (1, 3, 2));
     assert_eq!((stats.recovered, stats.failed), (1, 0));
     assert_eq!(stats.name, "store");
 }
@@ -106,8 +126,8 @@ async fn g17_what_did_not_run_is_tried_again(system: System) {
 #[callboard::test(both)]
 async fn g17_attempts_are_capped_and_the_message_comes_back(system: System) {
     let (store, script) = store(&system, &[FULL; 9]);
-    let policy = brisk().attempts(4);
-    let error = store.ask(Get(7)).retry(&policy).await.unwrap_err();
+    let policy = retrying("store", attempts_of(4, ms(1), ms(2)));
+    let error = store.ask(Get(7)).policy(&policy).await.unwrap_err();
     assert_eq!(script.seen.lock().len(), 4);
     assert_eq!(error.verdict(), Verdict::NotExecuted);
     assert!(error.to_string().contains("after 4 attempts"), "{error}");
@@ -119,13 +139,13 @@ async fn g17_attempts_are_capped_and_the_message_comes_back(system: System) {
 async fn g17_doubt_is_tried_again_only_with_a_key_or_an_idempotent_type(system: System) {
     let policy = brisk();
     let (plain, script) = store(&system, &[LOST]);
-    let error = plain.ask(Get(1)).retry(&policy).await.unwrap_err();
+    let error = plain.ask(Get(1)).policy(&policy).await.unwrap_err();
     assert_eq!(error.verdict(), Verdict::MaybeExecuted);
     assert_eq!(script.seen.lock().len(), 1);
 
     let (keyed, script) = store(&system, &[LOST]);
     let key = RequestKey::new();
-    assert_eq!(keyed.ask(Get(1)).key(key).retry(&policy).await.unwrap(), 2);
+    assert_eq!(keyed.ask(Get(1)).key(key).policy(&policy).await.unwrap(), 2);
     let keys: Vec<_> = script.seen.lock().iter().map(|seen| seen.key).collect();
     assert_eq!(
         keys,
@@ -134,14 +154,14 @@ async fn g17_doubt_is_tried_again_only_with_a_key_or_an_idempotent_type(system: 
     );
 
     let (idempotent, _) = store(&system, &[LOST]);
-    let answer = idempotent.ask(Get(1)).retry_idempotent(&policy).await;
+    let answer = idempotent.ask(Get(1)).policy_idempotent(&policy).await;
     assert_eq!(answer.unwrap(), 2);
 }
 
 #[callboard::test(both)]
 async fn g17_final_failures_are_not_tried_again(system: System) {
     let (store, script) = store(&system, &[(FailureKind::KeyReused, Verdict::NotExecuted)]);
-    let asked = store.ask(Get(1)).key(RequestKey::new()).retry(&brisk());
+    let asked = store.ask(Get(1)).key(RequestKey::new()).policy(&brisk());
     assert_eq!(asked.await.unwrap_err().kind(), FailureKind::KeyReused);
     assert_eq!(script.seen.lock().len(), 1);
 }
@@ -149,7 +169,7 @@ async fn g17_final_failures_are_not_tried_again(system: System) {
 #[callboard::test(both)]
 async fn g17_the_error_has_the_worst_verdict_of_all_attempts(system: System) {
     let (store, _) = store(&system, &[LOST, FULL, DOWN]);
-    let asked = store.ask(Get(1)).key(RequestKey::new()).retry(&brisk());
+    let asked = store.ask(Get(1)).key(RequestKey::new()).policy(&brisk());
     let error = asked.await.unwrap_err();
     // The last attempt never left, but the first may have run.
     assert_eq!(error.kind(), FailureKind::NoConnection);
@@ -160,13 +180,10 @@ async fn g17_the_error_has_the_worst_verdict_of_all_attempts(system: System) {
 async fn g17_no_attempt_begins_past_the_deadline(system: System) {
     for _ in 0..30 {
         let (store, script) = store(&system, &[FULL; 100]);
-        let policy = RetryPolicy::new("store")
-            .attempts(100)
-            .base(ms(20))
-            .cap(secs(1));
+        let policy = retrying("store", attempts_of(10, ms(200), secs(5)));
         let span = ms(system.entropy().below(2_000));
         let begin = system.clock().now();
-        let asked = store.ask(Get(1)).deadline(span).retry(&policy);
+        let asked = store.ask(Get(1)).deadline(span).policy(&policy);
         let error = asked.await.unwrap_err();
         assert!(system.clock().now() <= begin + span, "it ended in time");
         let last = script.seen.lock().last().unwrap().at;
@@ -179,13 +196,15 @@ async fn g17_no_attempt_begins_past_the_deadline(system: System) {
 #[callboard::test]
 async fn g17_waits_are_jittered_and_grow_up_to_the_cap(system: System) {
     let (store, script) = store(&system, &[FULL; 2_000]);
-    let policy = RetryPolicy::new("store")
-        .attempts(8)
-        .base(ms(100))
-        .cap(ms(800))
-        .budget(&RetryBudget::new(10.0, 1_000.0, secs(10)));
+    let mut retry = attempts_of(8, ms(100), ms(800));
+    retry.budget = BudgetSettings {
+        share: 10.0,
+        per_second: 1_000.0,
+        window: secs(10),
+    };
+    let policy = retrying("store", retry);
     for _ in 0..20 {
-        let asked = store.ask(Get(1)).no_deadline().retry(&policy);
+        let asked = store.ask(Get(1)).no_deadline().policy(&policy);
         asked.await.unwrap_err();
     }
     let seen = script.seen.lock().clone();
@@ -206,24 +225,14 @@ async fn g17_waits_are_jittered_and_grow_up_to_the_cap(system: System) {
 #[callboard::test]
 async fn g17_a_failing_callee_sees_at_most_the_budget_more(system: System) {
     let (store, script) = store(&system, &vec![FULL; 100_000]);
-    let budget = RetryBudget::default();
     // Two policies, one callee: one budget.
-    let policies = [
-        RetryPolicy::new("pages")
-            .attempts(5)
-            .base(ms(1))
-            .budget(&budget),
-        RetryPolicy::new("search")
-            .attempts(5)
-            .base(ms(1))
-            .budget(&budget),
-    ];
+    let policies = ["pages", "search"].map(|name| retrying(name, attempts_of(5, ms(1), secs(1))));
     let mut asks = Vec::new();
     for n in 0..1_000 {
         asks.push(
             store
                 .ask(Get(n))
-                .retry(&policies[n as usize % 2])
+                .policy(&policies[n as usize % 2])
                 .into_future(),
         );
     }
@@ -236,7 +245,6 @@ async fn g17_a_failing_callee_sees_at_most_the_budget_more(system: System) {
         .iter()
         .map(|policy| policy.stats().over_budget)
         .sum();
-    assert_eq!(refused, budget.stats().refused);
     assert!(refused > 0);
 }
 
@@ -261,10 +269,12 @@ async fn g17_an_attempt_that_is_not_answered_can_be_given_up(system: System) {
         }
     }
     let store = system.start(Forgetful::default());
-    let policy = RetryPolicy::new("store").attempt_timeout(secs(1));
+    let mut settings = CallSettings::default();
+    settings.attempt.limit = Some(secs(1));
+    let policy = CallPolicy::new("store", settings).unwrap();
     let before = system.clock().now();
     let asked = store.ask(Get(1)).key(RequestKey::new()).deadline(secs(10));
-    assert_eq!(asked.retry(&policy).await.unwrap(), 2);
+    assert_eq!(asked.policy(&policy).await.unwrap(), 2);
     let took = system.clock().now().since(before);
     assert!(took >= secs(2) && took <= secs(3), "{took:?}");
 }
@@ -276,12 +286,12 @@ struct Relayed(u32);
 /// Asks the one below through a policy of its own.
 struct Relay {
     below: ActorRef<Store>,
-    policy: RetryPolicy,
+    policy: CallPolicy,
 }
 impl Actor for Relay {}
 impl Handler<Relayed> for Relay {
     async fn handle(&mut self, Relayed(n): Relayed, _: &mut Context<Self>) -> Result<u32, String> {
-        let asked = self.below.ask(Get(n)).retry(&self.policy).await;
+        let asked = self.below.ask(Get(n)).policy(&self.policy).await;
         asked.map_err(|error: SendError<Get>| error.to_string())
     }
 }
@@ -305,7 +315,7 @@ async fn g18_one_layer_retries(system: System) {
     let upper = brisk();
     relay
         .ask(Relayed(1))
-        .retry(&upper)
+        .policy(&upper)
         .await
         .unwrap()
         .unwrap_err();
@@ -319,7 +329,7 @@ async fn a_degraded_answer_says_what_is_missing_and_why(system: System) {
     let policy = brisk();
     let answer = down
         .ask(Get(1))
-        .retry(&policy)
+        .policy(&policy)
         .or_degraded("the count", 0)
         .await;
     let Answer::Degraded(0, why) = answer else {
@@ -351,8 +361,12 @@ async fn a_degraded_answer_says_what_is_missing_and_why(system: System) {
 #[callboard::test]
 async fn g17_a_dropped_retry_sends_nothing_more(system: System) {
     let (store, script) = store(&system, &[FULL; 9]);
-    let policy = RetryPolicy::new("store").base(secs(3_600)).cap(secs(3_600));
-    let asked = store.ask(Get(1)).no_deadline().retry(&policy).into_future();
+    let policy = retrying("store", attempts_of(3, secs(3_600), secs(3_600)));
+    let asked = store
+        .ask(Get(1))
+        .no_deadline()
+        .policy(&policy)
+        .into_future();
     let patience = system.clock().sleep(Duration::from_nanos(1));
     futures::future::select(asked, patience).await;
     system.clock().sleep(secs(7_200)).await;

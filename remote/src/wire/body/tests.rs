@@ -109,7 +109,7 @@ fn every_failure_round_trips() {
 
 #[test]
 fn g37_a_failure_of_a_newer_peer_is_understood_as_what_is_safe() {
-    let failure = decode_failure(&[200, 9, 0, 1, b'x']).unwrap();
+    let failure = decode_failure(&[200, 9, 0, 0, 0, 0, 0, 1, b'x']).unwrap();
     assert_eq!(failure.kind(), FailureKind::NoAnswer);
     assert_eq!(failure.verdict(), Verdict::MaybeExecuted);
     assert_eq!(
