@@ -242,10 +242,12 @@ impl<M: Message> Shared<M> {
         let stats = &mut inner.stats;
         match &decision {
             Decision::Run(run) => {
+                let run = *run;
+                let before = *stats;
                 stats.started += 1;
                 stats.run_again += u64::from(run.record != number);
-                let run = *run;
                 failed = reserve(number, run).err().map(|why| {
+                    inner.stats = before;
                     let undone = inner.store.forget(run.place, number, this.due());
                     let waiters = undone.into_iter().flat_map(|(waiting, _)| waiting.waiters);
                     (why, waiters.map(|(_, waiter)| waiter).next())
