@@ -24,8 +24,8 @@ mod tree;
 
 pub use dedup::{
     DEFAULT_CLOCK_MARGIN, DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS,
-    DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, ReplaySafe,
-    Resolution, Resolve, Resolver,
+    DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, FINGERPRINT_WINDOW,
+    FingerprintStats, ReplaySafe, Resolution, Resolve, Resolver,
 };
 pub use fallback::{
     Answer, Answering, AskingElsewhere, DEFAULT_LAST_ANSWERS, Elsewhere, Fallback, FromLast,
@@ -38,6 +38,11 @@ pub use policy::{
     CallSettings, CalleeExplanation, Calling, Explanation, HedgeSettings, Idempotent, Jitter,
     LONGEST_BUDGET_WINDOW, LatencySummary, MAX_ATTEMPTS, MAX_CALLEES, OfferCall, OfferCalling,
     OfferExt, PolicyStats, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
+};
+pub use policy::{
+    DEFAULT_POLICY_LOOK, FilePosition, MAX_POLICIES, MAX_POLICY_FILE, NoSuchPolicy, PolicyFile,
+    PolicyFileBuilder, PolicyFileChange, PolicyFileError, PolicyFileEvent, PolicyFileStatus,
+    PolicyProblem, PolicyProblemKind, SHORTEST_POLICY_LOOK, SettingChange,
 };
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,
