@@ -8,7 +8,7 @@ use std::time::Duration;
 use callboard::queue::Queue;
 use callboard::{
     Actor, ActorRef, Admission, Admitted, Context, DeferredHandler, Envelope, Failure, FailureKind,
-    Message, RequestKey, Responder, System, Verdict,
+    Message, RequestKey, Responder, System, Threshold, Verdict,
 };
 use callboard_supervision::{
     AdaptiveMode, AdaptiveSettings, Answer, AskExt, BreakerMode, BreakerSettings, BreakerState,
@@ -85,7 +85,7 @@ struct Door {
 }
 
 impl Admission<Get> for Door {
-    fn admit(&self, envelope: Envelope<Get>) -> Admitted<Get> {
+    fn admit(&self, envelope: Envelope<Get>, _: &Threshold<'_, Get>) -> Admitted<Get> {
         let now = self.system.as_ref().map(|system| system.clock().now());
         self.seen.lock().push(now.unwrap_or_default());
         match self.shut.lock().clone() {
