@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::ops::RangeInclusive;
+
 use super::storm::{RATE, Storm};
 
 pub(super) const HELP: &str = "\
@@ -34,11 +36,11 @@ pub(super) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "-h" | "--help" => return Ok(Command::Help),
-            "--seed" => storm.seed = number(&arg, args.next(), 0, u64::MAX)?,
-            "--layers" => storm.layers = number(&arg, args.next(), 2, 6)?,
-            "--attempts" => storm.attempts = number(&arg, args.next(), 2, 10)?,
+            "--seed" => storm.seed = number(&arg, args.next(), &(0..=u64::MAX))?,
+            "--layers" => storm.layers = number(&arg, args.next(), &(2..=6))?,
+            "--attempts" => storm.attempts = number(&arg, args.next(), &(2..=10))?,
             "--capacity" => {
-                storm.capacity = number(&arg, args.next(), RATE + 1, 1_000_000)?;
+                storm.capacity = number(&arg, args.next(), &(RATE + 1..=1_000_000))?;
             }
             "--svg" => svg = Some(args.next().ok_or("--svg needs the name of a file")?),
             _ => return Err(format!("unknown argument {arg:?}")),
@@ -56,7 +58,7 @@ pub(super) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     Ok(Command::Run { storm, svg })
 }
 
-fn number<N>(option: &str, text: Option<String>, least: N, most: N) -> Result<N, String>
+fn number<N>(option: &str, text: Option<String>, range: &RangeInclusive<N>) -> Result<N, String>
 where
     N: std::str::FromStr + std::fmt::Display + PartialOrd,
 {
@@ -64,7 +66,8 @@ where
     let number: N = text
         .parse()
         .map_err(|_| format!("{option} needs a number, not {text:?}"))?;
-    if number < least || number > most {
+    if !range.contains(&number) {
+        let (least, most) = (range.start(), range.end());
         return Err(format!(
             "{option} is {number}, which isn't from {least} to {most}"
         ));

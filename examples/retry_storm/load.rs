@@ -84,7 +84,7 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    pub(super) fn new(variant: Variant, load: &Load, asked: Vec<(Duration, bool)>) -> Self {
+    pub(super) fn new(variant: Variant, load: &Load, asked: &[(Duration, bool)]) -> Self {
         let slices = load.slices.clone();
         let well_again = WELL + OUTAGE;
         let between = |range: Range<Duration>| {

@@ -254,7 +254,7 @@ async fn blow(system: System, storm: Storm, variant: Variant) -> callboard::Resu
     });
     let asked = join_all(asks).await;
     let load = load.lock().clone();
-    Ok(Measured::new(variant, &load, asked))
+    Ok(Measured::new(variant, &load, &asked))
 }
 
 fn manners(

@@ -20,6 +20,7 @@ mod everywhere;
 mod fairness;
 mod faults;
 mod fences;
+mod fingerprints;
 mod groups;
 mod handlers;
 mod kit;
