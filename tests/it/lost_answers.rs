@@ -70,8 +70,8 @@ async fn g19_after_a_lost_answer_the_caller_learns_what_became_of_it(system: Sys
     let resolver = dedup.resolver(&system, &target);
     let node = Node::new(&system, "bank").unwrap();
     node.expose("bank", &target).unwrap();
-    node.expose("bank", &resolver.recipient::<Resolve<Pay>, _>())
-        .unwrap();
+    let resolves = resolver.recipient::<Resolve<Pay>, _>();
+    node.expose("bank", &resolves).unwrap();
     let socket = dir.0.join("socket");
     node.listen_unix(&socket).await.unwrap();
 
