@@ -6,6 +6,7 @@ extern crate callboard_core as callboard;
 mod actix;
 mod admissions;
 mod answers;
+mod attempts;
 mod barriers;
 mod blocking;
 mod blocks;
