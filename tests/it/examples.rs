@@ -325,7 +325,7 @@ fn a_policy_can_be_edited_by_hand() {
     for wanted in [
         path.to_str().expect("the path is text"),
         "the file is refused:\n     policies.toml:2:9: ",
-        "attempt.limit false -> 20ms",
+        "attempt.limit false -> \"20ms\"",
         "20 ms",
     ] {
         assert!(out.contains(wanted), "no {wanted:?} in {out}");
