@@ -67,8 +67,9 @@ pub(crate) enum Plan {
 const LONGEST: Duration = Duration::from_millis(15);
 
 impl Plan {
-    /// The plan for one incarnation of those that are to be killed, and for any after them. The points take turns; with a
-    /// share of the payments for each incarnation, there are payments left for the last one.
+    /// The plan for one incarnation of those that are to be killed, and for any after them. The points take turns; each
+    /// incarnation has a share of half the payments, so that there are some left for the last one, also where all that
+    /// were under way at a kill are not made again.
     pub(crate) fn draw(seed: u64, incarnation: Incarnation, kills: u32, payments: u32) -> Plan {
         if incarnation.0 > u64::from(kills) {
             return Plan::Lives;
@@ -77,7 +78,7 @@ impl Plan {
         let turn = usize::try_from(incarnation.0).unwrap_or(0) % (Point::ALL.len() + 1);
         match Point::ALL.get(turn) {
             Some(point) => {
-                let share = u64::from(payments / (kills + 1)).max(1);
+                let share = u64::from(payments / 2 / (kills + 1)).max(1);
                 let visit = 1 + entropy.below(share);
                 Plan::At(*point, u32::try_from(visit).unwrap_or(1))
             }

@@ -27,8 +27,8 @@ use crate::sqlite::Accounts;
 /// What is in each account at the beginning: John's, and that of who pays.
 const OPENING: i64 = 1_000_000;
 /// A run that takes longer than this, and that much for each payment and kill, is stuck.
-const LONGEST: Duration = Duration::from_secs(30);
-const LONGEST_EACH: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST_EACH: Duration = Duration::from_millis(500);
 /// How often somebody is told how far it is.
 const FRAME: Duration = Duration::from_millis(100);
 /// What the supervisor's cause of a SIGKILL looks like.

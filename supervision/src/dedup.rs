@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod durable;
+mod few;
 mod fingerprint;
 mod keyed;
 pub(crate) mod print;
@@ -58,7 +59,8 @@ pub trait ReplaySafe: Message {}
 /// [`stats`](Dedup::stats).
 ///
 /// # Guarantees
-/// Effectively-once within the window, in this process's memory, as long as the process lives (G19):
+/// Effectively-once within the window, in this process's memory, as long as the process lives (G19); on disk, over its
+/// end:
 /// - A keyed request has one execution: at most one attempt runs at a time. A duplicate that comes meanwhile joins
 ///   it and is answered by its outcome, within its own deadline; one that comes after its end gets the stored
 ///   outcome, a failure as well as a success.
@@ -70,17 +72,40 @@ pub trait ReplaySafe: Message {}
 ///   refused with `NotExecuted`) leaves nothing behind: the next one with that key runs.
 /// - An attempt that began and brought no answer (a panic, a kill, a dropped responder) is `Indeterminate`, `Executed`,
 ///   for those that had joined and all later duplicates in the window; for a [`ReplaySafe`] type the next one
-///   runs. The first asker is told what happened.
+///   runs, as the next attempt ([`Meta::attempt`](callboard_core::Meta::attempt) counts on). The first asker is told
+///   what happened.
 /// - An answer whose askers have all gone is counted as a late reply, and recorded: asking again finds it (G8).
-/// - Keys are apart for each [`Principal`](callboard_core::Principal): nobody gets what was stored for another.
+/// - Keys are apart for each [`Principal`](callboard_core::Principal), each target and each type of message: nobody
+///   gets what was stored for another. Each actor before which the store, or a clone, stands is a target, unless the
+///   store has [one of its own](DedupBuilder::target).
+/// - Who lost an answer learns what became of the request: [`resolve`](Dedup::resolve).
 ///
 /// A message without a key passes untouched, unless it is told from others
 /// [by its fingerprint](DedupBuilder::by_fingerprint).
 ///
+/// # On disk
+/// A [durable](DedupBuilder::durable) store keeps that over `kill -9` and loss of power. A request is reserved on disk,
+/// synced, before its handler runs, and its end is on disk, synced, before anybody is told. Many calls share a sync;
+/// a call alone takes two. Answers are read from disk when a duplicate asks.
+/// - A request that is found reserved after the process died may have run: it is `Indeterminate`, `Executed`, and runs
+///   again only if the builder said [`replay_safe`](DedupBuilder::replay_safe). That is also what is found if the
+///   process died before it could write down that an attempt certainly did not run.
+/// - If the journal refuses, nothing keyed runs: `StorageFailed`, `NotExecuted`. If it fails when the handler has run,
+///   the asker is told `StorageFailed`, `Executed`: an answer that a restart would not know is never given.
+/// - Records that the journal reports as damaged are counted and never forgotten in silence: a request that isn't
+///   there, and may be older than the damage, is `Indeterminate`, `MaybeExecuted`, until the window has passed.
+/// - While a request is held for the disk it isn't in the mailbox, and its sender has been told that it was accepted,
+///   or waits for the answer. Keyed messages keep their order among themselves, those without a key may overtake
+///   them. One that finds no room afterwards waits for it in line, within its own deadline; what is refused then goes
+///   to dead letters, and its asker is told. How much is held is bounded by the store's own bounds.
+/// - Targets are told apart by name or label, since numbers of actors don't outlive the process; an actor that was
+///   given none is refused. Payloads are compared encoded, so a message that has a new field is another one to a
+///   retry from before.
+///
 /// # When it fails
-/// The store is memory: a process that dies forgets. What must outlive it needs a durable store; an effect outside
-/// the process needs the key inside its own transaction. Choose a window longer than any caller tries again and
-/// anything in between keeps a message.
+/// A store in memory forgets with its process. An effect outside the process needs the key inside its own
+/// transaction: no store can promise more than that an attempt was not begun twice. Choose a window longer than any
+/// caller tries again and anything in between keeps a message.
 ///
 /// The store stands before the actor's mailbox, not in an incarnation: it outlives restarts.
 ///

@@ -11,6 +11,7 @@ use callboard_core::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::durable::Durable;
+use super::few::Few;
 use super::keyed::{Id, Keyed, Target, scope};
 use super::print::{PrintKey, Printer};
 use super::store::{Decision, Gone, Request, Run, Seen, Store, Waiting};
@@ -194,14 +195,14 @@ impl<M: Message> Shared<M> {
     }
 
     /// Lets go of what is past its window.
-    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Vec<Gone<Kept<M::Reply>>>) {
+    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Few<Gone<Kept<M::Reply>>>) {
         inner.stats.expired += inner.store.expire(self.now(), gone);
     }
 
     /// What was forgotten is dropped on disk, too.
-    pub(super) fn drop_records(&self, gone: &[Gone<Kept<M::Reply>>]) {
+    pub(super) fn drop_records(&self, gone: &Few<Gone<Kept<M::Reply>>>) {
         if let Some(durable) = &self.durable
-            && !gone.is_empty()
+            && gone.len() > 0
         {
             durable.drop_records(gone.iter().map(|gone| gone.record));
         }
@@ -217,7 +218,7 @@ impl<M: Message> Shared<M> {
         mut waiter: Option<Responder<M::Reply>>,
         reserve: impl FnOnce(u64, Run) -> Result<(), E>,
     ) -> Result<(u64, Decided<M::Reply>), (E, Option<Responder<M::Reply>>)> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut left = Vec::new();
         let mut inner = this.inner.lock();
         this.expire(&mut inner, &mut gone);
@@ -250,10 +251,12 @@ impl<M: Message> Shared<M> {
         let stats = &mut inner.stats;
         match &decision {
             Decision::Run(run) => {
+                let run = *run;
+                let before = *stats;
                 stats.started += 1;
                 stats.run_again += u64::from(run.record != number);
-                let run = *run;
                 failed = reserve(number, run).err().map(|why| {
+                    inner.stats = before;
                     let undone = inner.store.forget(run.place, number, this.due());
                     let waiters = undone.into_iter().flat_map(|(waiting, _)| waiting.waiters);
                     (why, waiters.map(|(_, waiter)| waiter).next())
@@ -354,7 +357,7 @@ impl<M: Message> Shared<M> {
         bytes: usize,
         stored: &Arc<Mutex<Stored<M::Reply>>>,
     ) -> Ended<M::Reply> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         let fits = inner.store.weigh(place, epoch, bytes, &mut gone);
         let kept = Kept::Here(Arc::clone(stored));
@@ -436,7 +439,7 @@ impl<M: Message> Shared<M> {
     }
 
     pub(super) fn look(&self, id: &Id) -> Option<Seen<Kept<M::Reply>>> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         self.expire(&mut inner, &mut gone);
         self.drop_records(&gone);
@@ -447,7 +450,7 @@ impl<M: Message> Shared<M> {
     }
 
     pub(super) fn stats(&self) -> DedupStats {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         self.expire(&mut inner, &mut gone);
         self.drop_records(&gone);

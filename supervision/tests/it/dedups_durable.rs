@@ -546,7 +546,8 @@ async fn g09_what_waits_for_room_behind_the_disk_waits_for_its_own_deadline(syst
 async fn g19_a_journal_of_something_else_is_refused(system: System) {
     let disk = SimDisk::new(1);
     let options = Options::new().on(Arc::new(disk.clone()));
-    let store = options.open(&system, "/store").await.unwrap();
+    let store = options.segment_bytes(16 << 10).open(&system, "/store");
+    let store = store.await.unwrap();
     let journals: Arc<dyn Journals> = Arc::new(store.clone());
     let queue = system.queue::<Pay>("pays").durable(Arc::clone(&journals));
     let queue = queue.open().await.unwrap();
@@ -639,6 +640,7 @@ async fn g11_when_the_system_ends_nobody_waits_for_the_disk(system: System) {
             known(&refused),
             (FailureKind::Stopped, Verdict::NotExecuted)
         );
+        system.clock().sleep(ms(10)).await;
         ledger.answer();
     };
     let (asked, ()) = join(asked.into_future(), closed).await;

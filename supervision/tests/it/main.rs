@@ -17,6 +17,7 @@ mod kinds;
 mod model;
 mod nested;
 mod otp;
+mod outcomes;
 mod phases;
 mod phases_model;
 mod places;

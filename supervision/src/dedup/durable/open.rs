@@ -1,5 +1,6 @@
 //! A durable dedup store is opened: what its journal holds becomes entries again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -228,8 +229,10 @@ fn restore<M: Message>(
     let Some(durable) = &shared.durable else {
         return;
     };
-    let mut entries = Vec::new();
-    let mut broken = Vec::new();
+    // By key. Should damage have taken away that an older record of it was dropped, the newer one counts.
+    let mut entries = BTreeMap::new();
+    let mut broken = BTreeSet::new();
+    let mut late = Vec::new();
     let mut inner = shared.inner.lock();
     for (record, head) in records {
         inner.next_number = inner.next_number.max(record.id + 1);
@@ -244,15 +247,20 @@ fn restore<M: Message>(
             }
             (State::Reserved, Some(Ok((at, seen)))) => (at, broke(shared, seen)),
             (State::Reserved, _) => {
-                broken.push(record.id);
+                broken.insert(record.id);
                 let seen = "its process ended while it ran".to_owned();
                 (now, broke(shared, seen))
             }
         };
-        entries.push((at, record.id, head, record.body_len, state));
+        let key = (head.id.scope, head.id.key);
+        let entry = (at, record.id, head, record.body_len, state);
+        if let Some((_, older, ..)) = entries.insert(key, entry) {
+            broken.remove(&older);
+            late.push(older);
+        }
     }
+    let mut entries: Vec<_> = entries.into_values().collect();
     entries.sort_by_key(|(at, id, ..)| (*at, *id));
-    let mut late = Vec::new();
     for (at, record, head, body_len, state) in entries {
         // Ends in the future are those of a calendar that was set back.
         if at + shared.window <= now {
