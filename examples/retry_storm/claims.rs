@@ -1,6 +1,6 @@
 //! What is said of the four storms, and whether it holds.
 
-use super::load::{Measured, USUAL_IN_WINDOW};
+use super::load::{Measured, Share, USUAL_IN_WINDOW};
 use super::storm::{AFTER, PATIENCE, Storm, Variant};
 
 /// A sentence, and whether it is true.
@@ -33,6 +33,15 @@ fn about(storm: &Storm, it: &Measured) -> Vec<Claim> {
                 peak >= worst as f64 * MOST_OF_IT,
                 format!("{peak:.0} attempts for each request, of {worst} that are possible"),
             );
+            if storm.drowns() {
+                let Share { answered, asked } = it.after;
+                claim(
+                    answered == 0 && it.tail.is_none(),
+                    format!(
+                        "the callee is well again, and so busy saying no that it answers {answered} of {asked} requests"
+                    ),
+                );
+            }
         }
         Variant::OneLayer => {
             let most = it.requests * u64::from(storm.attempts);

@@ -70,6 +70,13 @@ impl Storm {
         u64::from(self.attempts).pow(self.layers)
     }
 
+    /// Whether saying no to all attempts takes clearly more time than the callee has, so that it can't recover while
+    /// they go on.
+    pub(super) fn drowns(&self) -> bool {
+        let refused = self.capacity * u64::from(REFUSAL);
+        self.is_over_in_time() && self.worst() * RATE * 2 > refused * 3
+    }
+
     /// Whether a request whose every attempt fails is over while the callee still fails, so that the load can be as
     /// high as it gets.
     pub(super) fn is_over_in_time(&self) -> bool {

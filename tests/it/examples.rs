@@ -324,8 +324,8 @@ fn a_policy_can_be_edited_by_hand() {
     let path = place.join("policies.toml");
     for wanted in [
         path.to_str().expect("the path is text"),
-        "the file is refused: policies.toml:2:9:",
-        "attempt.limit false -> 20ms",
+        "the file is refused:\n     policies.toml:2:9: ",
+        "attempt.limit false -> \"20ms\"",
         "20 ms",
     ] {
         assert!(out.contains(wanted), "no {wanted:?} in {out}");
