@@ -153,7 +153,7 @@ async fn g17_an_open_breaker_refuses_at_once_and_tries_again_later(system: Syste
     assert_eq!(error.into_message(), Some(Get(7)), "it comes back");
     assert_eq!(door.seen.lock().len(), 3, "the callee was left alone");
     let explained = policy.explain();
-    let state = explained.callees[0].breaker.clone().unwrap();
+    let state = explained.callees[0].breaker.unwrap();
     assert!(matches!(state, BreakerState::Open { .. }), "{state:?}");
     // A probe that succeeds closes it.
     *door.shut.lock() = None;
@@ -290,7 +290,7 @@ async fn g17_a_rate_is_kept_by_refusing_or_by_waiting(system: System) {
         settings.rate = Some(RateSettings {
             wait: secs(10),
             ..rate
-        })
+        });
     });
     let before = system.clock().now();
     let ended = join_all((0..20).map(|n| callee.ask(Get(n)).policy(&waiting).into_future())).await;
