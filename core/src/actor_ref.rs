@@ -29,7 +29,7 @@ use crate::id::{ActorId, Incarnation};
 use crate::mailbox::{Control, MailboxState};
 use crate::message::Message;
 use crate::responder::Responder;
-use crate::route::{Asked, Refused, Route, WeakRoute};
+use crate::route::{AskTerms, Asked, Refused, Route, WeakRoute};
 use crate::send::{Ask, Tell};
 use crate::stamp;
 use crate::system::System;
@@ -593,8 +593,8 @@ where
     }
 
     #[inline]
-    fn ask_lean(&self, message: M) -> Asked<M> {
-        self.cell().ask_lean::<M, How>(message)
+    fn ask_lean(&self, message: M, terms: AskTerms) -> Asked<M> {
+        self.cell().ask_lean::<M, How>(message, terms)
     }
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {

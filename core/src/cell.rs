@@ -27,7 +27,7 @@ use crate::admission::{Admissions, Admitted, Panicked};
 use crate::boundary::{Boundary, Verdict};
 use crate::clock::Instant;
 use crate::counters::{Counters, DropReason};
-use crate::current;
+use crate::current::Inherited;
 use crate::dead_letter::DeadLetter;
 use crate::driver::{Arbiter, Parcel};
 use crate::envelope::Envelope;
@@ -42,7 +42,7 @@ use crate::message::Message;
 use crate::progress::{Progress, Teller};
 use crate::replay::Replays;
 use crate::responder::Answerer;
-use crate::route::{Asked, Refused};
+use crate::route::{AskTerms, Asked, Refused};
 use crate::spawn::{START_LIMIT, STASH_CAPACITY};
 use crate::stamp;
 use crate::sync::Home;
@@ -342,9 +342,9 @@ impl<A: Actor> Cell<A> {
         Ok(())
     }
 
-    /// Asks with nothing beside the message but the default deadline, if that takes no thinking.
+    /// Asks with nothing beside the message but these terms, if that takes no thinking.
     #[inline]
-    pub(crate) fn ask_lean<M, How>(self: &Arc<Self>, message: M) -> Asked<M>
+    pub(crate) fn ask_lean<M, How>(self: &Arc<Self>, message: M, terms: AskTerms) -> Asked<M>
     where
         A: Receives<M, How>,
         M: Message,
@@ -353,32 +353,33 @@ impl<A: Actor> Cell<A> {
         if !self.takes_lean() {
             return Asked::NotYet(message);
         }
-        match self.hand_off::<M, How>(message) {
-            Asked::NotYet(message) => self.queue_ask::<M, How>(message),
+        // What is too late already is given up like any message that expires.
+        let Some(request) = Inherited::of_ask(terms, self.system.clock()) else {
+            return Asked::NotYet(message);
+        };
+        match self.hand_off::<M, How>(message, request) {
+            Asked::NotYet(message) => self.queue_ask::<M, How>(message, request),
             asked => asked,
         }
     }
 
     #[inline]
-    fn queue_ask<M, How>(self: &Arc<Self>, message: M) -> Asked<M>
+    fn queue_ask<M, How>(self: &Arc<Self>, message: M, mut request: Inherited) -> Asked<M>
     where
         A: Receives<M, How>,
         M: Message,
         How: 'static,
     {
-        let clock = self.system.clock();
-        let mut request = current::request().or_default(clock);
-        if request.caller_retries()
-            || (!A::NEEDS_RESPONDER && self.system.waits().would_close_cycle(self.id))
-        {
+        if !A::NEEDS_RESPONDER && self.system.waits().would_close_cycle(self.id) {
             return Asked::NotYet(message);
         }
-        let deadline = request.deadline(clock).unwrap_or(Instant::FAR);
+        let deadline = request.deadline(self.system.clock());
+        let deadline = deadline.unwrap_or(Instant::FAR);
         let Some(open) = self.mailbox.open() else {
             return Asked::NotYet(message);
         };
         let (answerer, slot) = Answerer::slot();
-        if open.put(letter::Asked::<M, How>::new(message, answerer, deadline)) {
+        if open.put(letter::Asked::<M, How>::new(message, answerer, request)) {
             self.schedule();
         }
         Asked::Waits(slot, deadline)

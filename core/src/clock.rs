@@ -183,7 +183,12 @@ impl Clock {
     #[must_use]
     #[inline]
     pub fn has_passed(&self, point: Instant) -> bool {
-        let coarse = self.coarse_now();
+        self.has_passed_by(self.coarse_now(), point)
+    }
+
+    /// The same for who has read the coarse time just now.
+    #[inline]
+    pub(crate) fn has_passed_by(&self, coarse: Instant, point: Instant) -> bool {
         coarse >= point || (point.since(coarse) <= COARSE_LAG && self.now() >= point)
     }
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use crate::clock::{Clock, Instant};
 use crate::envelope::Meta;
 use crate::id::ActorId;
+use crate::route::AskTerms;
 use crate::send::DEFAULT_LOCAL_DEADLINE;
 
 /// How many bytes of stack hand-offs may take in a row.
@@ -23,10 +24,12 @@ const DEPTH: usize = STREAK as usize + 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Inherited(u64);
 
-/// The lowest bit of the deadline's nanoseconds stands for "the caller retries".
-const RETRIES: u64 = 1;
+/// The highest bit of the deadline's nanoseconds stands for "the caller retries": they count up to 292 years.
+const RETRIES: u64 = 1 << 63;
 const NO_DEADLINE: u64 = !RETRIES;
-const OPEN: u64 = NO_DEADLINE - 2;
+const OPEN: u64 = NO_DEADLINE - 1;
+/// The latest deadline that can be written down; one later still is handed down as this one.
+const LATEST: u64 = OPEN - 1;
 
 impl Inherited {
     pub(crate) const NOTHING: Inherited = Inherited(NO_DEADLINE);
@@ -39,16 +42,41 @@ impl Inherited {
     #[inline]
     fn new(deadline: Option<Instant>, caller_retries: bool) -> Self {
         let nanos = match deadline {
-            Some(deadline) => deadline.as_nanos().min(OPEN - 2) & !RETRIES,
+            Some(deadline) => deadline.as_nanos().min(LATEST),
             None => NO_DEADLINE,
         };
-        Inherited(nanos | u64::from(caller_retries))
+        Inherited::with_mark(nanos, caller_retries)
     }
 
-    /// Of a request that came with this deadline, and nothing else.
     #[inline]
-    pub(crate) fn until(deadline: Instant) -> Self {
-        Inherited::new(Some(deadline), false)
+    fn with_mark(nanos: u64, caller_retries: bool) -> Self {
+        Inherited(nanos | if caller_retries { RETRIES } else { 0 })
+    }
+
+    /// What an ask hands down that says this of itself: its own deadline, or the default and what it inherits if
+    /// that is due sooner; and that the caller retries, if it says so or inherits that. `None` if the deadline has
+    /// passed already, or can't be written down.
+    #[inline]
+    pub(crate) fn of_ask(terms: AskTerms, clock: &Clock) -> Option<Self> {
+        let request = request();
+        let nanos = match (terms.deadline(), request.fixed_deadline()) {
+            (Some(deadline), _) => {
+                if clock.has_passed(deadline) || deadline.as_nanos() > LATEST {
+                    return None;
+                }
+                deadline.as_nanos()
+            }
+            (None, Some(inherited)) => {
+                let now = clock.coarse_now();
+                if clock.has_passed_by(now, inherited) {
+                    return None;
+                }
+                inherited.min(now + DEFAULT_LOCAL_DEADLINE).as_nanos()
+            }
+            (None, None) => OPEN,
+        };
+        let retries = terms.caller_retries() || request.caller_retries();
+        Some(Inherited::with_mark(nanos, retries))
     }
 
     /// The deadline; an open one is fixed now.
@@ -70,19 +98,11 @@ impl Inherited {
         self.0 & RETRIES != 0
     }
 
-    /// What an ask with the default deadline hands down: that default, still open, or what it inherits if
-    /// that is due sooner.
+    /// The deadline, if it is fixed.
     #[inline]
-    pub(crate) fn or_default(self, clock: &Clock) -> Self {
-        match self.0 & !RETRIES {
-            NO_DEADLINE => Inherited(OPEN | (self.0 & RETRIES)),
-            OPEN => self,
-            nanos => {
-                let default = clock.coarse_now() + DEFAULT_LOCAL_DEADLINE;
-                let deadline = default.min(Instant::from_nanos(nanos));
-                Inherited::new(Some(deadline), self.caller_retries())
-            }
-        }
+    pub(crate) fn fixed_deadline(self) -> Option<Instant> {
+        let nanos = self.0 & !RETRIES;
+        (nanos <= LATEST).then(|| Instant::from_nanos(nanos))
     }
 }
 

@@ -15,19 +15,19 @@ use crate::stamp::Stamp;
 ///
 /// Two are equal if they say the same of the message. Who looks on at it, and what became of earlier attempts, is
 /// not part of that.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Meta {
     /// When the work is worth nothing any more, on the system's clock (G9).
     pub deadline: Option<Instant>,
+    attempt: u32,
+    caller_retries: bool,
     /// What few messages have.
     rest: Option<Box<Rest>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Rest {
     key: Option<RequestKey>,
-    attempt: u32,
-    caller_retries: bool,
     principal: Option<Principal>,
     /// The attempts that crashed the actor that has it.
     history: Option<Arc<History>>,
@@ -36,15 +36,14 @@ struct Rest {
     stamp: Option<Arc<Stamp>>,
 }
 
-impl Default for Rest {
+impl Default for Meta {
+    #[inline]
     fn default() -> Self {
-        Rest {
-            key: None,
+        Meta {
+            deadline: None,
             attempt: 1,
             caller_retries: false,
-            principal: None,
-            history: None,
-            stamp: None,
+            rest: None,
         }
     }
 }
@@ -75,7 +74,7 @@ impl Meta {
     /// Which attempt of its request this is: 1 for the first.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.rest.as_ref().map_or(1, |rest| rest.attempt)
+        self.attempt
     }
 
     /// The attempts before this one during which the actor that [replays](crate::Spawn::replay) the message
@@ -89,7 +88,7 @@ impl Meta {
     /// Whether the caller retries; layers below then don't (G18).
     #[must_use]
     pub fn caller_retries(&self) -> bool {
-        self.rest.as_ref().is_some_and(|rest| rest.caller_retries)
+        self.caller_retries
     }
 
     /// On whose behalf it comes, where the boundary proved it.
@@ -105,7 +104,7 @@ impl Meta {
 
     /// Sets the attempt.
     pub fn set_attempt(&mut self, attempt: u32) {
-        self.rest.get_or_insert_default().attempt = attempt;
+        self.attempt = attempt;
     }
 
     /// Puts down that an attempt has crashed its actor.
@@ -116,7 +115,7 @@ impl Meta {
 
     /// Says that the caller retries.
     pub fn set_caller_retries(&mut self) {
-        self.rest.get_or_insert_default().caller_retries = true;
+        self.caller_retries = true;
     }
 
     /// Sets the principal. For the layer that proved it.
@@ -154,17 +153,25 @@ impl Meta {
         self.rest.as_mut()?.stamp.take()
     }
 
+    /// Whether it says nothing.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.deadline.is_none() && self.rest.is_none()
+        self.deadline.is_none() && !self.caller_retries && self.is_light()
     }
 
-    /// With nothing but a deadline.
+    /// Whether it says at most what a handler's own requests inherit: a deadline, and that the caller retries.
     #[inline]
-    pub(crate) fn until(deadline: Instant) -> Self {
+    pub(crate) fn is_light(&self) -> bool {
+        self.rest.is_none() && self.attempt == 1
+    }
+
+    /// With nothing but what is handed down.
+    #[inline]
+    pub(crate) fn light(deadline: Option<Instant>, caller_retries: bool) -> Self {
         Meta {
-            deadline: Some(deadline),
-            rest: None,
+            deadline,
+            caller_retries,
+            ..Meta::default()
         }
     }
 }

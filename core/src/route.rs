@@ -58,6 +58,50 @@ pub enum Asked<M: Message> {
     NotYet(M),
 }
 
+/// What an ask says besides its message, where that is so little that it takes no [`Meta`](crate::Meta): when it is
+/// over, and that its caller retries. Made by [`Ask`](crate::Ask); a route that leads over another passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskTerms {
+    /// [`Instant::FAR`] stands for the default.
+    deadline: Instant,
+    caller_retries: bool,
+}
+
+impl AskTerms {
+    /// Those of an ask with the default deadline, bounded by what it inherits.
+    #[inline]
+    pub(crate) fn by_default(caller_retries: bool) -> Self {
+        AskTerms {
+            deadline: Instant::FAR,
+            caller_retries,
+        }
+    }
+
+    /// Those of an ask with that deadline, which stands whatever it inherits.
+    #[inline]
+    pub(crate) fn until(deadline: Instant, caller_retries: bool) -> Self {
+        AskTerms {
+            deadline,
+            caller_retries,
+        }
+    }
+
+    /// When the ask is over (G9): a point that was resolved before. `None` is the default of the boundary, or what
+    /// it inherits if that is due sooner.
+    #[must_use]
+    #[inline]
+    pub fn deadline(self) -> Option<Instant> {
+        (self.deadline != Instant::FAR).then_some(self.deadline)
+    }
+
+    /// Whether the ask itself says that its caller retries (G18); it says so also if it inherits that.
+    #[must_use]
+    #[inline]
+    pub fn caller_retries(self) -> bool {
+        self.caller_retries
+    }
+}
+
 /// Where messages of one type go.
 pub trait Route<M: Message>: Watch + Send + Sync {
     /// Who receives. Equal for all routes to one receiver.
@@ -88,10 +132,11 @@ pub trait Route<M: Message>: Watch + Send + Sync {
         Err(message)
     }
 
-    /// Asks with a message that has nothing beside it but the default deadline and what the request in hand
-    /// hands down, if that takes no waiting and no thinking. A shortcut like [`send_lean`](Route::send_lean).
+    /// Asks with a message that has nothing beside it but these terms and what the request in hand hands down, if
+    /// that takes no waiting and no thinking. A shortcut like [`send_lean`](Route::send_lean).
     #[inline]
-    fn ask_lean(&self, message: M) -> Asked<M> {
+    fn ask_lean(&self, message: M, terms: AskTerms) -> Asked<M> {
+        let _ = terms;
         Asked::NotYet(message)
     }
 
@@ -156,8 +201,8 @@ macro_rules! route_through_pointer {
             }
 
             #[inline]
-            fn ask_lean(&self, message: M) -> Asked<M> {
-                (**self).ask_lean(message)
+            fn ask_lean(&self, message: M, terms: AskTerms) -> Asked<M> {
+                (**self).ask_lean(message, terms)
             }
 
             fn wait_for_room(

@@ -55,11 +55,11 @@ enum Limit {
 
 impl Limit {
     /// About how long from now.
-    fn span(self, clock: &Clock) -> Duration {
+    fn span<'a>(self, clock: impl FnOnce() -> &'a Clock) -> Duration {
         match self {
             Limit::Default => DEFAULT_LOCAL_DEADLINE,
             Limit::Within(span) => span,
-            Limit::At(at) => at.since(clock.coarse_now()),
+            Limit::At(at) => at.since(clock().coarse_now()),
             Limit::Never => Duration::MAX,
         }
     }

@@ -246,7 +246,7 @@ impl Platform {
                 .ask(enrol)
                 .key(key)
                 .deadline(ENROL_DEADLINE)
-                .retry(self.policies.of(Part::Enrolment))
+                .policy(self.policies.of(Part::Enrolment))
                 .await;
             enrolled.map_err(Failure::from)
         };
@@ -266,7 +266,7 @@ impl Platform {
         let asked = of
             .ask(message)
             .deadline(PART_DEADLINE)
-            .retry_idempotent(self.policies.of(part))
+            .policy_idempotent(self.policies.of(part))
             .or_degraded(part.for_people(), M::Reply::default())
             .into_future();
         let verdict = |answer: &Answer<_>| answer.why().map(|why| why.verdict);
@@ -283,7 +283,7 @@ impl Platform {
             let answered = of
                 .ask(message)
                 .deadline(PAGE_DEADLINE)
-                .retry_idempotent(self.policies.of(part))
+                .policy_idempotent(self.policies.of(part))
                 .await;
             answered.map_err(Failure::from)
         };

@@ -28,9 +28,9 @@ use crate::route::Asked;
 use crate::sync::HomeGuard;
 
 impl<A: Actor> Cell<A> {
-    /// Runs a message that has nothing beside it, if it can be handed off.
+    /// Runs a message that has nothing beside it but what it hands down, if it can be handed off.
     #[inline]
-    pub(crate) fn hand_off<M, How>(self: &Arc<Self>, message: M) -> Asked<M>
+    pub(crate) fn hand_off<M, How>(self: &Arc<Self>, message: M, request: Inherited) -> Asked<M>
     where
         A: Receives<M, How>,
         M: Message,
@@ -39,8 +39,6 @@ impl<A: Actor> Cell<A> {
         let Some((body, level)) = self.idle_here(!A::NEEDS_RESPONDER) else {
             return Asked::NotYet(message);
         };
-        let clock = self.system.clock();
-        let request = current::request().or_default(clock);
         let mut waits = None;
         let ran = self.run_on_this_stack(body, level, request, |body, tools| {
             if A::NEEDS_RESPONDER {
@@ -61,7 +59,10 @@ impl<A: Actor> Cell<A> {
             (Ok((Poll::Ready(Some(reply)), _)), _) => Asked::Ended(Ok(reply)),
             (Ok((_, mut request)), Some(mut slot)) => match slot.take() {
                 Some(outcome) => Asked::Ended(outcome),
-                None => Asked::Waits(slot, request.deadline(clock).unwrap_or(Instant::FAR)),
+                None => {
+                    let deadline = request.deadline(self.system.clock());
+                    Asked::Waits(slot, deadline.unwrap_or(Instant::FAR))
+                }
             },
             (Err(text), _) => Asked::Ended(Err(panicked(text))),
             // A handler that answers by return has answered, or waits.

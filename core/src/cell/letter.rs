@@ -7,7 +7,6 @@ use super::body::Body;
 use super::{Cell, Opens};
 use crate::actor::{Actor, Receives};
 use crate::boundary::Verdict;
-use crate::clock::Instant;
 use crate::context::Context;
 use crate::counters::DropReason;
 use crate::current::{self, Inherited};
@@ -119,21 +118,22 @@ where
     }
 }
 
-/// An ask by somebody in this process, with nothing beside it but its deadline.
+/// An ask by somebody in this process, with nothing beside it but what it hands down.
 pub(crate) struct Asked<M: Message, How> {
     message: M,
     answerer: Answerer<M::Reply>,
-    deadline: Instant,
+    /// With a deadline that is fixed.
+    request: Inherited,
     how: PhantomData<fn() -> How>,
 }
 
 impl<M: Message, How> Asked<M, How> {
     #[inline]
-    pub(crate) fn new(message: M, answerer: Answerer<M::Reply>, deadline: Instant) -> Self {
+    pub(crate) fn new(message: M, answerer: Answerer<M::Reply>, request: Inherited) -> Self {
         Asked {
             message,
             answerer,
-            deadline,
+            request,
             how: PhantomData,
         }
     }
@@ -141,7 +141,7 @@ impl<M: Message, How> Asked<M, How> {
     fn into_envelope(self) -> Envelope<M> {
         Envelope {
             message: self.message,
-            meta: Meta::until(self.deadline),
+            meta: Meta::light(self.request.fixed_deadline(), self.request.caller_retries()),
             responder: Responder::over(self.answerer),
         }
     }
@@ -165,7 +165,9 @@ where
                 return Poll::Ready(());
             }
         };
-        if tools.has_passed(cell.system().clock(), self.deadline) {
+        let clock = cell.system().clock();
+        let deadline = self.request.fixed_deadline();
+        if deadline.is_some_and(|deadline| tools.has_passed(clock, deadline)) {
             cell.bury(self.into_envelope(), DropReason::Expired);
             return Poll::Ready(());
         }
@@ -173,7 +175,7 @@ where
             cell.bury(self.into_envelope(), DropReason::Withdrawn);
             return Poll::Ready(());
         }
-        current::set_request(Inherited::until(self.deadline));
+        current::set_request(self.request);
         if A::NEEDS_RESPONDER {
             let responder = Some(Responder::begun(self.answerer));
             let waits = || Answer::to(None);

@@ -20,7 +20,7 @@ use crate::error::{Failure, FailureKind, SendError};
 use crate::id::ActorId;
 use crate::mailbox::Claimed;
 use crate::message::Message;
-use crate::route::{Asked, Refused, Route, WeakRoute};
+use crate::route::{AskTerms, Asked, Refused, Route, WeakRoute};
 use crate::system::System;
 use crate::watch::{OnEnd, Watch, WatchHandle};
 
@@ -238,14 +238,14 @@ where
         sent
     }
 
-    fn ask_lean(&self, message: M) -> Asked<M> {
+    fn ask_lean(&self, message: M, terms: AskTerms) -> Asked<M> {
         let roster = self.roster();
         let table = roster.table();
         if table.is_empty() {
             return Asked::NotYet(message);
         }
         let worker = &table[roster.choose(&table)];
-        let asked = worker.actor.route::<M, How>().ask_lean(message);
+        let asked = worker.actor.route::<M, How>().ask_lean(message, terms);
         match &asked {
             Asked::NotYet(_) => roster.give_turn_back(),
             Asked::Ended(_) | Asked::Waits(..) => roster.count_accepted(),

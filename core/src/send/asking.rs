@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{Ask, AskParts, DEFAULT_LOCAL_DEADLINE, Limit, wait_for_room};
+use super::{Ask, AskParts, Limit, wait_for_room};
 use crate::boundary::Verdict;
 use crate::clock::Instant;
 use crate::current;
@@ -18,7 +18,7 @@ use crate::error::{Failure, FailureKind, SendError};
 use crate::id::ActorId;
 use crate::message::Message;
 use crate::responder::{Outcome, ReplySlot, Responder};
-use crate::route::{Asked, Refused, Route};
+use crate::route::{AskTerms, Asked, Refused, Route};
 
 /// The future of an [`Ask`].
 #[must_use = "futures do nothing unless polled"]
@@ -60,19 +60,42 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
     /// Sends, and takes the reply if it is there at once.
     #[inline]
     fn begin(&mut self, message: M) -> Poll<Result<M::Reply, SendError<M>>> {
-        if self.limit != Limit::Default || !self.meta.is_plain() {
+        let Some(terms) = self.terms() else {
             return self.begin_with_care(message);
-        }
-        match self.route.ask_lean(message) {
+        };
+        match self.route.ask_lean(message, terms) {
             Asked::Ended(Ok(reply)) => Poll::Ready(Ok(reply)),
             Asked::Ended(Err(failure)) => {
                 Poll::Ready(Err(SendError::new(failure, self.kept.take())))
             }
             Asked::Waits(slot, deadline) => {
-                self.reply = Some((slot, Due::at(deadline, DEFAULT_LOCAL_DEADLINE)));
+                let span = self.limit.span(|| self.route.system().clock());
+                self.reply = Some((slot, Due::at(deadline, span)));
                 Poll::Pending
             }
             Asked::NotYet(message) => self.begin_with_care(message),
+        }
+    }
+
+    /// All that it says besides its message, if that is little. A span becomes a point in time: it begins here.
+    #[inline]
+    fn terms(&mut self) -> Option<AskTerms> {
+        if !self.meta.is_light() {
+            return None;
+        }
+        let retries = self.meta.caller_retries();
+        if self.limit == Limit::Default {
+            return Some(AskTerms::by_default(retries));
+        }
+        if let Limit::Within(_) = self.limit {
+            let deadline = self.limit.resolve(self.route.system().clock(), None)?;
+            self.limit = Limit::At(deadline);
+        }
+        match self.limit {
+            Limit::At(deadline) if deadline < Instant::FAR => {
+                Some(AskTerms::until(deadline, retries))
+            }
+            _ => None,
         }
     }
 
@@ -101,7 +124,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Asking<'r, M, R> {
             ..
         } = ask.into_parts();
         let due = match meta.deadline {
-            Some(deadline) => Due::at(deadline, self.limit.span(route.system().clock())),
+            Some(deadline) => Due::at(deadline, self.limit.span(|| route.system().clock())),
             None => Due::at(Instant::FAR, Duration::ZERO),
         };
         let (responder, mut slot) = Responder::slot();

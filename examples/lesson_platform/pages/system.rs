@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use callboard::PoolState;
-use callboard::supervision::{ChildState, RetryStats, TreeSnapshot};
+use callboard::supervision::{ChildState, PolicyStats, TreeSnapshot};
 use serde::Serialize;
 
 use super::observed::write_observed;
@@ -21,7 +21,7 @@ pub(crate) struct SystemReport {
     pub(crate) uptime_seconds: f64,
     pub(crate) tree: TreeSnapshot,
     pub(crate) calls: Vec<CallsOfPart>,
-    pub(crate) retries: Vec<RetryStats>,
+    pub(crate) retries: Vec<PolicyStats>,
     pub(crate) links: Vec<Link>,
     /// The pool beside the tree.
     pub(crate) renderers: PoolState,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callboard::supervision::{RetryPolicy, RetryStats};
+use callboard::supervision::{CallPolicy, CallSettings, PolicyStats, RetrySettings};
 
 use crate::calls::Part;
 
@@ -10,24 +10,31 @@ use crate::calls::Part;
 /// One policy for each part, so that one part that is away doesn't use up the others' budget.
 #[derive(Debug)]
 pub(crate) struct Policies {
-    local: RetryPolicy,
-    thumbnails: RetryPolicy,
-    views: RetryPolicy,
-    metadata: RetryPolicy,
+    local: CallPolicy,
+    thumbnails: CallPolicy,
+    views: CallPolicy,
+    metadata: CallPolicy,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         // A part that is being restarted is back within a few hundred milliseconds.
         let patient = |part: Part| {
-            RetryPolicy::new(part.to_string())
-                .attempts(4)
-                .base(Duration::from_millis(30))
-                .cap(Duration::from_millis(120))
-                .attempt_timeout(Duration::from_millis(200))
+            let mut settings = CallSettings {
+                retry: Some(RetrySettings {
+                    attempts: 4,
+                    base: Duration::from_millis(30),
+                    cap: Duration::from_millis(120),
+                    ..RetrySettings::default()
+                }),
+                ..CallSettings::default()
+            };
+            settings.attempt.limit = Some(Duration::from_millis(200));
+            CallPolicy::new(part.to_string(), settings)
+                .unwrap_or_else(|_| CallPolicy::with_defaults(part.to_string()))
         };
         Policies {
-            local: RetryPolicy::new("same process").attempts(2),
+            local: CallPolicy::with_defaults("same process"),
             thumbnails: patient(Part::Thumbnails),
             views: patient(Part::Views),
             metadata: patient(Part::Metadata),
@@ -37,7 +44,7 @@ impl Default for Policies {
 // ANCHOR_END: policies
 
 impl Policies {
-    pub(crate) fn of(&self, part: Part) -> &RetryPolicy {
+    pub(crate) fn of(&self, part: Part) -> &CallPolicy {
         match part {
             Part::Thumbnails => &self.thumbnails,
             Part::Views => &self.views,
@@ -46,7 +53,7 @@ impl Policies {
         }
     }
 
-    pub(crate) fn stats(&self) -> [RetryStats; 4] {
-        [&self.local, &self.thumbnails, &self.views, &self.metadata].map(RetryPolicy::stats)
+    pub(crate) fn stats(&self) -> [PolicyStats; 4] {
+        [&self.local, &self.thumbnails, &self.views, &self.metadata].map(CallPolicy::stats)
     }
 }

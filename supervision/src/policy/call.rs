@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use callboard_core::{Ask, AskParts, Failure, Message, Recipient, Route, SendError};
+use callboard_core::{Ask, AskParts, Asking, Failure, Message, Recipient, Route, SendError};
 
 use super::CallPolicy;
 use super::aim::{AskAim, AskOver};
@@ -188,7 +188,7 @@ impl<'r, M: Message, R: Route<M> + Clone + 'r> Call<'r, M, R> {
     }
 
     #[inline]
-    fn into_engine(self, keep: bool) -> Engine<AskOver<'r, M, R>> {
+    fn into_engine(self, keep: bool) -> Engine<AskOver<'r, M, R>, M, Asking<'r, M, R>> {
         let Call {
             ask,
             policy,
@@ -250,7 +250,7 @@ impl<M: Message, R: Route<M>> fmt::Debug for Call<'_, M, R> {
 /// The future of a [`Call`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Calling<'r, M: Message, R: Route<M> + Clone + 'r> {
-    engine: Engine<AskOver<'r, M, R>>,
+    engine: Engine<AskOver<'r, M, R>, M, Asking<'r, M, R>>,
 }
 
 impl<'r, M: Message, R: Route<M> + Clone + 'r> Future for Calling<'r, M, R> {

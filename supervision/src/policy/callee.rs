@@ -11,7 +11,7 @@ use super::budget::Ledger;
 use super::bulkhead::Bulkhead;
 use super::latency::Latency;
 use super::rate::Rate;
-use super::settings::CallSettings;
+use super::settings::{BulkheadSettings, CallSettings};
 use super::stats::Counters;
 
 pub(super) struct Callee {
@@ -35,7 +35,7 @@ impl Callee {
             label,
             ledger,
             breaker: Breaker::new(),
-            bulkhead: Arc::new(Bulkhead::new()),
+            bulkhead: Bulkhead::new(&BulkheadSettings::default()),
             rate: Rate::new(),
             latency: Latency::new(),
             counters: Counters::default(),

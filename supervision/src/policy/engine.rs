@@ -42,12 +42,14 @@ pub(super) struct Request {
     pub(super) has_fallback: bool,
 }
 
-pub(super) struct Engine<A: Aim> {
+/// `M` is the message and `F` the future of an attempt of that aim. They are named, not looked up, because the compiler
+/// can't see through associated types whether the future of a handler that awaits a call is `Send`.
+pub(super) struct Engine<A, M, F> {
     aim: A,
     request: Request,
     /// Attempts get copies of it, unless there is to be one only.
-    message: Option<A::Message>,
-    copy: fn(&A::Message) -> A::Message,
+    message: Option<M>,
+    copy: fn(&M) -> M,
     /// The caller wants it back whatever happens to the one that is sent.
     keep: bool,
     /// Attempts made so far, hedges included.
@@ -56,37 +58,44 @@ pub(super) struct Engine<A: Aim> {
     worst: Verdict,
     /// The wait before this attempt.
     waited: Duration,
-    step: Step<A>,
+    step: Step<F>,
 }
 
-enum Step<A: Aim> {
+enum Step<F> {
     New,
     /// It waits for its turn under the rate limit.
     Turn(Sleep),
     /// It waits for a place in the bulkhead, until the deadline.
     Line(Wait, Option<Sleep>),
-    Running(Running<A>),
+    Running(Running<F>),
     /// It waits for its next attempt, after that failure.
     Between(Sleep, Failure),
     Over,
 }
 
-/// An attempt that is under way, perhaps with a second one beside it.
-struct Running<A: Aim> {
-    attempt: A::Attempt,
-    flight: Flight,
-    beside: Beside<A>,
+impl Request {
+    /// An attempt that nobody waits for any more.
+    fn withdraw(&self, flight: &mut Flight) {
+        flight.withdrawn(&self.live, &self.live.callees[self.at].1);
+    }
 }
 
-enum Beside<A: Aim> {
+/// An attempt that is under way, perhaps with a second one beside it.
+struct Running<F> {
+    attempt: F,
+    flight: Flight,
+    beside: Beside<F>,
+}
+
+enum Beside<F> {
     Nothing,
     /// When there is to be one.
     Due(Sleep),
-    Attempt(Box<(A::Attempt, Flight)>),
+    Attempt(Box<(F, Flight)>),
 }
 
 /// Nothing in it is pinned: attempts are `Unpin`, what else must not move is in a box.
-impl<A: Aim> Unpin for Engine<A> {}
+impl<A, M, F> Unpin for Engine<A, M, F> {}
 
 /// How a poll of an attempt and what is beside it ended.
 enum Landed<A: Aim> {
@@ -94,15 +103,13 @@ enum Landed<A: Aim> {
     Failed(Failure),
 }
 
-impl<A: Aim> Engine<A> {
+impl<A, M, F> Engine<A, M, F>
+where
+    A: Aim<Message = M, Attempt = F>,
+    F: Future<Output = Result<A::Reply, A::Error>> + Unpin,
+{
     #[inline]
-    pub(super) fn new(
-        aim: A,
-        request: Request,
-        message: A::Message,
-        copy: fn(&A::Message) -> A::Message,
-        keep: bool,
-    ) -> Self {
+    pub(super) fn new(aim: A, request: Request, message: M, copy: fn(&M) -> M, keep: bool) -> Self {
         Engine {
             aim,
             request,
@@ -197,14 +204,16 @@ impl<A: Aim> Engine<A> {
             return Err(self.refuse(Gate::Breaker, Some(refused.retry_after)));
         }
         if let Some(rate) = &live.settings.rate {
-            match callee.rate.reserve(now, rate) {
+            let left = self.request.deadline.map(|deadline| deadline.since(now));
+            let longest = left.unwrap_or(Duration::MAX);
+            match callee.rate.reserve_within(now, rate, longest) {
                 Ok(Duration::ZERO) => {}
-                Ok(wait) if self.is_in_time(now + wait) => {
+                Ok(wait) => {
                     let clock = self.clock();
                     self.step = Step::Turn(clock.sleep_until(now + wait));
                     return Ok(());
                 }
-                Ok(wait) | Err(wait) => return Err(self.refuse(Gate::Rate, Some(wait))),
+                Err(wait) => return Err(self.refuse(Gate::Rate, Some(wait))),
             }
         }
         self.line_up(now)
@@ -246,11 +255,7 @@ impl<A: Aim> Engine<A> {
     }
 
     #[inline]
-    fn attempt(
-        &mut self,
-        now: Instant,
-        permit: Option<Permit>,
-    ) -> Result<(A::Attempt, Flight), Failure> {
+    fn attempt(&mut self, now: Instant, permit: Option<Permit>) -> Result<(F, Flight), Failure> {
         let live = &self.request.live;
         let callee = &*live.callees[self.request.at].1;
         let settings = &live.settings;
@@ -292,7 +297,7 @@ impl<A: Aim> Engine<A> {
 
     /// The message for an attempt: a copy, if another may follow or the caller wants it back.
     #[inline]
-    fn next_message(&mut self) -> Option<A::Message> {
+    fn next_message(&mut self) -> Option<M> {
         if !self.keep && (self.most_attempts() == 1 || self.request.caller_retries) {
             return self.message.take();
         }
@@ -369,7 +374,7 @@ impl<A: Aim> Engine<A> {
                     self.poll_running(cx)
                 }
                 (landed, Beside::Attempt(mut other)) => {
-                    self.withdraw(&mut other.1);
+                    self.request.withdraw(&mut other.1);
                     Poll::Ready(landed)
                 }
                 (landed, _) => Poll::Ready(landed),
@@ -413,7 +418,7 @@ impl<A: Aim> Engine<A> {
                     }
                     if let Step::Running(mut first) = std::mem::replace(&mut self.step, Step::Over)
                     {
-                        self.withdraw(&mut first.flight);
+                        self.request.withdraw(&mut first.flight);
                     }
                     count(&self.callee().counters.hedges_won);
                     return Poll::Ready(landed);
@@ -452,7 +457,7 @@ impl<A: Aim> Engine<A> {
     }
 
     /// The first of two has failed.
-    fn go_on_with(&mut self, (attempt, flight): (A::Attempt, Flight), failure: &Failure) {
+    fn go_on_with(&mut self, (attempt, flight): (F, Flight), failure: &Failure) {
         self.worst = self.worst.max(failure.verdict());
         self.step = Step::Running(Running {
             attempt,
@@ -482,13 +487,6 @@ impl<A: Aim> Engine<A> {
                 Landed::Failed(failure)
             }
         }
-    }
-
-    /// An attempt that nobody waits for any more.
-    fn withdraw(&self, flight: &mut Flight) {
-        let live = &*self.request.live;
-        let clock = self.aim.system().clock();
-        flight.withdrawn(live, &live.callees[self.request.at].1, clock);
     }
 
     /// Waits for a turn, a place or the next attempt.
@@ -667,13 +665,13 @@ impl<A: Aim> Engine<A> {
     }
 }
 
-impl<A: Aim> Drop for Engine<A> {
+impl<A, M, F> Drop for Engine<A, M, F> {
     #[inline]
     fn drop(&mut self) {
         if let Step::Running(mut running) = std::mem::replace(&mut self.step, Step::Over) {
-            self.withdraw(&mut running.flight);
+            self.request.withdraw(&mut running.flight);
             if let Beside::Attempt(other) = &mut running.beside {
-                self.withdraw(&mut other.1);
+                self.request.withdraw(&mut other.1);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use callboard_core::clock::Instant;
 use serde::Serialize;
 
 use super::breaker::BreakerState;
@@ -43,12 +44,20 @@ pub struct CalleeExplanation {
     pub adaptive_limit: Option<Duration>,
     /// How many retries the budget would allow now, of all policies together.
     pub budget_left: Option<f64>,
+    /// Retries and hedges that were paid from that budget, of all policies together.
+    pub budget_granted: u64,
+    /// Those for which there was nothing left.
+    pub budget_refused: u64,
     /// Its breaker, if there is one.
     pub breaker: Option<BreakerState>,
+    /// How often that opened.
+    pub breaker_opened: u64,
     /// Calls under way, if the bulkhead counts them.
-    pub under_way: Option<usize>,
+    pub under_way: Option<u32>,
     /// Calls that wait for a place.
-    pub waiting: Option<usize>,
+    pub waiting: Option<u32>,
+    /// When it looked so, on the system's clock.
+    pub at: Instant,
 }
 
 impl Explanation {
@@ -79,9 +88,13 @@ fn explain(live: &Live, callee: &Callee) -> CalleeExplanation {
         latency: callee.latency.summary(),
         adaptive_limit: adaptive.and_then(|adaptive| callee.latency.limit(adaptive)),
         budget_left: retry.map(|retry| callee.ledger.left(now, &retry.budget)),
+        budget_granted: callee.ledger.granted(),
+        budget_refused: callee.ledger.refused(),
+        breaker_opened: callee.breaker.opened(),
         breaker: settings.breaker.as_ref().map(|_| callee.breaker.state(now)),
         under_way: bulkhead.map(|bulkhead| bulkhead.in_use()),
         waiting: bulkhead.map(|bulkhead| bulkhead.waiting()),
+        at: now,
     }
 }
 
@@ -109,10 +122,14 @@ impl fmt::Display for CalleeExplanation {
             writeln!(f, "    limit    {}", rounded(limit))?;
         }
         if let Some(left) = self.budget_left {
-            writeln!(f, "    budget   {left:.1} retries left")?;
+            let (granted, refused) = (self.budget_granted, self.budget_refused);
+            writeln!(
+                f,
+                "    budget   {left:.1} retries left; {granted} paid, {refused} refused, by all policies"
+            )?;
         }
         if let Some(breaker) = &self.breaker {
-            writeln!(f, "    breaker  {breaker}")?;
+            writeln!(f, "    breaker  {}", breaker_text(breaker, self.at))?;
         }
         if let (Some(under_way), Some(waiting)) = (self.under_way, self.waiting) {
             writeln!(f, "    places   {under_way} taken, {waiting} waiting")?;
@@ -144,6 +161,27 @@ impl fmt::Display for PolicyStats {
             write!(f, ", {number} {what}")?;
         }
         Ok(())
+    }
+}
+
+fn breaker_text(breaker: &BreakerState, now: Instant) -> String {
+    match breaker {
+        BreakerState::Closed {
+            failures_in_a_row,
+            calls,
+            failures,
+        } => format!("closed; {failures} of {calls} failed, the last {failures_in_a_row}"),
+        BreakerState::Open { until, times } => {
+            format!(
+                "open for {} more, the {times}. time",
+                rounded(until.since(now))
+            )
+        }
+        BreakerState::HalfOpen {
+            under_way,
+            succeeded,
+            ..
+        } => format!("half open; {under_way} trying, {succeeded} succeeded"),
     }
 }
 

@@ -121,7 +121,7 @@ impl Shared {
     #[cold]
     fn meet(&self, id: ActorId, system: &System, label: String) -> (Arc<Live>, usize) {
         let ledger = system.extension::<Ledgers>().of(id);
-        let mut gone = self.gone.lock();
+        let gone = self.gone.lock();
         let live = self.live.load_full();
         if let Ok(at) = live.find(id) {
             return (live, at);

@@ -5,7 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use callboard_core::queue::{Offer, OfferError, OfferParts, Offered};
+use callboard_core::queue::{Offer, OfferError, OfferParts, Offered, Offering};
 
 use super::CallPolicy;
 use super::aim::OfferTo;
@@ -95,7 +95,7 @@ impl<T: Send + 'static> fmt::Debug for OfferCall<T> {
 /// The future of an [`OfferCall`].
 #[must_use = "futures do nothing unless polled"]
 pub struct OfferCalling<T: Send + 'static> {
-    engine: Engine<OfferTo<T>>,
+    engine: Engine<OfferTo<T>, T, Offering<T>>,
 }
 
 impl<T: Send + 'static> Future for OfferCalling<T> {

@@ -606,7 +606,7 @@ async fn g26_an_offer_is_made_by_a_policy_as_an_ask_is(system: System) {
     queue.offer(2).policy(&policy).await.unwrap();
     // Full: each attempt waits for its limit, and the item comes back.
     let error = queue.offer(3).policy(&policy).await.unwrap_err();
-    assert_eq!(error.verdict(), Verdict::NotSent);
+    assert!(error.verdict().is_safe_to_resend());
     assert_eq!(error.item, Some(3));
     let stats = policy.stats();
     assert_eq!((stats.requests, stats.retries, stats.failed), (4, 2, 1));
@@ -619,7 +619,7 @@ async fn g26_an_offer_is_made_by_a_policy_as_an_ask_is(system: System) {
 async fn a_recipient_is_the_same_callee_as_its_actor(system: System) {
     let (callee, _) = behind_a_door(&system);
     let policy = CallPolicy::with_defaults("test");
-    let recipient = callee.recipient::<Get>();
+    let recipient = callee.recipient::<Get, _>();
     assert_eq!(callee.ask(Get(1)).policy(&policy).await.unwrap(), 2);
     assert_eq!(recipient.ask(Get(1)).policy(&policy).await.unwrap(), 2);
     let explained = policy.explain();
@@ -660,7 +660,7 @@ async fn the_last_good_answer_stands_in_and_says_how_old_it_is(system: System) {
 async fn somebody_else_is_asked_only_for_what_did_not_run(system: System) {
     let (callee, door) = behind_a_door(&system);
     let (other, _) = behind_a_door(&system);
-    let other = other.recipient::<Get>();
+    let other = other.recipient::<Get, _>();
     let policy = only(|settings| settings.retry = None);
     let answer = callee
         .ask(Get(1))

@@ -65,19 +65,15 @@ impl Flight {
 
     /// Nobody waits for it any more.
     #[cold]
-    pub(super) fn withdrawn(&mut self, live: &Live, callee: &Callee, clock: &Clock) {
-        self.tell(live, callee, clock.now(), Ended::Nothing);
+    pub(super) fn withdrawn(&mut self, live: &Live, callee: &Callee) {
+        self.tell(live, callee, callee.now(), Ended::Nothing);
     }
 
     #[inline]
     fn tell(&mut self, live: &Live, callee: &Callee, now: Instant, ended: Ended) {
-        let Some(pass) = self.pass.take() else {
-            return;
-        };
-        match &live.settings.breaker {
-            Some(breaker) => callee.breaker.ended(pass, now, breaker, ended),
-            // Without settings there was no pass.
-            None => drop(pass),
+        // Without settings there was no pass.
+        if let (Some(pass), Some(breaker)) = (self.pass.take(), &live.settings.breaker) {
+            callee.breaker.ended(pass, now, breaker, ended);
         }
     }
 }
