@@ -17,9 +17,7 @@ const GOALS: [(&str, &str, usize, f64); 3] = [
 
 /// The table of goals. Empty if nothing was measured that has one.
 pub(crate) fn report(blocks: &[Block], results: &Results) -> String {
-    let lines = GOALS
-        .iter()
-        .filter_map(|goal| judge(goal, blocks, results));
+    let lines = GOALS.iter().filter_map(|goal| judge(goal, blocks, results));
     let body: Vec<Vec<String>> = lines.collect();
     if body.is_empty() {
         return String::new();

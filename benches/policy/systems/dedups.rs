@@ -21,8 +21,7 @@ pub(crate) const SMALL: usize = 1_000;
 const LARGE: usize = 10_000_000;
 
 impl Dedups {
-    pub(crate) const ALL: [Dedups; 3] =
-        [Dedups::First, Dedups::FirstWhenFull, Dedups::Duplicate];
+    pub(crate) const ALL: [Dedups; 3] = [Dedups::First, Dedups::FirstWhenFull, Dedups::Duplicate];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

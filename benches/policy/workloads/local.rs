@@ -7,7 +7,7 @@ use common::run::Result;
 use common::size::Size;
 
 use crate::clerk::{Clerk, FIRST, Next, check_handled, on_system};
-use crate::meter::{Calls, Caller, Shape, compare};
+use crate::meter::{Caller, Calls, Shape, compare};
 use crate::systems::Bare;
 use crate::systems::peers::Peer;
 use crate::systems::policies::{self, DEADLINE, Policy};

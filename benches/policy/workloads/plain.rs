@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use common::run::Result;
 use common::size::Size;
-use common::threads::{Layout, run_on_tokio};
+use common::threads::on_fresh_thread;
+use tokio::runtime::Builder;
 
 use super::local::answered;
 use crate::clerk::Next;
@@ -18,16 +19,24 @@ async fn next(Next(number): Next) -> std::result::Result<u64, Infallible> {
 }
 
 pub(crate) fn bare(size: Size) -> Result<Vec<f64>> {
-    run_on_tokio(Layout::OneThread, move |_| async move {
+    on_runtime(async move || {
         let mut base = Calls(async || answered(next(black_box(Next(1))).await));
         let mut other = Calls(async || answered(next(black_box(Next(1))).await));
-        Ok(compare(Shape::of(size), &mut base, &mut other).await)
+        compare(Shape::of(size), &mut base, &mut other).await
     })
 }
 
 pub(crate) fn by_peer(peer: Peer, size: Size) -> Result<Vec<f64>> {
-    run_on_tokio(Layout::OneThread, move |_| async move {
+    on_runtime(async move || {
         let mut base = Calls(async || answered(next(black_box(Next(1))).await));
-        Ok(peer.compare(Shape::of(size), &mut base, next).await)
+        peer.compare(Shape::of(size), &mut base, next).await
+    })
+}
+
+/// As the root future: nothing in here waits, so nothing is woken.
+fn on_runtime(body: impl AsyncFnOnce() -> Vec<f64> + Send + 'static) -> Result<Vec<f64>> {
+    on_fresh_thread(move || {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        Ok(runtime.block_on(body()))
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use callboard::{
-    ActorId, Asked, Boundary, Envelope, Message, OnEnd, Placement, Recipient, Refused, Route,
+    ActorId, AskTerms, Asked, Boundary, Envelope, OnEnd, Placement, Recipient, Refused, Route,
     System, Watch, WatchHandle,
 };
 use callboard_supervision::{AskExt, CallPolicy};
@@ -18,7 +18,7 @@ use common::threads::{HUNG_AFTER, on_fresh_thread};
 use super::Callees;
 use super::local::{answered, start};
 use crate::clerk::Next;
-use crate::meter::{Calls, Caller, batch, mean, median};
+use crate::meter::{Calls, batch, mean, median};
 use crate::systems::policies::{self, Policy};
 
 const THREADS: usize = 2;
@@ -152,7 +152,7 @@ impl Route<Next> for Hand {
     }
 
     #[inline]
-    fn ask_lean(&self, message: Next) -> Asked<Next> {
-        self.clerk.route().ask_lean(message)
+    fn ask_lean(&self, message: Next, terms: AskTerms) -> Asked<Next> {
+        self.clerk.route().ask_lean(message, terms)
     }
 }
