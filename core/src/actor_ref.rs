@@ -166,6 +166,35 @@ impl<A: Actor> ActorRef<A> {
         });
     }
 
+    /// Takes a message that was held back past those admissions that it hasn't seen, to the mailbox.
+    pub(crate) fn send_behind<M, How>(
+        &self,
+        envelope: Envelope<M>,
+        passed: usize,
+    ) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        match self.cell.admit::<M, How>(envelope, passed) {
+            Admitted::Pass(envelope) => self.cell.put::<M, How>(envelope),
+            Admitted::Taken => Ok(()),
+            Admitted::Refused(envelope, failure) => Err(Refused::for_good(envelope, failure)),
+        }
+    }
+
+    /// The same for one that has passed all, and waits for room.
+    pub(crate) async fn wait_behind<M, How>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
+        let direct = Direct::<_, A, How>::new(&self.cell);
+        direct.line_up(envelope).await
+    }
+
     /// Sends a message; if it can't be delivered, there is nobody to give it back to. Answers whether it is
     /// worth sending another: no more messages are taken once it ends.
     pub(crate) async fn tell_or_bury<M, How>(&self, message: M) -> bool
@@ -465,7 +494,7 @@ where
         M: Message,
     {
         let cell = self.cell();
-        let envelope = match cell.admit(envelope) {
+        let envelope = match cell.admit::<M, How>(envelope, 0) {
             Admitted::Pass(envelope) => envelope,
             Admitted::Taken => return Ok(()),
             Admitted::Refused(envelope, failure) => {

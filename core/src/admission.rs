@@ -1,10 +1,9 @@
-//! What stands before a handler: sees key, principal, deadline and payload, and may let the message
-//! pass, answer it, or refuse it.
+//! What stands before a handler: sees target, key, principal, deadline and payload, and may let the message
+//! pass, answer it, refuse it, or hold it and let it go on later.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use crate::boundary::Verdict;
 use crate::envelope::{Envelope, Meta};
@@ -12,12 +11,18 @@ use crate::error::Failure;
 use crate::message::Message;
 use crate::panics::panic_text;
 
+mod threshold;
+
+pub(crate) use threshold::{Behind, Door};
+pub use threshold::{Onward, Threshold};
+
 /// What an admission decided.
 #[derive(Debug)]
 pub enum Admitted<M: Message> {
     /// On to the mailbox, perhaps with another responder or other metadata.
     Pass(Envelope<M>),
-    /// Taken care of: answered, or joined to a request that is running.
+    /// Taken care of: answered, joined to a request that is running, or held until it
+    /// [goes on](Threshold::later).
     Taken,
     /// Given back with the reason.
     Refused(Envelope<M>, Failure),
@@ -37,7 +42,7 @@ pub enum Admitted<M: Message> {
 /// ```
 /// # extern crate callboard_core as callboard;
 /// use callboard_core::{Actor, Admission, Admitted, Context, Envelope, Failure, FailureKind};
-/// use callboard_core::{Handler, Message, Simulation, Verdict};
+/// use callboard_core::{Handler, Message, Simulation, Threshold, Verdict};
 ///
 /// #[derive(Message)]
 /// #[message(reply = u64)]
@@ -46,7 +51,11 @@ pub enum Admitted<M: Message> {
 /// /// Validates before anything runs.
 /// struct Limit(u64);
 /// impl Admission<Withdraw> for Limit {
-///     fn admit(&self, envelope: Envelope<Withdraw>) -> Admitted<Withdraw> {
+///     fn admit(
+///         &self,
+///         envelope: Envelope<Withdraw>,
+///         _: &Threshold<'_, Withdraw>,
+///     ) -> Admitted<Withdraw> {
 ///         if envelope.message.0 <= self.0 {
 ///             return Admitted::Pass(envelope);
 ///         }
@@ -79,7 +88,11 @@ pub enum Admitted<M: Message> {
 /// ```
 pub trait Admission<M: Message>: Send + Sync + 'static {
     /// Decides about one message. Must not block: it runs on the sender's thread.
-    fn admit(&self, envelope: Envelope<M>) -> Admitted<M>;
+    ///
+    /// `at` says before whom it stands, since one admission can stand before many. One that can't decide yet takes
+    /// [`at.later()`](Threshold::later), keeps the envelope, answers [`Admitted::Taken`], and lets it go on when it
+    /// can.
+    fn admit(&self, envelope: Envelope<M>, at: &Threshold<'_, M>) -> Admitted<M>;
 }
 
 /// Stands before all handlers of an actor, whatever the type of the message: for logging, rights, shedding.
@@ -146,30 +159,36 @@ impl Admissions {
         }
     }
 
-    /// Lets the message through all that stand here, behind a fence.
+    /// Lets the message through all that stand here, behind a fence. One that was held goes on behind the
+    /// `passed` admissions of its type that it has seen.
     pub(crate) fn admit<M: Message>(
         &self,
-        actor: impl FnOnce() -> Arc<str>,
+        door: &dyn Door<M>,
         envelope: Envelope<M>,
+        passed: usize,
     ) -> Result<Admitted<M>, Panicked> {
-        let admit = AssertUnwindSafe(|| self.pass(actor, envelope));
+        let admit = AssertUnwindSafe(|| self.pass(door, envelope, passed));
         catch_unwind(admit).map_err(|payload| Panicked(panic_text(payload.as_ref())))
     }
 
     fn pass<M: Message>(
         &self,
-        actor: impl FnOnce() -> Arc<str>,
+        door: &dyn Door<M>,
         mut envelope: Envelope<M>,
+        passed: usize,
     ) -> Admitted<M> {
-        if !self.guards.is_empty()
-            && let Err(failure) = self.check(&actor(), &envelope)
+        if passed == 0
+            && !self.guards.is_empty()
+            && let Err(failure) = self.check(&door.label(), &envelope)
         {
             return Admitted::Refused(envelope, failure.with_verdict(Verdict::NotExecuted));
         }
         let chain = self.chains.get(&TypeId::of::<M>());
         let chain = chain.and_then(|chain| chain.downcast_ref::<Chain<M>>());
-        for admission in chain.into_iter().flat_map(|Chain(chain)| chain) {
-            envelope = match admission.admit(envelope) {
+        let chain = chain.map_or(&[][..], |Chain(chain)| chain);
+        for (index, admission) in chain.iter().enumerate().skip(passed) {
+            let at = Threshold::new(door, index + 1);
+            envelope = match admission.admit(envelope, &at) {
                 Admitted::Pass(envelope) => envelope,
                 decided => return decided,
             };

@@ -4,6 +4,7 @@
 //! References point here, so they stay valid over restarts, and what is queued is kept (G13).
 
 mod body;
+mod door;
 mod hand_off;
 mod letter;
 mod life;
@@ -53,6 +54,7 @@ use crate::watch::{ExitReason, OnEnd, WatchHandle};
 
 use body::Body;
 pub(crate) use body::Ended;
+use door::AtDoor;
 pub(crate) use letter::{ActorKind, Full};
 use letter::{Lean, Use};
 use life::Life;
@@ -273,13 +275,22 @@ impl<A: Actor> Cell<A> {
         self.admissions()?.faults.as_ref()
     }
 
-    /// Runs what stands before the mailbox.
+    /// Runs what stands before the mailbox, but for what the message has passed already.
     #[inline]
-    pub(crate) fn admit<M: Message>(&self, envelope: Envelope<M>) -> Admitted<M> {
+    pub(crate) fn admit<M, How>(
+        self: &Arc<Self>,
+        envelope: Envelope<M>,
+        passed: usize,
+    ) -> Admitted<M>
+    where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
         let Some(admissions) = self.admissions() else {
             return Admitted::Pass(envelope);
         };
-        match admissions.admit(|| self.label(), envelope) {
+        match admissions.admit(&AtDoor::<A, How>::of(self), envelope, passed) {
             Ok(admitted) => admitted,
             Err(panicked) => {
                 self.admission_panicked::<M>(&panicked);

@@ -76,7 +76,7 @@ pub use actor::{
     Actor, ByResponder, ByReturn, DeferredHandler, Handler, LeftBehind, Receives, StartFailure,
 };
 pub use actor_ref::{ActorRef, Recipient};
-pub use admission::{Admission, Admitted, Arrival, Guard};
+pub use admission::{Admission, Admitted, Arrival, Guard, Onward, Threshold};
 pub use blocking::BlockingError;
 pub use boundary::{Boundary, Verdict};
 #[cfg(feature = "test")]

@@ -5,20 +5,31 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard_core::journal::{JournalError, Journals};
 use callboard_core::{
-    Admission, Admitted, Envelope, Failure, FailureKind, Message, ReplySink, Responder, System,
+    Admission, Admitted, Envelope, Failure, FailureKind, Message, Responder, System, Threshold,
     Verdict,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+mod durable;
+mod keyed;
 pub(crate) mod print;
+mod resolve;
 mod shared;
+mod sink;
 mod store;
+mod waiters;
 
 #[cfg(test)]
 mod tests;
 
-use shared::{Shared, Sink};
+pub use durable::open::DurableDedupBuilder;
+use keyed::Target;
+pub use resolve::{Resolution, Resolve, Resolver};
+use shared::{Kept, Shared, envelope_of, finish};
+use sink::Sink;
 use store::{Bounds, Decision};
 
 /// How long a finished request is remembered unless told otherwise: 10 minutes.
@@ -29,6 +40,10 @@ pub const DEFAULT_DEDUP_ENTRIES: usize = 100_000;
 pub const DEFAULT_DEDUP_BYTES: usize = 64 * 1024 * 1024;
 /// How many askers wait for one running request, the first included, unless told otherwise.
 pub const DEFAULT_DEDUP_WAITERS: usize = 64;
+
+/// How far the clocks of callers may be off, as far as [`Dedup::resolve`] relies on the time in their keys, unless
+/// told otherwise: 1 minute.
+pub const DEFAULT_CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// A message that may be run again after an attempt that broke off in the middle: the handler notices, or running
 /// the first half twice changes nothing more.
@@ -119,19 +134,37 @@ impl<M: Message> Dedup<M> {
     where
         M: Serialize,
     {
-        let print =
-            |message: &M, hasher: &mut dyn Hasher| match callboard_core::codec::encode(message) {
-                Ok(bytes) => hasher.write(&bytes),
-                // Nothing else has this print, so such a message is deduplicated only with its like.
-                Err(error) => hasher.write(error.to_string().as_bytes()),
-            };
-        DedupBuilder::new(system, Box::new(print))
+        DedupBuilder::new(system, Box::new(print_encoded))
     }
 
     /// What it holds and did so far. What is past its window goes first.
     #[must_use]
     pub fn stats(&self) -> DedupStats {
         self.shared.stats()
+    }
+
+    /// Takes no new keyed requests from now on, waits until what it has taken is on disk, and gives its journal free.
+    /// Without effect on a store in memory. Stop the actors behind it first: an attempt that ends later can't be
+    /// stored, and its asker is told so.
+    ///
+    /// # Errors
+    /// If the journal failed, or the system has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the store closed to new requests, and the journal held until all clones are gone.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        match &self.shared.durable {
+            Some(durable) => durable.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn print_encoded<M: Serialize>(message: &M, hasher: &mut dyn Hasher) {
+    match callboard_core::codec::encode(message) {
+        Ok(bytes) => hasher.write(&bytes),
+        // Nothing else has this print, so such a message is deduplicated only with its like.
+        Err(error) => hasher.write(error.to_string().as_bytes()),
     }
 }
 
@@ -161,6 +194,8 @@ pub struct DedupBuilder<M: Message> {
     window: Duration,
     bounds: Bounds,
     replay_safe: bool,
+    target: Option<Arc<str>>,
+    clock_margin: Duration,
 }
 
 impl<M: Message> DedupBuilder<M> {
@@ -177,6 +212,8 @@ impl<M: Message> DedupBuilder<M> {
                 forget_oldest: false,
             },
             replay_safe: false,
+            target: None,
+            clock_margin: DEFAULT_CLOCK_MARGIN,
         }
     }
 
@@ -218,13 +255,45 @@ impl<M: Message> DedupBuilder<M> {
         self
     }
 
-    /// After an attempt that broke off in the middle the next one with its key runs.
+    /// All actors behind this store are one target of that name: for equal actors, any of which may get the retry of
+    /// what another one ran (the workers of a pool), and for a [durable](DedupBuilder::durable) store before an actor
+    /// without a name. Without it each actor is a target of its own.
+    pub fn target(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.target = Some(name.into());
+        self
+    }
+
+    /// How far the clocks of callers may be off from this one's, as far as [`Dedup::resolve`] relies on the time in
+    /// their keys.
+    pub fn clock_margin(mut self, margin: Duration) -> Self {
+        self.clock_margin = margin;
+        self
+    }
+
+    /// After an attempt that broke off in the middle the next one with its key runs, as the attempt after it.
     pub fn replay_safe(mut self) -> Self
     where
         M: ReplaySafe,
     {
         self.replay_safe = true;
         self
+    }
+
+    /// A store that outlives the process, in the journal of that name: see [`Dedup`], "On disk". Payloads are compared
+    /// encoded.
+    ///
+    /// A journal is for one type of message; actors before which the store stands are told apart by their names.
+    pub fn durable(
+        mut self,
+        name: impl Into<Arc<str>>,
+        journals: Arc<dyn Journals>,
+    ) -> DurableDedupBuilder<M>
+    where
+        M: Serialize,
+        M::Reply: Serialize + DeserializeOwned,
+    {
+        self.print = Box::new(print_encoded);
+        DurableDedupBuilder::new(self, name.into(), journals)
     }
 
     /// The store. Give it, or a clone, to [`Spawn::admission`](callboard_core::Spawn::admission).
@@ -235,7 +304,7 @@ impl<M: Message> DedupBuilder<M> {
         let entropy = self.system.entropy();
         let key = (u128::from(entropy.next_u64()) << 64) | u128::from(entropy.next_u64());
         Dedup {
-            shared: Arc::new(Shared::new(self, key.to_le_bytes())),
+            shared: Arc::new(Shared::new(self, key.to_le_bytes(), None)),
         }
     }
 }
@@ -264,6 +333,16 @@ pub struct DedupStats {
     pub key_reused: u64,
     /// Requests refused because the store was full, or too many waited already.
     pub overloaded: u64,
+    /// Attempts that were made again after one that broke off ([`DedupBuilder::replay_safe`]); also in `started`.
+    pub run_again: u64,
+    /// Keys of which it was settled that they never run ([`Dedup::resolve`]).
+    pub sealed: u64,
+    /// Requests refused because of that.
+    pub refused_sealed: u64,
+    /// Answers that could not be stored on disk, and were not given.
+    pub storage_failed: u64,
+    /// Records that were damaged when the store was opened, as far as its journal says.
+    pub damaged: u64,
     /// Attempts that began and brought no answer.
     pub indeterminate: u64,
     /// Answers that found nobody waiting, and were recorded (G8).
@@ -284,53 +363,126 @@ impl<M> Admission<M> for Dedup<M>
 where
     M: Message<Reply: Clone>,
 {
-    fn admit(&self, envelope: Envelope<M>) -> Admitted<M> {
+    fn admit(&self, envelope: Envelope<M>, at: &Threshold<'_, M>) -> Admitted<M> {
         let Some(key) = envelope.meta.key() else {
             return Admitted::Pass(envelope);
         };
-        let id = (envelope.meta.principal().cloned(), key);
-        let print = self.shared.print(&envelope.message);
+        let shared = &self.shared;
+        let name = match &shared.durable {
+            Some(durable) if !shared.has_target() => {
+                let Some(name) = at.name() else {
+                    let why = format!(
+                        "the dedup store {} outlives the process, and its target {} has no name that does: \
+                         give the actor a label or a name, or the store a target",
+                        durable.name,
+                        at.actor()
+                    );
+                    let failure = Failure::new(FailureKind::StorageFailed, Verdict::NotExecuted);
+                    return Admitted::Refused(envelope, failure.with_detail(why));
+                };
+                Some(name)
+            }
+            _ => None,
+        };
+        let target = name
+            .as_deref()
+            .map_or(Target::Actor(at.actor()), Target::Named);
+        let id = shared.id(envelope.meta.principal(), target, key);
+        let print = shared.print(&envelope.message);
         let Envelope {
             message,
             meta,
             responder,
         } = envelope;
-        let back = |responder| Envelope {
-            message,
-            meta,
-            responder,
+        let attempt = meta.attempt();
+        let waiter = responder.expects_answer().then_some(responder);
+        // Until it is held.
+        let mut rest = Some((message, meta));
+        let decided = Shared::admit(shared, &id, print, attempt, waiter, |number, run| {
+            let Some(durable) = &shared.durable else {
+                return Ok(());
+            };
+            durable.reserve(shared, &id, print, run, || {
+                let sink = Sink::new(shared, run.place, number);
+                let responder = Responder::new(Box::new(sink));
+                let (message, mut meta) = rest.take()?;
+                if run.attempt > attempt {
+                    meta.set_attempt(run.attempt);
+                }
+                let envelope = Envelope {
+                    message,
+                    meta,
+                    responder,
+                };
+                Some((envelope, at.later()))
+            })
+        });
+        let Some((message, mut meta)) = rest else {
+            return Admitted::Taken;
         };
-        let waiter = responder.into_sink();
-        let (number, decision) = Shared::admit(&self.shared, &id, print, waiter);
-        match decision {
-            Decision::Run => {
-                let sink = Sink::new(&self.shared, id, number);
-                Admitted::Pass(back(Responder::new(Box::new(sink))))
+        let (number, decision) = match decided {
+            Ok(decided) => decided,
+            Err((failure, waiter)) => {
+                return Admitted::Refused(envelope_of(message, meta, waiter), failure);
             }
-            Decision::Joined => Admitted::Taken,
-            Decision::Ended(stored, waiter) => {
+        };
+        let refused = |kind| Failure::new(kind, Verdict::NotExecuted);
+        let (waiter, failure) = match decision {
+            Decision::Run(run) => {
+                if run.attempt > attempt {
+                    meta.set_attempt(run.attempt);
+                }
+                let sink = Sink::new(shared, run.place, number);
+                let responder = Responder::new(Box::new(sink));
+                return Admitted::Pass(Envelope {
+                    message,
+                    meta,
+                    responder,
+                });
+            }
+            Decision::Joined => return Admitted::Taken,
+            Decision::Ended(Kept::Here(stored), waiter) => {
                 if let Some(mut waiter) = waiter {
                     waiter.progress(Verdict::Executed);
                     let stored = stored.lock().clone();
-                    waiter.finish(stored.outcome());
+                    finish(waiter, stored.outcome());
                 }
-                Admitted::Taken
+                return Admitted::Taken;
+            }
+            Decision::Ended(Kept::OnDisk(record), waiter) => match &shared.durable {
+                Some(durable) if durable.may_read() => {
+                    durable.answer(shared, record, waiter);
+                    return Admitted::Taken;
+                }
+                _ => {
+                    let why = "too many wait for answers to be read";
+                    (waiter, refused(FailureKind::Overloaded).with_detail(why))
+                }
+            },
+            Decision::Sealed(waiter) => {
+                let why = format!("{key} was resolved as not executed, and never will be");
+                (waiter, refused(FailureKind::Withdrawn).with_detail(why))
             }
             Decision::KeyReused(waiter) => {
-                let failure = Failure::new(FailureKind::KeyReused, Verdict::NotExecuted)
-                    .with_detail(key.to_string());
-                Admitted::Refused(back(responder_of(waiter)), failure)
+                let failure = refused(FailureKind::KeyReused).with_detail(key.to_string());
+                (waiter, failure)
             }
             Decision::Full(waiter) => {
-                let failure = Failure::new(FailureKind::Overloaded, Verdict::NotExecuted)
-                    .with_detail("the dedup store has no room");
-                Admitted::Refused(back(responder_of(waiter)), failure)
+                let failure = refused(FailureKind::Overloaded);
+                let failure = failure.with_detail("the dedup store has no room");
+                let failure = match shared.room_after() {
+                    Some(span) => failure.with_retry_after(span),
+                    None => failure,
+                };
+                (waiter, failure)
             }
-        }
+            Decision::Crowded(waiter) => {
+                let why = "too many wait for that request";
+                (waiter, refused(FailureKind::Overloaded).with_detail(why))
+            }
+            // It joins, or not.
+            Decision::WouldJoin(waiter) => (Some(waiter), refused(FailureKind::Overloaded)),
+        };
+        Admitted::Refused(envelope_of(message, meta, waiter), failure)
     }
-}
-
-/// The responder an asker came with, or a tell's.
-fn responder_of<R: Send + 'static>(waiter: Option<Box<dyn ReplySink<R>>>) -> Responder<R> {
-    waiter.map_or_else(Responder::nowhere, Responder::new)
 }

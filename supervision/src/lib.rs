@@ -20,8 +20,9 @@ mod shutdown;
 mod tree;
 
 pub use dedup::{
-    DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS, DEFAULT_DEDUP_WINDOW, Dedup,
-    DedupBuilder, DedupStats, ReplaySafe,
+    DEFAULT_CLOCK_MARGIN, DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS,
+    DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, ReplaySafe,
+    Resolution, Resolve, Resolver,
 };
 pub use fallback::{
     Answer, Answering, AskingElsewhere, DEFAULT_LAST_ANSWERS, Elsewhere, Fallback, FromLast,

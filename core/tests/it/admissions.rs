@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::{
     ActorRef, Admission, Admitted, Arrival, DropReason, Envelope, Failure, FailureKind, RequestKey,
-    System, Verdict,
+    System, Threshold, Verdict,
 };
 
 use crate::common::{Do, Log, Note, Player, Worker};
@@ -13,7 +13,7 @@ use crate::common::{Do, Log, Note, Player, Worker};
 struct Doorman(AtomicU64);
 
 impl Admission<Note> for Arc<Doorman> {
-    fn admit(&self, envelope: Envelope<Note>) -> Admitted<Note> {
+    fn admit(&self, envelope: Envelope<Note>, _: &Threshold<'_, Note>) -> Admitted<Note> {
         self.0.fetch_add(1, Ordering::SeqCst);
         match envelope.message.0 {
             7 => {
@@ -55,7 +55,7 @@ fn refused(kind: FailureKind) -> Failure {
 struct Plus(u64, Log);
 
 impl Admission<Note> for Plus {
-    fn admit(&self, mut envelope: Envelope<Note>) -> Admitted<Note> {
+    fn admit(&self, mut envelope: Envelope<Note>, _: &Threshold<'_, Note>) -> Admitted<Note> {
         self.1.push(format!("plus {}", self.0));
         envelope.message.0 += self.0;
         Admitted::Pass(envelope)
@@ -66,7 +66,7 @@ impl Admission<Note> for Plus {
 struct Small;
 
 impl Admission<Note> for Small {
-    fn admit(&self, envelope: Envelope<Note>) -> Admitted<Note> {
+    fn admit(&self, envelope: Envelope<Note>, _: &Threshold<'_, Note>) -> Admitted<Note> {
         match envelope.message.0 {
             0..=10 => Admitted::Pass(envelope),
             _ => Admitted::Refused(envelope, refused(FailureKind::TooLarge)),
@@ -155,7 +155,7 @@ async fn g06_guards_see_every_message_before_the_admissions_and_give_it_back(sys
 struct Brittle;
 
 impl Admission<Note> for Brittle {
-    fn admit(&self, envelope: Envelope<Note>) -> Admitted<Note> {
+    fn admit(&self, envelope: Envelope<Note>, _: &Threshold<'_, Note>) -> Admitted<Note> {
         assert!(envelope.message.0.is_multiple_of(2), "odd");
         Admitted::Pass(envelope)
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use callboard::{
     ActorId, Admission, Admitted, Boundary, ChildEvent, Envelope, ExitReason, Incarnation, Message,
-    OnEnd, Recipient, Refused, Route, System, Watch, WatchHandle, WeakRecipient, WeakRef,
+    OnEnd, Recipient, Refused, Route, System, Threshold, Watch, WatchHandle, WeakRecipient,
+    WeakRef,
 };
 use futures::StreamExt;
 use futures::channel::mpsc;
@@ -97,7 +98,7 @@ struct Seal {
 }
 
 impl Admission<Note> for Seal {
-    fn admit(&self, envelope: Envelope<Note>) -> Admitted<Note> {
+    fn admit(&self, envelope: Envelope<Note>, _: &Threshold<'_, Note>) -> Admitted<Note> {
         Admitted::Pass(envelope)
     }
 }

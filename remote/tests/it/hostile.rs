@@ -5,7 +5,7 @@ use std::time::Duration;
 use callboard::topic::Topic;
 use callboard::{
     Actor, Admission, Admitted, Context, DropReason, Envelope, FailureKind, Handler, Incarnation,
-    Recipient, System, Verdict, codec,
+    Recipient, System, Threshold, Verdict, codec,
 };
 use callboard_remote::{LinkConfig, LinkErrorKind, Node, Peer, Phase};
 use futures::future::join_all;
@@ -389,7 +389,7 @@ async fn g03_a_subscription_number_used_again_at_once_does_not_get_around_the_bo
 struct Faulty;
 
 impl Admission<Add> for Faulty {
-    fn admit(&self, envelope: Envelope<Add>) -> Admitted<Add> {
+    fn admit(&self, envelope: Envelope<Add>, _: &Threshold<'_, Add>) -> Admitted<Add> {
         match envelope.message {
             Add(0) => panic!("as it was told to"),
             _ => Admitted::Pass(envelope),

@@ -1,62 +1,79 @@
-//! A dedup store with its lock, clock and counters, and the way back of an attempt.
+//! A dedup store with its lock, clock and counters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard_core::clock::Instant;
 use callboard_core::{
-    DropReason, Failure, FailureKind, Message, Outcome, Principal, ReplySink, RequestKey, System,
-    Verdict,
+    DropReason, Envelope, Failure, FailureKind, Message, Outcome, Responder, System, Verdict,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
+use super::durable::Durable;
+use super::keyed::{Id, Keyed, Target, scope};
 use super::print::{PrintKey, Printer};
-use super::store::{Decision, Store, Waiting};
+use super::store::{Decision, Gone, Request, Run, Seen, Store, Waiting};
 use super::{DedupBuilder, DedupStats, Print, Weigh};
 
-/// Whose key.
-pub(super) type Id = (Option<Principal>, RequestKey);
-type Waiter<R> = Box<dyn ReplySink<R>>;
 /// A stored end. Behind a lock of its own, so that no code of users (`Clone`, `Drop`) runs under the store's.
-pub(super) type Kept<R> = Arc<Mutex<Stored<R>>>;
-/// A request's number, and what to do with it.
-type Decided<R> = (u64, Decision<Kept<R>, Waiter<R>>);
-type OnWithdraw = Box<dyn FnOnce() + Send>;
-
-pub(super) struct Shared<M: Message> {
-    system: System,
-    print: Print<M>,
-    weigh: Weigh<M::Reply>,
-    print_key: PrintKey,
-    window: Duration,
-    replay_safe: bool,
-    next_number: AtomicU64,
-    inner: Mutex<Inner<M::Reply>>,
+#[derive(Debug)]
+pub(super) enum Kept<R> {
+    Here(Arc<Mutex<Stored<R>>>),
+    /// In the body of that record.
+    OnDisk(u64),
 }
 
-struct Inner<R> {
-    store: Store<Id, Kept<R>, Waiter<R>>,
-    /// What running attempts want called when nobody waits for them any more; at most one each.
-    hooks: HashMap<u64, OnWithdraw>,
-    stats: DedupStats,
-}
-
-impl<R> Inner<R> {
-    fn expire(&mut self, now: Instant, gone: &mut Vec<Kept<R>>) {
-        self.stats.expired += self.store.expire(now, gone);
+impl<R> Clone for Kept<R> {
+    fn clone(&self) -> Self {
+        match self {
+            Kept::Here(stored) => Kept::Here(Arc::clone(stored)),
+            Kept::OnDisk(record) => Kept::OnDisk(*record),
+        }
     }
 }
 
+pub(super) type Entries<R> = Store<Id, Kept<R>, Responder<R>>;
+/// What to do with a request.
+pub(super) type Decided<R> = Decision<Kept<R>, Responder<R>>;
+type OnWithdraw = Box<dyn FnOnce() + Send>;
+
+pub(super) struct Shared<M: Message> {
+    pub(super) system: System,
+    print: Print<M>,
+    weigh: Weigh<M::Reply>,
+    print_key: PrintKey,
+    /// All actors behind it are this one.
+    target: Option<Arc<str>>,
+    pub(super) window: Duration,
+    pub(super) clock_margin: Duration,
+    pub(super) replay_safe: bool,
+    /// The time of day when the system's clock began.
+    epoch: Duration,
+    pub(super) durable: Option<Durable<M>>,
+    pub(super) inner: Mutex<Inner<M::Reply>>,
+}
+
+pub(super) struct Inner<R> {
+    pub(super) store: Entries<R>,
+    /// What running attempts want called when nobody waits for them any more; at most one each.
+    hooks: HashMap<u64, OnWithdraw>,
+    pub(super) stats: DedupStats,
+    pub(super) next_number: u64,
+    /// What ran before may have been forgotten.
+    pub(super) remembers_since: Duration,
+}
+
 /// How a request ended, as it is remembered.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum Stored<R> {
     Outcome(Outcome<R>),
     /// In the middle; what was seen of it.
     Indeterminate(String),
     /// With an answer for which there was no room.
     TooLarge,
+    /// With an answer that could not be kept; why.
+    Lost(String),
 }
 
 impl<R> Stored<R> {
@@ -67,30 +84,60 @@ impl<R> Stored<R> {
             Stored::Indeterminate(seen) => Err(indeterminate(&seen)),
             Stored::TooLarge => Err(Failure::new(FailureKind::NoAnswer, Verdict::Executed)
                 .with_detail("it ran to its end, and the dedup store had no room for its answer")),
+            Stored::Lost(why) => Err(lost(&why)),
         }
+    }
+
+    pub(super) fn kept(self) -> Kept<R> {
+        Kept::Here(Arc::new(Mutex::new(self)))
     }
 }
 
-fn indeterminate(seen: &str) -> Failure {
+pub(super) fn indeterminate(seen: &str) -> Failure {
     let detail = format!("an earlier attempt broke off: {seen}");
     Failure::new(FailureKind::Indeterminate, Verdict::Executed).with_detail(detail)
 }
 
+pub(super) fn lost(why: &str) -> Failure {
+    let detail = format!("it ran to its end, and its answer may be lost: {why}");
+    Failure::new(FailureKind::StorageFailed, Verdict::Executed).with_detail(detail)
+}
+
+pub(super) fn finish<R: Send + 'static>(waiter: Responder<R>, outcome: Outcome<R>) {
+    match outcome {
+        Ok(reply) => waiter.send(reply),
+        Err(failure) => waiter.fail(failure),
+    }
+}
+
 impl<M: Message> Shared<M> {
-    pub(super) fn new(builder: DedupBuilder<M>, print_key: PrintKey) -> Self {
+    pub(super) fn new(
+        builder: DedupBuilder<M>,
+        print_key: PrintKey,
+        durable: Option<Durable<M>>,
+    ) -> Self {
+        let clock = builder.system.clock();
+        let since_start = Duration::from_nanos(clock.now().as_nanos());
+        let epoch = clock.unix().saturating_sub(since_start);
+        let keyed = Keyed::new(builder.system.entropy());
         let inner = Inner {
-            store: Store::new(builder.bounds),
+            store: Store::new(builder.bounds, keyed),
             hooks: HashMap::new(),
             stats: DedupStats::default(),
+            next_number: 1,
+            remembers_since: clock.unix(),
         };
         Shared {
             system: builder.system,
             print: builder.print,
             weigh: builder.weigh,
             print_key,
+            target: builder.target,
             window: builder.window,
+            clock_margin: builder.clock_margin,
             replay_safe: builder.replay_safe,
-            next_number: AtomicU64::new(1),
+            epoch,
+            durable,
             inner: Mutex::new(inner),
         }
     }
@@ -102,44 +149,130 @@ impl<M: Message> Shared<M> {
         printer.finish()
     }
 
-    /// Decides about a request, and gives it its number.
-    pub(super) fn admit(
+    /// Whose key it is.
+    pub(super) fn id(
+        &self,
+        principal: Option<&callboard_core::Principal>,
+        target: Target<'_>,
+        key: callboard_core::RequestKey,
+    ) -> Id {
+        let target = self.target.as_deref().map_or(target, Target::Named);
+        Id::new(scope(&self.print_key, principal, target), key)
+    }
+
+    /// Whether it has a target of its own.
+    pub(super) fn has_target(&self) -> bool {
+        self.target.is_some()
+    }
+
+    pub(super) fn time_of_day(&self, at: Instant) -> Duration {
+        self.epoch + Duration::from_nanos(at.as_nanos())
+    }
+
+    /// A time of day on the system's clock. As long ago as it is now, also if that is before the clock began; now, if
+    /// it is to come.
+    pub(super) fn on_clock(&self, time: Duration, now: Duration) -> Instant {
+        let ago = nanos(now.saturating_sub(time));
+        Instant::from_nanos(self.now().as_nanos().saturating_sub(ago))
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.system.clock().coarse_now()
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.now() + self.window
+    }
+
+    /// Lets go of what is past its window.
+    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Vec<Gone<Kept<M::Reply>>>) {
+        inner.stats.expired += inner.store.expire(self.now(), gone);
+    }
+
+    /// What was forgotten is dropped on disk, too.
+    pub(super) fn drop_records(&self, gone: &[Gone<Kept<M::Reply>>]) {
+        if let Some(durable) = &self.durable
+            && !gone.is_empty()
+        {
+            durable.drop_records(gone.iter().map(|gone| gone.record));
+        }
+    }
+
+    /// Decides about a request, and gives it its number, which is the epoch of its attempt if it runs.
+    /// `reserve` is called under the lock with what runs; if it fails, the request is as if it had never come.
+    pub(super) fn admit<E>(
         this: &Arc<Self>,
         id: &Id,
         print: u128,
-        mut waiter: Option<Waiter<M::Reply>>,
-    ) -> Decided<M::Reply> {
-        let number = this.next_number.fetch_add(1, Ordering::Relaxed);
-        if let Some(waiter) = &mut waiter {
-            let (weak, id) = (Arc::downgrade(this), id.clone());
-            waiter.on_withdraw(Box::new(move || {
-                if let Some(shared) = weak.upgrade() {
-                    shared.leave(&id, number);
-                }
-            }));
-        }
+        attempt: u32,
+        mut waiter: Option<Responder<M::Reply>>,
+        reserve: impl FnOnce(u64, Run) -> Result<(), E>,
+    ) -> Result<(u64, Decided<M::Reply>), (E, Option<Responder<M::Reply>>)> {
         let mut gone = Vec::new();
+        let mut left = Vec::new();
         let mut inner = this.inner.lock();
-        inner.expire(this.system.clock().now(), &mut gone);
+        this.expire(&mut inner, &mut gone);
         let expired = gone.len();
-        let tell = |waiter: &mut Waiter<_>, reached| {
-            waiter.progress(reached);
+        let number = inner.next_number;
+        inner.next_number += 1;
+        let mut hooked = false;
+        let decision = loop {
+            let request = Request {
+                key: id,
+                print,
+                number,
+                attempt,
+                waiter: waiter.take(),
+                hooked,
+            };
+            let tell = |waiter: &mut Responder<_>, reached| waiter.progress(reached);
+            let decision = inner.store.admit(request, tell, &mut left, &mut gone);
+            let Decision::WouldJoin(mut joiner) = decision else {
+                break decision;
+            };
+            // It may have gone by now, and calls at once.
+            MutexGuard::unlocked(&mut inner, || this.hook(*id, number, &mut joiner));
+            waiter = Some(joiner);
+            hooked = true;
         };
-        let decision = inner
-            .store
-            .admit(id, print, number, waiter, tell, &mut gone);
+        inner.stats.forgotten += (gone.len() - expired) as u64;
+        this.drop_records(&gone);
+        let mut failed = None;
         let stats = &mut inner.stats;
-        stats.forgotten += (gone.len() - expired) as u64;
         match &decision {
-            Decision::Run => stats.started += 1,
+            Decision::Run(run) => {
+                stats.started += 1;
+                stats.run_again += u64::from(run.record != number);
+                let run = *run;
+                failed = reserve(number, run).err().map(|why| {
+                    let undone = inner.store.forget(run.place, number, this.due());
+                    let waiters = undone.into_iter().flat_map(|(waiting, _)| waiting.waiters);
+                    (why, waiters.map(|(_, waiter)| waiter).next())
+                });
+            }
             Decision::Joined => stats.joined += 1,
             Decision::Ended(..) => stats.answered += 1,
             Decision::KeyReused(_) => stats.key_reused += 1,
-            Decision::Full(_) => stats.overloaded += 1,
+            Decision::Sealed(_) => stats.refused_sealed += 1,
+            Decision::Full(_) | Decision::Crowded(_) => stats.overloaded += 1,
+            Decision::WouldJoin(_) => {}
         }
         drop(inner);
-        drop(gone);
-        (number, decision)
+        drop((gone, left));
+        match failed {
+            Some(failed) => Err(failed),
+            None => Ok((number, decision)),
+        }
+    }
+
+    /// Has a waiter say when it leaves.
+    fn hook(self: &Arc<Self>, id: Id, number: u64, waiter: &mut Responder<M::Reply>) {
+        let weak = Arc::downgrade(self);
+        waiter.on_withdraw(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.leave(&id, number);
+            }
+        });
     }
 
     fn leave(&self, id: &Id, number: u64) {
@@ -154,34 +287,161 @@ impl<M: Message> Shared<M> {
         }
     }
 
-    /// Ends an attempt: who waited for it.
-    fn end(
+    /// What the running attempt wants called when nobody waits for it any more. Only now its first asker has to say
+    /// when it leaves.
+    pub(super) fn on_withdraw(self: &Arc<Self>, place: usize, epoch: u64, withdraw: OnWithdraw) {
+        let mut inner = self.inner.lock();
+        let before = inner.hooks.insert(epoch, withdraw);
+        let first = match &before {
+            // It says so already.
+            Some(_) => None,
+            None => inner.store.take_first(place, epoch),
+        };
+        drop(inner);
+        drop(before);
+        let mut back = None;
+        if let Some((number, mut waiter, id)) = first {
+            self.hook(id, number, &mut waiter);
+            back = self.inner.lock().store.put_back(place, number, waiter);
+        }
+        drop(back);
+        let mut left = Vec::new();
+        let mut inner = self.inner.lock();
+        let tell = |waiter: &mut Responder<_>, reached| waiter.progress(reached);
+        let wanted = inner.store.is_wanted(place, epoch, tell, &mut left);
+        let hook = if wanted {
+            None
+        } else {
+            inner.hooks.remove(&epoch)
+        };
+        drop(inner);
+        drop(left);
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    /// How far an attempt has come. Whether anybody wants its answer.
+    pub(super) fn progress(&self, place: usize, epoch: u64, verdict: Verdict) -> bool {
+        let mut left = Vec::new();
+        let mut inner = self.inner.lock();
+        let tell = |waiter: &mut Responder<_>, reached| waiter.progress(reached);
+        let wanted = inner.store.progress(place, epoch, verdict, tell, &mut left);
+        drop(inner);
+        drop(left);
+        wanted
+    }
+
+    /// What a reply takes, in bytes.
+    pub(super) fn weigh(&self, outcome: &Outcome<M::Reply>) -> usize {
+        outcome.as_ref().map_or(0, |reply| (self.weigh)(reply))
+    }
+
+    /// Ends an attempt in memory. Who waited for it.
+    pub(super) fn end(
         &self,
-        id: &Id,
+        place: usize,
         epoch: u64,
-        stored: Option<(Kept<M::Reply>, usize)>,
-        late: impl FnOnce(&Waiting<Waiter<M::Reply>>) -> bool,
-    ) -> Option<Waiting<Waiter<M::Reply>>> {
+        bytes: usize,
+        stored: &Arc<Mutex<Stored<M::Reply>>>,
+    ) -> Ended<M::Reply> {
         let mut gone = Vec::new();
         let mut inner = self.inner.lock();
-        let due = self.system.clock().now() + self.window;
-        let waiting = inner.store.end(id, epoch, due, stored, &mut gone);
+        let fits = inner.store.weigh(place, epoch, bytes, &mut gone);
+        let kept = Kept::Here(Arc::clone(stored));
+        let due = self.due();
+        let waiting = inner.store.end(place, epoch, due, kept);
         inner.stats.forgotten += gone.len() as u64;
-        let hook = inner.hooks.remove(&epoch);
-        let late = waiting.as_ref().is_some_and(late);
-        inner.stats.late += u64::from(late);
+        let hook = inner.take_hook(epoch);
         drop(inner);
         drop((gone, hook));
-        if late {
-            self.system.counters().count_drop(DropReason::LateReply);
-        }
+        Ended { waiting, fits }
+    }
+
+    /// Counts an answer that found nobody waiting (G8).
+    pub(super) fn count_late(&self) {
+        self.inner.lock().stats.late += 1;
+        self.system.counters().count_drop(DropReason::LateReply);
+    }
+
+    /// An attempt has ended in the middle, or never began. Who waited for it.
+    pub(super) fn break_off(
+        &self,
+        place: usize,
+        epoch: u64,
+        failure: &Failure,
+    ) -> Option<Waiting<Responder<M::Reply>>> {
+        let ran = !failure.verdict().is_safe_to_resend();
+        let due = self.due();
+        let mut inner = self.inner.lock();
+        let waiting = if ran {
+            inner.stats.indeterminate += 1;
+            if let Some(durable) = &self.durable
+                && let Some(view) = inner.store.view(place, epoch)
+            {
+                durable.note_broken(view.record, self.time_of_day(self.now()), failure);
+            }
+            if self.replay_safe {
+                inner.store.break_off(place, epoch, due)
+            } else {
+                let stored = Stored::Indeterminate(failure.to_string());
+                inner.store.end(place, epoch, due, stored.kept())
+            }
+        } else {
+            inner
+                .store
+                .forget(place, epoch, due)
+                .map(|(waiting, record)| {
+                    if let (Some(durable), Some(record)) = (&self.durable, record) {
+                        durable.drop_records([record]);
+                    }
+                    waiting
+                })
+        };
+        let hook = inner.take_hook(epoch);
+        drop(inner);
+        drop(hook);
         waiting
+    }
+
+    /// Whether a key was made after that time of day for certain: keys of version 7 say when, by their maker's clock.
+    pub(super) fn is_made_after(&self, id: &Id, since: Duration) -> bool {
+        let Some(made) = made_at(id.key) else {
+            return false;
+        };
+        let now = self.time_of_day(self.now());
+        made > since + self.clock_margin && made <= now + self.clock_margin
+    }
+
+    /// Whether a key that isn't there was certainly never run for: nothing that ran since it was made has been
+    /// forgotten.
+    pub(super) fn would_remember(&self, inner: &Inner<M::Reply>, id: &Id) -> bool {
+        let forgotten = inner.store.forgotten().map(|due| {
+            let end = due.as_nanos().saturating_sub(nanos(self.window));
+            self.time_of_day(Instant::from_nanos(end))
+        });
+        let remembers_all =
+            self.durable.as_ref().is_some_and(Durable::remembers_all) && forgotten.is_none();
+        let since = inner.remembers_since.max(forgotten.unwrap_or_default());
+        remembers_all || self.is_made_after(id, since)
+    }
+
+    pub(super) fn look(&self, id: &Id) -> Option<Seen<Kept<M::Reply>>> {
+        let mut gone = Vec::new();
+        let mut inner = self.inner.lock();
+        self.expire(&mut inner, &mut gone);
+        self.drop_records(&gone);
+        let seen = inner.store.look(id);
+        drop(inner);
+        drop(gone);
+        seen
     }
 
     pub(super) fn stats(&self) -> DedupStats {
         let mut gone = Vec::new();
         let mut inner = self.inner.lock();
-        inner.expire(self.system.clock().now(), &mut gone);
+        self.expire(&mut inner, &mut gone);
+        self.drop_records(&gone);
         let (running, stored, bytes) = inner.store.counts();
         let stats = DedupStats {
             running,
@@ -193,132 +453,49 @@ impl<M: Message> Shared<M> {
         drop(gone);
         stats
     }
-}
 
-/// The way back of an attempt: records its end and answers all that wait for it.
-pub(super) struct Sink<M: Message> {
-    shared: Arc<Shared<M>>,
-    id: Id,
-    epoch: u64,
-    began: bool,
-    ended: bool,
-}
-
-impl<M: Message> Sink<M> {
-    pub(super) fn new(shared: &Arc<Shared<M>>, id: Id, epoch: u64) -> Self {
-        Sink {
-            shared: Arc::clone(shared),
-            id,
-            epoch,
-            began: false,
-            ended: false,
-        }
-    }
-
-    /// The attempt brought no outcome that is worth keeping: the first asker, and the rest, are told.
-    fn broken_off(&mut self, failure: &Failure) {
-        self.ended = true;
-        let ran = !failure.verdict().is_safe_to_resend();
-        let unknown = ran && !self.shared.replay_safe;
-        let stored = unknown.then(|| kept(Stored::Indeterminate(failure.to_string()), 0));
-        if ran {
-            self.shared.inner.lock().stats.indeterminate += 1;
-        }
-        let waiting = self.shared.end(&self.id, self.epoch, stored, |_| false);
-        let waiters = waiting.map_or(Vec::new(), |waiting| waiting.waiters);
-        for (number, waiter) in waiters {
-            waiter.finish(Err(if unknown && number != self.epoch {
-                indeterminate(&failure.to_string())
-            } else {
-                failure.clone()
-            }));
-        }
+    /// When there may be room in a full store: when the oldest end is forgotten.
+    pub(super) fn room_after(&self) -> Option<Duration> {
+        let due = self.inner.lock().store.next_due()?;
+        Some(due.since(self.now()))
     }
 }
 
-/// Whether the end of an attempt leaves open what it did.
-fn leaves_open(failure: &Failure) -> bool {
-    match failure.verdict() {
-        Verdict::NotSent | Verdict::NotExecuted => false,
-        Verdict::MaybeExecuted => true,
-        Verdict::Executed => matches!(
-            failure.kind(),
-            FailureKind::Panicked
-                | FailureKind::Killed
-                | FailureKind::NoAnswer
-                | FailureKind::Indeterminate
-                // It had begun before, and was to be offered again.
-                | FailureKind::Stopped
-                | FailureKind::Withdrawn
-                | FailureKind::DeadlineExceeded
-        ),
+impl<R> Inner<R> {
+    pub(super) fn take_hook(&mut self, epoch: u64) -> Option<OnWithdraw> {
+        if self.hooks.is_empty() {
+            return None;
+        }
+        self.hooks.remove(&epoch)
     }
 }
 
-impl<M> ReplySink<M::Reply> for Sink<M>
-where
-    M: Message<Reply: Clone>,
-{
-    fn progress(&mut self, verdict: Verdict) -> bool {
-        self.began |= verdict == Verdict::Executed;
-        let mut left = Vec::new();
-        let mut inner = self.shared.inner.lock();
-        let tell = |waiter: &mut Waiter<_>, reached| waiter.progress(reached);
-        let wanted = inner
-            .store
-            .progress(&self.id, self.epoch, verdict, tell, &mut left);
-        drop(inner);
-        drop(left);
-        wanted
-    }
-
-    fn finish(mut self: Box<Self>, outcome: Outcome<M::Reply>) {
-        if let Err(failure) = &outcome
-            && (failure.verdict().is_safe_to_resend() || leaves_open(failure))
-        {
-            self.broken_off(failure);
-            return;
-        }
-        let bytes = outcome
-            .as_ref()
-            .map_or(0, |reply| (self.shared.weigh)(reply));
-        let (stored, bytes) = kept(Stored::Outcome(outcome.clone()), bytes);
-        let answered = outcome.is_ok();
-        // From here on no code of users runs before the entry has ended.
-        self.ended = true;
-        let late = |waiting: &Waiting<_>| answered && waiting.waiters.is_empty() && !waiting.told;
-        let end = Some((Arc::clone(&stored), bytes));
-        let Some(waiting) = self.shared.end(&self.id, self.epoch, end, late) else {
-            return;
-        };
-        if waiting.too_large {
-            *stored.lock() = Stored::TooLarge;
-        }
-        for (_, waiter) in waiting.waiters {
-            waiter.finish(outcome.clone());
-        }
-    }
-
-    fn on_withdraw(&mut self, withdraw: Box<dyn FnOnce() + Send>) {
-        let before = self.shared.inner.lock().hooks.insert(self.epoch, withdraw);
-        drop(before);
-    }
+/// What came of an end.
+pub(super) struct Ended<R> {
+    pub(super) waiting: Option<Waiting<Responder<R>>>,
+    pub(super) fits: bool,
 }
 
-impl<M: Message> Drop for Sink<M> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let (kind, verdict) = if self.began {
-            (FailureKind::NoAnswer, Verdict::Executed)
-        } else {
-            (FailureKind::Stopped, Verdict::NotExecuted)
-        };
-        self.broken_off(&Failure::new(kind, verdict));
-    }
+/// When a key of version 7 was made, as its maker's clock said.
+fn made_at(key: u128) -> Option<Duration> {
+    let is_version_7 = (key >> 76) & 0xF == 7;
+    let millis = u64::try_from(key >> 80).unwrap_or(u64::MAX);
+    is_version_7.then(|| Duration::from_millis(millis))
 }
 
-fn kept<R>(stored: Stored<R>, bytes: usize) -> (Kept<R>, usize) {
-    (Arc::new(Mutex::new(stored)), bytes)
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// An envelope whose responder was taken out, with another in its place.
+pub(super) fn envelope_of<M: Message>(
+    message: M,
+    meta: callboard_core::Meta,
+    waiter: Option<Responder<M::Reply>>,
+) -> Envelope<M> {
+    Envelope {
+        message,
+        meta,
+        responder: waiter.unwrap_or_else(Responder::nowhere),
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use callboard_core::Verdict;
 use callboard_core::clock::Instant;
+use callboard_core::{Entropy, Verdict};
 use proptest::prelude::*;
 
-use super::store::{Bounds, Decision, ENTRY_BYTES, Store};
+use super::keyed::Keyed;
+use super::store::{Bounds, Decision, ENTRY_BYTES, Gone, Request, Run, Seen, Store, Waiting};
 
 const WINDOW: u64 = 100;
 
@@ -18,10 +19,14 @@ enum Step {
     Begin(u8),
     /// The attempt with that key ends with a stored outcome of that size.
     End(u8, usize),
+    /// The attempt with that key breaks off, and may be made again.
+    Break(u8),
     /// The attempt with that key did not run.
     Free(u8),
     /// The newest waiter of that key leaves.
     Leave(u8),
+    /// It is settled that the key never runs.
+    Seal(u8),
     Wait(u64),
 }
 
@@ -32,34 +37,51 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(key, print, tell)| Step::Admit(key, print, tell)),
         2 => key.clone().prop_map(Step::Begin),
         3 => (key.clone(), 0usize..600).prop_map(|(key, bytes)| Step::End(key, bytes)),
+        2 => key.clone().prop_map(Step::Break),
         1 => key.clone().prop_map(Step::Free),
+        1 => key.clone().prop_map(Step::Seal),
         1 => key.prop_map(Step::Leave),
         2 => (0u64..60).prop_map(Step::Wait),
     ];
-    prop::collection::vec(step, 0..200)
+    prop::collection::vec(step, 0..250)
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Model {
+struct Model {
+    record: u64,
+    print: u128,
+    attempts: u32,
+    bytes: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
     Running {
+        place: usize,
         epoch: u64,
-        print: u128,
         waiters: Vec<u64>,
         told: bool,
         reached: Verdict,
+        broken: u32,
     },
     Ended {
-        print: u128,
         outcome: u64,
-        bytes: usize,
+        due: u64,
+    },
+    Broken {
+        due: u64,
+    },
+    Sealed {
         due: u64,
     },
 }
 
-impl Model {
-    fn print(&self) -> u128 {
+impl State {
+    fn due(&self) -> Option<u64> {
         match self {
-            Model::Running { print, .. } | Model::Ended { print, .. } => *print,
+            State::Running { .. } => None,
+            State::Ended { due, .. } | State::Broken { due } | State::Sealed { due } => Some(*due),
         }
     }
 }
@@ -70,188 +92,332 @@ struct Pair {
     model: BTreeMap<u8, Model>,
     now: u64,
     number: u64,
+    gone: Vec<Gone<u64>>,
 }
 
 impl Pair {
     fn new(bounds: Bounds) -> Self {
         Pair {
             bounds,
-            store: Store::new(bounds),
+            store: Store::new(bounds, Keyed::new(&Entropy::seeded(1))),
             model: BTreeMap::new(),
             now: 0,
             number: 0,
+            gone: Vec::new(),
         }
     }
 
     fn model_bytes(&self) -> usize {
-        let bytes = |entry: &Model| match entry {
-            Model::Running { .. } => ENTRY_BYTES,
-            Model::Ended { bytes, .. } => ENTRY_BYTES + bytes,
-        };
-        self.model.values().map(bytes).sum()
+        self.model
+            .values()
+            .map(|entry| ENTRY_BYTES + entry.bytes)
+            .sum()
+    }
+
+    fn has_room(&self) -> bool {
+        self.model.len() < self.bounds.entries
+            && self.model_bytes() + ENTRY_BYTES <= self.bounds.bytes
     }
 
     fn step(&mut self, step: Step) {
         self.number += 1;
         let number = self.number;
-        let mut gone = Vec::new();
         match step {
             Step::Wait(span) => self.now += span,
-            Step::Admit(key, print, tell) => {
-                self.store.expire(at(self.now), &mut gone);
-                let now = self.now;
-                self.model
-                    .retain(|_, entry| !matches!(entry, Model::Ended { due, .. } if *due <= now));
-                let waiter = (!tell).then_some(number);
-                let mut seen = None;
-                let told = |_: &mut u64, reached| seen = Some(reached);
-                let decision = self
-                    .store
-                    .admit(&key, print, number, waiter, told, &mut gone);
-                let (expected, reached) = self.expected(key, print, waiter);
-                assert_eq!(decision, expected);
-                assert_eq!(seen, reached, "a joiner is told how far it is");
+            Step::Admit(key, print, tell) => self.admit(key, print, tell),
+            Step::Begin(key) => self.begin(key),
+            Step::End(key, bytes) => self.end(key, number, bytes),
+            Step::Break(key) => {
+                let due = self.now + WINDOW;
+                self.leave_running(key, |store, place, epoch| {
+                    store.break_off(place, epoch, at(due))
+                });
+                self.settle(key, State::Broken { due });
             }
-            Step::Begin(key) => {
-                if let Some(Model::Running {
-                    epoch,
-                    waiters,
-                    told,
-                    reached,
-                    ..
-                }) = self.model.get_mut(&key)
-                {
-                    *reached = Verdict::Executed;
-                    waiters.retain(|waiter| waiter % 2 == 0);
-                    let wanted = *told || !waiters.is_empty();
-                    let still = |waiter: &mut u64, _| waiter.is_multiple_of(2);
-                    let mut left = Vec::new();
-                    let got =
-                        self.store
-                            .progress(&key, *epoch, Verdict::Executed, still, &mut left);
-                    assert_eq!(got, wanted);
-                    assert!(left.iter().all(|waiter| waiter % 2 == 1));
+            Step::Free(key) => self.free(key),
+            Step::Leave(key) => self.leave(key),
+            Step::Seal(key) => {
+                let due = self.now + WINDOW;
+                if self.store.look(&key).is_none() {
+                    let sealed = self.store.seal(&key, number, at(due), &mut self.gone);
+                    assert_eq!(sealed, self.has_room());
+                    if sealed {
+                        let entry = Model {
+                            record: number,
+                            print: 0,
+                            attempts: 0,
+                            bytes: 0,
+                            state: State::Sealed { due },
+                        };
+                        self.model.insert(key, entry);
+                    }
                 }
-            }
-            Step::End(key, bytes) => self.end(key, Some((number, bytes))),
-            Step::Free(key) => self.end(key, None),
-            Step::Leave(key) => {
-                if let Some(Model::Running {
-                    epoch,
-                    waiters,
-                    told,
-                    ..
-                }) = self.model.get_mut(&key)
-                    && let Some(last) = waiters.pop()
-                {
-                    let alone = (waiters.is_empty() && !*told).then_some(*epoch);
-                    assert_eq!(self.store.leave(&key, last), Some((last, alone)));
-                }
-                assert_eq!(self.store.leave(&key, u64::MAX), None);
             }
         }
         self.check();
     }
 
-    /// What the model says about a request, and does.
+    fn admit(&mut self, key: u8, print: u128, tell: bool) {
+        self.store.expire(at(self.now), &mut self.gone);
+        let now = self.now;
+        self.model
+            .retain(|_, entry| entry.state.due().is_none_or(|due| due > now));
+        let number = self.number;
+        let mut waiter = (!tell).then_some(number);
+        let mut seen = None;
+        let mut left = Vec::new();
+        let mut hooked = false;
+        let decision = loop {
+            let request = Request {
+                key: &key,
+                print,
+                number,
+                attempt: 1,
+                waiter: waiter.take(),
+                hooked,
+            };
+            let told = |waiter: &mut u64, reached| {
+                if *waiter == number {
+                    seen = Some(reached);
+                }
+                true
+            };
+            match self.store.admit(request, told, &mut left, &mut self.gone) {
+                Decision::WouldJoin(own) => {
+                    assert!(!hooked, "it joins, or not");
+                    (waiter, hooked) = (Some(own), true);
+                }
+                decided => break decided,
+            }
+        };
+        assert!(left.is_empty(), "all say that they wait");
+        let waiter = (!tell).then_some(number);
+        if let Decision::Run(run) = &decision {
+            let run = *run;
+            self.expect_run(key, print, waiter, run);
+            return;
+        }
+        let (expected, reached) = self.expected(key, print, waiter);
+        assert_eq!(decision, expected);
+        assert_eq!(seen, reached, "a joiner is told how far it is");
+    }
+
+    fn expect_run(&mut self, key: u8, print: u128, waiter: Option<u64>, run: Run) {
+        let number = self.number;
+        let broken = match self.model.get(&key) {
+            None => {
+                assert!(self.has_room());
+                0
+            }
+            Some(entry) => {
+                assert!(matches!(entry.state, State::Broken { .. }), "{entry:?}");
+                assert_eq!(entry.print, print);
+                entry.attempts
+            }
+        };
+        let record = self.model.get(&key).map_or(number, |entry| entry.record);
+        assert_eq!((run.record, run.attempt), (record, broken + 1));
+        let entry = Model {
+            record,
+            print,
+            attempts: broken + 1,
+            bytes: 0,
+            state: State::Running {
+                place: run.place,
+                epoch: number,
+                told: waiter.is_none(),
+                waiters: waiter.into_iter().collect(),
+                reached: Verdict::NotExecuted,
+                broken,
+            },
+        };
+        self.model.insert(key, entry);
+    }
+
     fn expected(
         &mut self,
         key: u8,
         print: u128,
         waiter: Option<u64>,
     ) -> (Decision<u64, u64>, Option<Verdict>) {
-        let room = self.model.len() < self.bounds.entries
-            && self.model_bytes() + ENTRY_BYTES <= self.bounds.bytes;
-        match self.model.get_mut(&key) {
-            Some(entry) if entry.print() != print => (Decision::KeyReused(waiter), None),
-            Some(Model::Ended { outcome, .. }) => (Decision::Ended(*outcome, waiter), None),
-            Some(Model::Running {
-                waiters,
-                told,
-                reached,
-                ..
-            }) => match waiter {
-                None => {
-                    *told = true;
-                    (Decision::Joined, None)
-                }
-                Some(_) if waiters.len() >= self.bounds.waiters => (Decision::Full(waiter), None),
-                Some(number) => {
-                    waiters.push(number);
-                    (Decision::Joined, Some(*reached))
-                }
-            },
-            None if !room => (Decision::Full(waiter), None),
-            None => {
-                let entry = Model::Running {
-                    epoch: self.number,
-                    print,
-                    told: waiter.is_none(),
-                    waiters: waiter.into_iter().collect(),
-                    reached: Verdict::NotExecuted,
-                };
-                self.model.insert(key, entry);
-                (Decision::Run, None)
+        let Some(entry) = self.model.get_mut(&key) else {
+            assert!(!self.has_room(), "it could have run");
+            return (Decision::Full(waiter), None);
+        };
+        let same = entry.print == print;
+        match (&mut entry.state, waiter) {
+            (State::Sealed { .. }, waiter) => (Decision::Sealed(waiter), None),
+            _ if !same => (Decision::KeyReused(waiter), None),
+            (State::Ended { outcome, .. }, waiter) => (Decision::Ended(*outcome, waiter), None),
+            (State::Broken { .. }, _) => panic!("it could have run again"),
+            (State::Running { told, .. }, None) => {
+                *told = true;
+                (Decision::Joined, None)
+            }
+            (State::Running { waiters, .. }, waiter) if waiters.len() >= self.bounds.waiters => {
+                (Decision::Crowded(waiter), None)
+            }
+            (
+                State::Running {
+                    waiters, reached, ..
+                },
+                Some(number),
+            ) => {
+                waiters.push(number);
+                (Decision::Joined, Some(*reached))
             }
         }
     }
 
-    fn end(&mut self, key: u8, outcome: Option<(u64, usize)>) {
-        let mut gone = Vec::new();
-        let due = self.now + WINDOW;
-        let Some(Model::Running {
+    fn begin(&mut self, key: u8) {
+        let Some(State::Running {
+            place,
             epoch,
-            print,
+            waiters,
+            told,
+            reached,
+            ..
+        }) = self.model.get_mut(&key).map(|entry| &mut entry.state)
+        else {
+            return;
+        };
+        *reached = Verdict::Executed;
+        waiters.retain(|waiter| waiter % 2 == 0);
+        let wanted = *told || !waiters.is_empty();
+        let still = |waiter: &mut u64, _| waiter.is_multiple_of(2);
+        let mut left = Vec::new();
+        let got = self
+            .store
+            .progress(*place, *epoch, Verdict::Executed, still, &mut left);
+        assert_eq!(got, wanted);
+        assert!(left.iter().all(|waiter| waiter % 2 == 1));
+    }
+
+    fn end(&mut self, key: u8, outcome: u64, bytes: usize) {
+        let due = self.now + WINDOW;
+        let fits = self.model_bytes() + bytes <= self.bounds.bytes;
+        let mut gone = Vec::new();
+        let ended = self.leave_running(key, |store, place, epoch| {
+            assert_eq!(store.weigh(place, epoch, bytes, &mut gone), fits);
+            store.end(place, epoch, at(due), outcome)
+        });
+        if ended
+            && fits
+            && let Some(entry) = self.model.get_mut(&key)
+        {
+            entry.bytes = bytes;
+        }
+        self.settle(key, State::Ended { outcome, due });
+    }
+
+    fn free(&mut self, key: u8) {
+        let due = self.now + WINDOW;
+        let mut record = None;
+        self.leave_running(key, |store, place, epoch| {
+            let (waiting, freed) = store.forget(place, epoch, at(due))?;
+            record = freed;
+            Some(waiting)
+        });
+        let Some(State::Running { broken, .. }) = self.model.get(&key).map(|it| it.state.clone())
+        else {
+            return;
+        };
+        if broken == 0 {
+            let entry = self.model.remove(&key);
+            assert_eq!(record, entry.map(|entry| entry.record));
+            return;
+        }
+        assert_eq!(record, None, "what earlier attempts did is remembered");
+        if let Some(entry) = self.model.get_mut(&key) {
+            entry.attempts = broken;
+            entry.state = State::Broken { due };
+        }
+    }
+
+    /// Ends the attempt of a key, if there is one, and looks who is told.
+    fn leave_running(
+        &mut self,
+        key: u8,
+        mut end: impl FnMut(&mut Store<u8, u64, u64>, usize, u64) -> Option<Waiting<u64>>,
+    ) -> bool {
+        let Some(State::Running {
+            place,
+            epoch,
             waiters,
             told,
             ..
-        }) = self.model.get(&key).cloned()
+        }) = self.model.get(&key).map(|entry| entry.state.clone())
         else {
-            return;
+            return false;
         };
         // What belongs to another attempt is ignored.
         let other = self
             .store
-            .end(&key, epoch + 1_000_000, at(due), outcome, &mut gone);
+            .end(place, epoch + 1_000_000, at(self.now + WINDOW), 0);
         assert!(other.is_none());
-        let fits = self.model_bytes() + outcome.map_or(0, |(_, bytes)| bytes) <= self.bounds.bytes;
-        match outcome {
-            None => {
-                self.model.remove(&key);
-            }
-            Some((outcome, bytes)) => {
-                let bytes = if fits { bytes } else { 0 };
-                let entry = Model::Ended {
-                    print,
-                    outcome,
-                    bytes,
-                    due,
-                };
-                self.model.insert(key, entry);
-            }
+        let waiting = end(&mut self.store, place, epoch).unwrap();
+        assert_eq!(waiting.told, told);
+        let numbers: Vec<u64> = waiting.waiters.into_iter().map(|(own, _)| own).collect();
+        assert_eq!(numbers, waiters);
+        true
+    }
+
+    fn settle(&mut self, key: u8, state: State) {
+        if let Some(entry) = self.model.get_mut(&key)
+            && matches!(entry.state, State::Running { .. })
+        {
+            entry.state = state;
         }
-        let waiting = self
-            .store
-            .end(&key, epoch, at(due), outcome, &mut gone)
-            .unwrap();
-        let numbers: Vec<u64> = waiting.waiters.iter().map(|(number, _)| *number).collect();
-        assert_eq!((numbers, waiting.told), (waiters, told));
-        assert_eq!(waiting.too_large, outcome.is_some() && !fits);
+    }
+
+    fn leave(&mut self, key: u8) {
+        if let Some(State::Running {
+            epoch,
+            waiters,
+            told,
+            ..
+        }) = self.model.get_mut(&key).map(|entry| &mut entry.state)
+            && let Some(number) = waiters.pop()
+        {
+            let alone = (waiters.is_empty() && !*told).then_some(*epoch);
+            assert_eq!(self.store.leave(&key, number), Some((number, alone)));
+            assert_eq!(self.store.leave(&key, number), None);
+        }
     }
 
     fn check(&self) {
-        let (running, ended, bytes) = self.store.counts();
-        let is_running = |entry: &&Model| matches!(entry, Model::Running { .. });
+        let (running, rest, bytes) = self.store.counts();
+        let is_running = |entry: &&Model| entry.state.due().is_none();
         assert_eq!(running, self.model.values().filter(is_running).count());
-        assert_eq!(running + ended, self.model.len());
+        assert_eq!(running + rest, self.model.len());
         assert_eq!(bytes, self.model_bytes());
-        assert!(running + ended <= self.bounds.entries);
+        assert!(running + rest <= self.bounds.entries);
         assert!(bytes <= self.bounds.bytes);
+        for (key, entry) in &self.model {
+            let seen = match entry.state {
+                State::Running { .. } => Seen::Running,
+                State::Ended { outcome, .. } => Seen::Ended(outcome),
+                State::Broken { .. } => Seen::Broken,
+                State::Sealed { .. } => Seen::Sealed,
+            };
+            assert_eq!(self.store.look(key), Some(seen));
+        }
     }
 }
 
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
+}
+
+fn request(key: &usize, number: u64, waiter: Option<u64>) -> Request<'_, usize, u64> {
+    Request {
+        key,
+        print: 0,
+        number,
+        attempt: 1,
+        waiter,
+        hooked: true,
+    }
 }
 
 proptest! {
@@ -272,25 +438,53 @@ proptest! {
         requests in prop::collection::vec((any::<bool>(), 0usize..300), 1..60),
     ) {
         let bounds = Bounds { entries: 5, bytes: 2_000, waiters: 1, forget_oldest: true };
-        let mut store: Store<usize, usize, u64> = Store::new(bounds);
-        let (mut running, mut gone) = (Vec::new(), Vec::new());
+        let keyed = Keyed::new(&Entropy::seeded(1));
+        let mut store: Store<usize, usize, u64> = Store::new(bounds, keyed);
+        let (mut running, mut gone, mut left) = (Vec::new(), Vec::new(), Vec::new());
         for (key, (ends, bytes)) in requests.into_iter().enumerate() {
             let number = key as u64;
-            match store.admit(&key, 0, number, Some(number), |_, _| {}, &mut gone) {
-                Decision::Run if ends => {
-                    let outcome = Some((key, bytes));
-                    prop_assert!(store.end(&key, number, at(1), outcome, &mut gone).is_some());
+            let asked = request(&key, number, Some(number));
+            match store.admit(asked, |_, _| true, &mut left, &mut gone) {
+                Decision::Run(run) if ends => {
+                    store.weigh(run.place, number, bytes, &mut gone);
+                    prop_assert!(store.end(run.place, number, at(1), key).is_some());
                 }
-                Decision::Run => running.push(key),
+                Decision::Run(_) => running.push(key),
                 Decision::Full(_) => prop_assert!(running.len() >= 5),
                 other => prop_assert!(false, "{other:?}"),
             }
             for key in &running {
-                let again = store.admit(key, 0, u64::MAX, None, |_, _| {}, &mut gone);
+                let again = request(key, u64::MAX, None);
+                let again = store.admit(again, |_, _| true, &mut left, &mut gone);
                 prop_assert_eq!(again, Decision::Joined);
             }
             let (_, _, bytes) = store.counts();
             prop_assert!(bytes <= 2_000);
         }
     }
+}
+
+/// A key that breaks off again and again stands in the line a bounded number of times.
+#[test]
+fn g03_what_runs_again_leaves_no_trail() {
+    let bounds = Bounds {
+        entries: 5,
+        bytes: 10_000,
+        waiters: 1,
+        forget_oldest: false,
+    };
+    let keyed = Keyed::new(&Entropy::seeded(1));
+    let mut store: Store<usize, usize, u64> = Store::new(bounds, keyed);
+    let (mut left, mut gone) = (Vec::new(), Vec::new());
+    for number in 1..10_000 {
+        let asked = request(&7, number, None);
+        let Decision::Run(run) = store.admit(asked, |_, _| true, &mut left, &mut gone) else {
+            panic!("it may run again");
+        };
+        assert_eq!(u64::from(run.attempt), number);
+        store.break_off(run.place, number, at(number)).unwrap();
+        assert!(store.line_len() < 200, "{}", store.line_len());
+    }
+    assert_eq!(store.expire(at(20_000), &mut gone), 1);
+    assert_eq!((store.counts(), gone.len()), ((0, 0, 0), 1));
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use callboard::{
-    Actor, ActorRef, Admission, Admitted, Context, DeferredHandler, DropReason, Envelope, Failure,
-    FailureKind, Message, Meta, Principal, RequestKey, Responder, SendError, Spawn, System,
-    Verdict,
+    Actor, ActorId, ActorRef, Admission, Admitted, Context, DeferredHandler, DropReason, Envelope,
+    Failure, FailureKind, Message, Meta, Principal, RequestKey, Responder, SendError, Spawn,
+    System, Threshold, Verdict,
 };
 use callboard_supervision::{
     AskExt, CallPolicy, CallSettings, Dedup, DedupBuilder, ReplaySafe, RetrySettings, Supervisor,
@@ -496,7 +496,8 @@ async fn g19_after_a_panic_the_outcome_is_indeterminate(system: System) {
 async fn g19_after_a_panic_what_is_replay_safe_runs_again(system: System) {
     let (bench, kinds, charges) = after_a_panic(&system, true).await;
     assert_eq!((kinds, charges), (vec![FailureKind::Panicked; 3], 3));
-    assert_eq!(bench.dedup.stats().stored, 0);
+    let stats = bench.dedup.stats();
+    assert_eq!((stats.running, stats.stored, stats.run_again), (0, 1, 1));
 }
 
 #[callboard::test(both)]
@@ -616,7 +617,7 @@ async fn g19_a_keyed_tell_runs_once_too(system: System) {
 }
 
 #[callboard::test]
-async fn g19_keys_are_apart_for_each_principal(system: System) {
+async fn g19_keys_are_apart_for_each_principal_and_each_target(system: System) {
     let dedup = Dedup::<Charge>::builder(&system).build();
     let key = RequestKey::new();
     let envelope = |principal: &str| {
@@ -629,16 +630,46 @@ async fn g19_keys_are_apart_for_each_principal(system: System) {
             responder: Responder::nowhere(),
         }
     };
-    let passes = |who| matches!(dedup.admit(envelope(who)), Admitted::Pass(_));
+    let actor = ActorId::fresh();
+    let at = Threshold::before_nobody(actor, None);
+    let passes = |who| matches!(dedup.admit(envelope(who), &at), Admitted::Pass(_));
     assert!(passes("uid:1") && passes("uid:2"));
     // Each passed envelope was dropped before it ran, and left nothing behind.
     assert_eq!(dedup.stats().running, 0);
-    let Admitted::Pass(first) = dedup.admit(envelope("uid:1")) else {
+    let Admitted::Pass(first) = dedup.admit(envelope("uid:1"), &at) else {
         panic!("not passed");
     };
-    assert!(matches!(dedup.admit(envelope("uid:1")), Admitted::Taken));
+    assert!(matches!(
+        dedup.admit(envelope("uid:1"), &at),
+        Admitted::Taken
+    ));
     assert!(passes("uid:2"));
+    let other = Threshold::before_nobody(ActorId::fresh(), None);
+    let passed = dedup.admit(envelope("uid:1"), &other);
+    assert!(matches!(passed, Admitted::Pass(_)), "another target");
     drop(first);
+}
+
+#[callboard::test(both)]
+async fn g19_two_actors_behind_one_store_are_two_targets_unless_it_has_one(system: System) {
+    for (target, charges) in [(None, 2), (Some("tills"), 1)] {
+        let mut builder = Dedup::<Charge>::builder(&system);
+        if let Some(target) = target {
+            builder = builder.target(target);
+        }
+        let dedup = builder.build();
+        let bench = Bench::new(&system);
+        let start = || {
+            let own = bench.ledger.clone();
+            let spawn = system.actor(move || Till(own.clone()));
+            spawn.admission(dedup.clone()).start()
+        };
+        let key = RequestKey::new();
+        for till in [start(), start()] {
+            till.ask(ANSWER).key(key).await.unwrap();
+        }
+        assert_eq!(bench.charges(), charges, "{target:?}");
+    }
 }
 
 #[callboard::test]
@@ -648,10 +679,11 @@ async fn g19_payloads_can_be_compared_encoded(system: System) {
     struct Weigh(f64);
     let dedup = Dedup::<Weigh>::builder_encoded(&system).build();
     let key = RequestKey::new();
+    let scales = ActorId::fresh();
     let admit = |weight| {
         let mut envelope = Envelope::tell(Weigh(weight));
         envelope.meta.set_key(key);
-        dedup.admit(envelope)
+        dedup.admit(envelope, &Threshold::before_nobody(scales, None))
     };
     let running = admit(1.5);
     assert!(matches!(running, Admitted::Pass(_)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use callboard::clock::Instant;
 use callboard::{
     Actor, ActorRef, Admission, Admitted, Context, DeferredHandler, Envelope, Failure, FailureKind,
-    Handler, Message, RequestKey, Responder, SendError, System, Verdict,
+    Handler, Message, RequestKey, Responder, SendError, System, Threshold, Verdict,
 };
 use callboard_supervision::{
     Answer, AskExt, BudgetSettings, CallPolicy, CallSettings, Idempotent, RetrySettings,
@@ -39,7 +39,7 @@ struct Seen {
 }
 
 impl Admission<Get> for Script {
-    fn admit(&self, envelope: Envelope<Get>) -> Admitted<Get> {
+    fn admit(&self, envelope: Envelope<Get>, _: &Threshold<'_, Get>) -> Admitted<Get> {
         let meta = &envelope.meta;
         let at = self.system.as_ref().map(|system| system.clock().now());
         self.seen.lock().push(Seen {
