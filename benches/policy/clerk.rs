@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use callboard::{Actor, ActorRef, Context, Handler, Message, Placement, System};
 use callboard_supervision::Idempotent;
+use serde::{Deserialize, Serialize};
 
 use common::run::Result;
 use common::threads::{HUNG_AFTER, on_fresh_thread};
@@ -13,8 +14,8 @@ use common::threads::{HUNG_AFTER, on_fresh_thread};
 pub(crate) const FIRST: Placement = Placement::Pinned(0);
 
 /// Answers the number after this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Message)]
-#[message(reply = u64)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Message, Serialize, Deserialize)]
+#[message(reply = u64, name = "bench.next")]
 pub(crate) struct Next(pub(crate) u64);
 impl Idempotent for Next {}
 

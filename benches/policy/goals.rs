@@ -9,10 +9,12 @@ use crate::systems::{dedups, policies};
 
 /// Of which row in which workload, which column, and how much it should be: at most that where less is better, else at
 /// least.
-const GOALS: [(&str, &str, usize, f64); 3] = [
+const GOALS: [(&str, &str, usize, f64); 5] = [
     (plan::HANDED_OFF, policies::USUAL, 2, 150.0),
     (plan::HANDED_OFF, policies::USUAL, 3, 0.0),
     (plan::KEYED, dedups::FIRST, 2, 300.0),
+    (plan::DURABLE, dedups::DURABLE, 1, 20.0),
+    (plan::DURABLE, dedups::DURABLE, 3, 0.6),
 ];
 
 /// The table of goals. Empty if nothing was measured that has one.

@@ -1,6 +1,6 @@
 //! Which workloads make up the tables, and what they are called there and in the JSON.
 
-use common::plan::{self, Column, cell, less};
+use common::plan::{self, Column, cell, less, more};
 
 use crate::workloads::{Callees, Work};
 
@@ -13,6 +13,7 @@ pub(crate) const PLAIN: &str = "plain async fn";
 pub(crate) const TWO_EACH: &str = "two callers, a callee each";
 pub(crate) const TWO_SHARED: &str = "two callers, one callee";
 pub(crate) const KEYED: &str = "keyed ask";
+pub(crate) const DURABLE: &str = "keyed ask, durable, 64 callers";
 
 /// What calls under a policy, dedup and middleware add to bare ones. The goal of "added" stands at [`crate::goals`].
 pub(crate) fn blocks() -> Vec<Block> {
@@ -48,6 +49,19 @@ pub(crate) fn blocks() -> Vec<Block> {
         Block {
             title: "Keyed ask on one thread, deduplicated in memory (ns a call)",
             cells: vec![cell(KEYED, Work::Keyed, &call_columns())],
+        },
+        Block {
+            title: "Keyed asks by 64 callers on one thread, deduplicated on disk",
+            cells: vec![cell(
+                DURABLE,
+                Work::Durable { callers: 64 },
+                &[
+                    more("k calls/s", "kcall/s"),
+                    more("calls a sync", "calls a sync"),
+                    more("raw log, k calls/s", "kcall/s raw"),
+                    more("of the raw log", "of raw"),
+                ],
+            )],
         },
     ]
 }

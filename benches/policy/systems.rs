@@ -7,7 +7,7 @@ pub(crate) mod policies;
 use common::run::Result;
 use common::size::Size;
 
-use crate::workloads::{Work, keyed, local, plain, two};
+use crate::workloads::{Work, durable, keyed, local, plain, two};
 use dedups::Dedups;
 use peers::Peer;
 use policies::Policy;
@@ -61,7 +61,7 @@ impl Candidate for Bare {
         match work {
             Work::LocalAsk { .. } => true,
             Work::PlainFn | Work::Keyed => *self == Bare::Call,
-            Work::TwoCallers { .. } => false,
+            Work::TwoCallers { .. } | Work::Durable { .. } => false,
         }
     }
 
@@ -70,7 +70,7 @@ impl Candidate for Bare {
             Work::LocalAsk { hand_off } => local::bare(*self, hand_off, size),
             Work::PlainFn => plain::bare(size),
             Work::Keyed => keyed::bare(size),
-            Work::TwoCallers { .. } => Err("nothing to compare".into()),
+            Work::TwoCallers { .. } | Work::Durable { .. } => Err("nothing to compare".into()),
         }
     }
 }
@@ -86,7 +86,7 @@ impl Candidate for Policy {
             Work::TwoCallers { .. } => {
                 matches!(self, Policy::Nothing | Policy::Usual | Policy::Hedged)
             }
-            Work::PlainFn | Work::Keyed => false,
+            _ => false,
         }
     }
 
@@ -94,7 +94,7 @@ impl Candidate for Policy {
         match work {
             Work::LocalAsk { hand_off } => local::by_policy(*self, hand_off, size),
             Work::TwoCallers { callees } => two::measure(*self, callees, size),
-            Work::PlainFn | Work::Keyed => Err("a policy makes asks, and has no store".into()),
+            _ => Err("a policy makes asks, and has no store".into()),
         }
     }
 }
@@ -123,10 +123,17 @@ impl Candidate for Dedups {
     }
 
     fn takes(&self, work: Work) -> bool {
-        work == Work::Keyed
+        match work {
+            Work::Keyed => *self != Dedups::Durable,
+            Work::Durable { .. } => *self == Dedups::Durable,
+            _ => false,
+        }
     }
 
-    fn measure(&self, _: Work, size: Size) -> Result<Vec<f64>> {
-        keyed::deduplicated(*self, size)
+    fn measure(&self, work: Work, size: Size) -> Result<Vec<f64>> {
+        match work {
+            Work::Durable { callers } => durable::measure(callers, size),
+            _ => keyed::deduplicated(*self, size),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What is measured.
 
+pub(crate) mod durable;
 pub(crate) mod keyed;
 pub(crate) mod local;
 pub(crate) mod plain;
@@ -14,6 +15,9 @@ pub(crate) enum Work {
     PlainFn,
     /// Asks with request keys to an actor of the same thread. The same figures.
     Keyed,
+    /// Asks with request keys by that many callers, deduplicated on disk. Answers thousands of calls a second, calls a
+    /// sync, thousands of calls a second that the raw log has room for, and the first through the third.
+    Durable { callers: usize },
     /// Asks from two threads at once, each to an actor of its own thread. Answers nanoseconds a bare call, nanoseconds
     /// a call by the policy, and the median of what that took more than bare calls right beside it.
     TwoCallers { callees: Callees },

@@ -13,6 +13,8 @@ pub(crate) enum Dedups {
     FirstWhenFull,
     /// Each call has a key that is answered already.
     Duplicate,
+    /// On disk.
+    Durable,
 }
 
 /// How many finished requests a small store holds.
@@ -21,13 +23,19 @@ pub(crate) const SMALL: usize = 1_000;
 const LARGE: usize = 10_000_000;
 
 impl Dedups {
-    pub(crate) const ALL: [Dedups; 3] = [Dedups::First, Dedups::FirstWhenFull, Dedups::Duplicate];
+    pub(crate) const ALL: [Dedups; 4] = [
+        Dedups::First,
+        Dedups::FirstWhenFull,
+        Dedups::Duplicate,
+        Dedups::Durable,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Dedups::First => FIRST,
             Dedups::FirstWhenFull => "dedup: first time, store full",
             Dedups::Duplicate => "dedup: duplicate, answered",
+            Dedups::Durable => DURABLE,
         }
     }
 
@@ -36,9 +44,10 @@ impl Dedups {
         match self {
             Dedups::First => builder.max_entries(LARGE).build(),
             Dedups::FirstWhenFull => builder.max_entries(SMALL).forget_oldest().build(),
-            Dedups::Duplicate => builder.build(),
+            Dedups::Duplicate | Dedups::Durable => builder.build(),
         }
     }
 }
 
 pub(crate) const FIRST: &str = "dedup: first time";
+pub(crate) const DURABLE: &str = "dedup: durable";
