@@ -186,7 +186,7 @@ fn breaker_text(breaker: &BreakerState, now: Instant) -> String {
 }
 
 /// In at most four digits or so: nobody reads nanoseconds of a time limit.
-fn rounded(span: Duration) -> String {
+pub(super) fn rounded(span: Duration) -> String {
     let nanos = span.as_nanos();
     let step = match nanos {
         0..10_000 => 1,

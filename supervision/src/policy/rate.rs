@@ -60,24 +60,11 @@ impl Rate {
             .map(|_| ())
     }
 
-    /// Takes a turn that may lie ahead by `settings.wait`, and answers by how much it does. The turn is taken: who doesn't
-    /// wait for it has made the rate lower by one attempt.
+    /// Takes a turn that may lie ahead by `settings.wait`, but by no more than `longest`, what the caller itself has left;
+    /// and answers by how much it does. The turn is taken: who doesn't wait for it has made the rate lower by one attempt.
     ///
     /// # Errors
     /// By how much the next turn lies ahead; none was taken.
-    #[inline]
-    pub(crate) fn reserve(
-        &self,
-        now: Instant,
-        settings: &RateSettings,
-    ) -> Result<Duration, Duration> {
-        self.reserve_within(now, settings, settings.wait)
-    }
-
-    /// The same for who can't wait for longer than `longest`, so that no turn is taken that nobody will use.
-    ///
-    /// # Errors
-    /// As [`reserve`](Rate::reserve).
     #[inline]
     pub(crate) fn reserve_within(
         &self,

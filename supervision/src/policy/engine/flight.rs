@@ -53,7 +53,7 @@ impl Flight {
                     .limit
                     .map_or(Duration::ZERO, |limit| limit.since(began));
                 let took = now.since(began).max(limit);
-                callee.latency.timed_out(now, took, half_life(live));
+                callee.latency.cut(now, took, half_life(live));
             }
         }
         let ended = match blame(why) {
@@ -63,10 +63,15 @@ impl Flight {
         self.tell(live, callee, now, ended);
     }
 
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more. It would have taken longer, which counts: otherwise each hedge that wins would
+    /// make the callee look faster, and the next hedge come earlier.
     #[cold]
     pub(super) fn withdrawn(&mut self, live: &Live, callee: &Callee) {
-        self.tell(live, callee, callee.now(), Ended::Nothing);
+        let now = callee.now();
+        if let Some(began) = self.began {
+            callee.latency.cut(now, now.since(began), half_life(live));
+        }
+        self.tell(live, callee, now, Ended::Nothing);
     }
 
     #[inline]
