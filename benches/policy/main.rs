@@ -136,7 +136,8 @@ fn report(
     text += "`cargo bench --manifest-path benches/Cargo.toml --bench policy`\n\n";
     text += conditions;
     text += "`added` is the median, over all batches of a repetition, of what a call took more than in the batch of bare \
-             calls right beside it.\n\n";
+             calls right beside it.\n\
+             A row with a `+` behind its colon has all of the row before it, and something more.\n\n";
     for one in blocks {
         text += &block(one, systems, results);
     }

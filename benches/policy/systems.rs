@@ -53,7 +53,7 @@ impl Candidate for Bare {
         match self {
             Bare::Call => "bare",
             Bare::Deadline => "bare, with a deadline",
-            Bare::Marked => "bare, with a deadline, marked as retried",
+            Bare::Marked => "bare, with a deadline, its caller retries",
         }
     }
 

@@ -39,9 +39,9 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Peer::Tower => "tower: timeout, retry + budget",
-            Peer::TowerBounded => "the same + load shed, concurrency limit",
-            Peer::Backon => "backon + recloser: retry, breaker",
-            Peer::BackonTimeout => "the same + tokio timeout",
+            Peer::TowerBounded => "tower: + load shed, concurrency limit",
+            Peer::Backon => "backon, recloser: retry, breaker",
+            Peer::BackonTimeout => "backon, recloser: + tokio timeout",
         }
     }
 

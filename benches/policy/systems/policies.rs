@@ -53,10 +53,10 @@ impl Policy {
             Policy::Retry => "policy: retry + budget",
             Policy::Breaker => "policy: breaker",
             Policy::Usual => USUAL,
-            Policy::Held => "the same + adaptive timeout, bulkhead",
-            Policy::Rated => "the same + rate limit",
-            Policy::Shedding => "the same + shedding",
-            Policy::Hedged => "the same + hedge (armed)",
+            Policy::Held => "policy: + adaptive timeout, bulkhead",
+            Policy::Rated => "policy: + rate limit",
+            Policy::Shedding => "policy: + shedding",
+            Policy::Hedged => "policy: + hedge, armed",
         }
     }
 
@@ -74,7 +74,7 @@ impl Policy {
             bulkhead: (self >= Policy::Held).then(BulkheadSettings::default),
             rate: (self >= Policy::Rated).then_some(RateSettings {
                 per_second: 1e9,
-                burst: 1_000_000,
+                burst: u32::MAX,
                 ..RateSettings::default()
             }),
             shed: (self >= Policy::Shedding).then(ShedSettings::default),
