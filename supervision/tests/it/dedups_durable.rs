@@ -312,7 +312,7 @@ async fn g19_a_request_runs_only_when_it_is_reserved_on_disk(system: System) {
     let again = shop.pay(then(1, Then::Keep), running).await.unwrap_err();
     assert_eq!(known(&again), expected, "nor is it told by a duplicate");
     assert_eq!(ledger.count(), 1);
-    assert_eq!(shop.pay(pay(4), key_now(&system, 4)).await.is_err(), true);
+    assert!(shop.pay(pay(4), key_now(&system, 4)).await.is_err());
     // What has no key is none of its business.
     shop.till.ask(pay(5)).await.unwrap();
     let stats = shop.dedup.stats();
