@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 mod durable;
 mod few;
+mod fingerprint;
 mod keyed;
 pub(crate) mod print;
 mod resolve;
@@ -27,7 +28,9 @@ mod waiters;
 mod tests;
 
 pub use durable::open::DurableDedupBuilder;
-use keyed::Target;
+use fingerprint::ByFingerprint;
+pub use fingerprint::{FINGERPRINT_WINDOW, FingerprintStats};
+use keyed::{Id, Target};
 pub use resolve::{Resolution, Resolve, Resolver};
 use shared::{Kept, Shared, envelope_of, finish};
 use sink::Sink;
@@ -77,7 +80,8 @@ pub trait ReplaySafe: Message {}
 ///   store has [one of its own](DedupBuilder::target).
 /// - Who lost an answer learns what became of the request: [`resolve`](Dedup::resolve).
 ///
-/// A message without a key passes untouched.
+/// A message without a key passes untouched, unless it is told from others
+/// [by its fingerprint](DedupBuilder::by_fingerprint).
 ///
 /// # On disk
 /// A [durable](DedupBuilder::durable) store keeps that over `kill -9` and loss of power. A request is reserved on disk,
@@ -139,6 +143,8 @@ pub trait ReplaySafe: Message {}
 /// ```
 pub struct Dedup<M: Message> {
     shared: Arc<Shared<M>>,
+    /// What has no key.
+    by_fingerprint: Option<Arc<Shared<M>>>,
 }
 
 impl<M: Message> Dedup<M> {
@@ -165,7 +171,10 @@ impl<M: Message> Dedup<M> {
     /// What it holds and did so far. What is past its window goes first.
     #[must_use]
     pub fn stats(&self) -> DedupStats {
-        self.shared.stats()
+        DedupStats {
+            by_fingerprint: FingerprintStats::of(self.by_fingerprint.as_deref()),
+            ..self.shared.stats()
+        }
     }
 
     /// Takes no new keyed requests from now on, waits until what it has taken is on disk, and gives its journal free.
@@ -197,6 +206,7 @@ impl<M: Message> Clone for Dedup<M> {
     fn clone(&self) -> Self {
         Dedup {
             shared: Arc::clone(&self.shared),
+            by_fingerprint: self.by_fingerprint.clone(),
         }
     }
 }
@@ -208,17 +218,20 @@ impl<M: Message> fmt::Debug for Dedup<M> {
 }
 
 type Print<M> = Box<dyn Fn(&M, &mut dyn Hasher) + Send + Sync>;
-type Weigh<R> = Box<dyn Fn(&R) -> usize + Send + Sync>;
+type Weigh<R> = Arc<dyn Fn(&R) -> usize + Send + Sync>;
 
 /// A dedup store in preparation. Made by [`Dedup::builder`].
 #[must_use = "nothing is deduplicated until it is built and put before an actor"]
 pub struct DedupBuilder<M: Message> {
     system: System,
     print: Print<M>,
+    /// Prints are the same in every build.
+    print_lasts: bool,
     weigh: Weigh<M::Reply>,
     window: Duration,
     bounds: Bounds,
     replay_safe: bool,
+    by_fingerprint: Option<ByFingerprint<M>>,
     target: Option<Arc<str>>,
     clock_margin: Duration,
 }
@@ -228,7 +241,8 @@ impl<M: Message> DedupBuilder<M> {
         DedupBuilder {
             system: system.clone(),
             print,
-            weigh: Box::new(|_| size_of::<M::Reply>()),
+            print_lasts: false,
+            weigh: Arc::new(|_| size_of::<M::Reply>()),
             window: DEFAULT_DEDUP_WINDOW,
             bounds: Bounds {
                 entries: DEFAULT_DEDUP_ENTRIES,
@@ -237,6 +251,7 @@ impl<M: Message> DedupBuilder<M> {
                 forget_oldest: false,
             },
             replay_safe: false,
+            by_fingerprint: None,
             target: None,
             clock_margin: DEFAULT_CLOCK_MARGIN,
         }
@@ -269,7 +284,7 @@ impl<M: Message> DedupBuilder<M> {
 
     /// How large a reply is, in bytes, its heap included. Without it the size of its type.
     pub fn weigh(mut self, weigh: impl Fn(&M::Reply) -> usize + Send + Sync + 'static) -> Self {
-        self.weigh = Box::new(weigh);
+        self.weigh = Arc::new(weigh);
         self
     }
 
@@ -305,7 +320,8 @@ impl<M: Message> DedupBuilder<M> {
     }
 
     /// A store that outlives the process, in the journal of that name: see [`Dedup`], "On disk". Payloads are compared
-    /// encoded.
+    /// encoded, unless the store was begun by [`builder_fingerprint`](Dedup::builder_fingerprint): those prints last,
+    /// too. Stay with one of the two: to the other what is stored looks like a reused key.
     ///
     /// A journal is for one type of message; actors before which the store stands are told apart by their names.
     pub fn durable(
@@ -317,7 +333,9 @@ impl<M: Message> DedupBuilder<M> {
         M: Serialize,
         M::Reply: Serialize + DeserializeOwned,
     {
-        self.print = Box::new(print_encoded);
+        if !self.print_lasts {
+            self.print = Box::new(print_encoded);
+        }
         DurableDedupBuilder::new(self, name.into(), journals)
     }
 
@@ -326,11 +344,16 @@ impl<M: Message> DedupBuilder<M> {
     where
         M::Reply: Clone,
     {
+        Dedup {
+            by_fingerprint: ByFingerprint::table(&self).map(Arc::new),
+            shared: Arc::new(self.in_memory()),
+        }
+    }
+
+    fn in_memory(self) -> Shared<M> {
         let entropy = self.system.entropy();
         let key = (u128::from(entropy.next_u64()) << 64) | u128::from(entropy.next_u64());
-        Dedup {
-            shared: Arc::new(Shared::new(self, key.to_le_bytes(), None)),
-        }
+        Shared::new(self, key.to_le_bytes(), None)
     }
 }
 
@@ -382,6 +405,9 @@ pub struct DedupStats {
     pub stored: usize,
     /// The bytes all of them take, as far as known.
     pub bytes: usize,
+    /// The same of what has no key, if that is told apart [by fingerprint](DedupBuilder::by_fingerprint). None of it
+    /// is in the other numbers.
+    pub by_fingerprint: FingerprintStats,
 }
 
 impl<M> Admission<M> for Dedup<M>
@@ -389,10 +415,16 @@ where
     M: Message<Reply: Clone>,
 {
     fn admit(&self, envelope: Envelope<M>, at: &Threshold<'_, M>) -> Admitted<M> {
-        let Some(key) = envelope.meta.key() else {
-            return Admitted::Pass(envelope);
+        let key = envelope.meta.key();
+        let (shared, number, print) = match (key, &self.by_fingerprint) {
+            (Some(key), _) => {
+                let print = self.shared.print(&envelope.message);
+                (&self.shared, key.as_uuid().as_u128(), print)
+            }
+            // The print is all there is to it.
+            (None, Some(shared)) => (shared, shared.print(&envelope.message), 0),
+            (None, None) => return Admitted::Pass(envelope),
         };
-        let shared = &self.shared;
         let name = match &shared.durable {
             Some(durable) if !shared.has_target() => {
                 let Some(name) = at.name() else {
@@ -412,8 +444,10 @@ where
         let target = name
             .as_deref()
             .map_or(Target::Actor(at.actor()), Target::Named);
-        let id = shared.id(envelope.meta.principal(), target, key);
-        let print = shared.print(&envelope.message);
+        let id = Id {
+            scope: shared.scope(envelope.meta.principal(), target),
+            key: number,
+        };
         let Envelope {
             message,
             meta,
@@ -452,6 +486,7 @@ where
             }
         };
         let refused = |kind| Failure::new(kind, Verdict::NotExecuted);
+        let key = || key.map_or_else(String::new, |key| key.to_string());
         let (waiter, failure) = match decision {
             Decision::Run(run) => {
                 if run.attempt > attempt {
@@ -485,11 +520,11 @@ where
                 }
             },
             Decision::Sealed(waiter) => {
-                let why = format!("{key} was resolved as not executed, and never will be");
+                let why = format!("{} was resolved as not executed, and never will be", key());
                 (waiter, refused(FailureKind::Withdrawn).with_detail(why))
             }
             Decision::KeyReused(waiter) => {
-                let failure = refused(FailureKind::KeyReused).with_detail(key.to_string());
+                let failure = refused(FailureKind::KeyReused).with_detail(key());
                 (waiter, failure)
             }
             Decision::Full(waiter) => {

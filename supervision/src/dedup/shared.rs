@@ -159,8 +159,17 @@ impl<M: Message> Shared<M> {
         target: Target<'_>,
         key: callboard_core::RequestKey,
     ) -> Id {
+        Id::new(self.scope(principal, target), key)
+    }
+
+    /// Whose requests: those of a principal to a target.
+    pub(super) fn scope(
+        &self,
+        principal: Option<&callboard_core::Principal>,
+        target: Target<'_>,
+    ) -> u128 {
         let target = self.target.as_deref().map_or(target, Target::Named);
-        Id::new(scope(&self.print_key, principal, target), key)
+        scope(&self.print_key, principal, target)
     }
 
     /// Whether it has a target of its own.

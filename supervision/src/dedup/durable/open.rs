@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::head::{Head, State, read_broken_note};
 use super::{Codec, Durable, outcome, pump};
+use crate::dedup::fingerprint::ByFingerprint;
 use crate::dedup::print::PrintKey;
 use crate::dedup::shared::{Kept, Shared, Stored};
 use crate::dedup::store::{Restored, Seen};
@@ -136,6 +137,7 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
             own.suspect,
         );
         let system = plain.system.clone();
+        let by_fingerprint = ByFingerprint::table(&plain).map(Arc::new);
         let shared = Arc::new(Shared::new(plain, own.dedup_key, Some(durable)));
         restore(&shared, found.records, found.damaged, now);
         shared.inner.lock().remembers_since = remembers_since;
@@ -160,7 +162,10 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
         // It may have got there, or failed, before anybody was told.
         shared.progressed(&found.journal.progress());
         synced.await.unwrap_or_else(|_| Err(closed()))?;
-        Ok(Dedup { shared })
+        Ok(Dedup {
+            shared,
+            by_fingerprint,
+        })
     }
 }
 
