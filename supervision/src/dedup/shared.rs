@@ -39,6 +39,8 @@ pub(super) type Entries<R> = Store<Id, Kept<R>, Responder<R>>;
 pub(super) type Decided<R> = Decision<Kept<R>, Responder<R>>;
 /// Why a request could not be reserved, and who waits for it.
 type NotReserved<E, R> = (E, Option<Responder<R>>);
+/// A request's number and what to do with it, unless it could not be reserved.
+type Numbered<R, E> = Result<(u64, Decided<R>), NotReserved<E, R>>;
 type OnWithdraw = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Shared<M: Message> {
@@ -219,7 +221,7 @@ impl<M: Message> Shared<M> {
         attempt: u32,
         mut waiter: Option<Responder<M::Reply>>,
         reserve: impl FnOnce(u64, Run) -> Result<(), E>,
-    ) -> Result<(u64, Decided<M::Reply>), NotReserved<E, M::Reply>> {
+    ) -> Numbered<M::Reply, E> {
         let mut gone = Few::default();
         let mut left = Vec::new();
         let mut inner = this.inner.lock();
