@@ -45,11 +45,14 @@ pub(crate) struct Receipt {
     pub(crate) paper: Vec<u8>,
 }
 
+/// A payment that the test answers.
+type Kept = (u64, Responder<Receipt>);
+
 /// What the till did, apart from any store: survives what the test calls a restart.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     pub(crate) lines: Arc<Mutex<Vec<(u64, u32)>>>,
-    pub(crate) kept: Arc<Mutex<Vec<(u64, Responder<Receipt>)>>>,
+    kept: Arc<Mutex<Vec<Kept>>>,
     begun: mpsc::Sender<()>,
 }
 
