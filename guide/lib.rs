@@ -101,6 +101,10 @@ mod ch22 {}
 mod ch23 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/24-replays-and-deduplication.md")]
+mod ch24 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
 
