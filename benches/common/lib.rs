@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod args;
+pub mod folder;
 pub mod machine;
 pub mod plan;
 pub mod render;

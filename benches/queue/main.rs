@@ -4,7 +4,6 @@
 //! meets them all. Where the disk matters, the smallest append there can be is measured between every two
 //! systems, and a figure is compared with the two beside it. See `README.md` beside `Cargo.toml`.
 
-mod folder;
 mod goals;
 mod item;
 mod plan;
@@ -16,13 +15,13 @@ use std::process::ExitCode;
 use std::{env, thread};
 
 use common::args::{self, Args, Command, Defaults};
+use common::folder::Folder;
 use common::machine;
 use common::plan::{chosen, contains_one};
 use common::render::block;
 use common::results::Results;
 use common::run::{self, Conditions, PAUSE, Result};
 
-use folder::Folder;
 use plan::{Block, Cell};
 use systems::Candidate;
 use workloads::Run;

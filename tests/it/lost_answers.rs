@@ -1,4 +1,5 @@
 //! An answer that is lost on the way, over a real socket: the caller learns what became of its request (G19).
+#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 struct Pay(u64);
 
 /// Hands out the responder of each payment.
-struct Bank(mpsc::UnboundedSender<(u64, Responder<u64>)>);
+struct Bank(mpsc::Sender<(u64, Responder<u64>)>);
 impl Actor for Bank {}
 impl DeferredHandler<Pay> for Bank {
     async fn handle_deferred(
@@ -31,7 +32,7 @@ impl DeferredHandler<Pay> for Bank {
         _: &mut Context<Self>,
     ) {
         // The test may have ended.
-        let _ = self.0.unbounded_send((cents, responder));
+        let _ = self.0.try_send((cents, responder));
     }
 }
 
@@ -63,8 +64,8 @@ async fn g19_after_a_lost_answer_the_caller_learns_what_became_of_it(system: Sys
     let dedup = Dedup::<Pay>::builder_encoded(&system);
     let dedup = dedup.durable("pays", Arc::new(store.clone()));
     let dedup = dedup.open().await.unwrap();
-    let (tx, mut payments) = mpsc::unbounded();
-    let bank = system.actor(move || Bank(tx)).label("bank");
+    let (tx, mut payments) = mpsc::channel(16);
+    let bank = system.actor(move || Bank(tx.clone())).label("bank");
     let bank = bank.admission(dedup.clone()).start();
     let target = bank.recipient::<Pay, _>();
     let resolver = dedup.resolver(&system, &target);

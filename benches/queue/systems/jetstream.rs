@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::Candidate;
 use super::server::{self, Server};
-use crate::folder::Folder;
 use crate::item::{Item, LENGTH};
 use crate::workloads::remote::{self, Connection, Remote};
 use crate::workloads::{BATCH, Run, Work};
+use common::folder::Folder;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JetStream {

@@ -7,10 +7,10 @@ use common::run::Result;
 
 use super::Candidate;
 use super::server::{self, Server};
-use crate::folder::Folder;
 use crate::item::Item;
 use crate::workloads::remote::{self, Connection, Remote};
 use crate::workloads::{BATCH, Run, Work};
+use common::folder::Folder;
 
 pub(crate) struct Redis;
 

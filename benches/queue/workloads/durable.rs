@@ -15,8 +15,8 @@ use common::threads::{Layout, run_on_tokio};
 use tokio::sync::oneshot;
 
 use super::{BATCH, Run, thousands};
-use crate::folder::Folder;
 use crate::item::Item;
+use common::folder::Folder;
 
 /// A store on disk that is used from one thread at a time.
 pub(crate) trait Engine: Sized + Send + 'static {

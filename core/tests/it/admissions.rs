@@ -184,7 +184,9 @@ async fn g10_an_admission_that_panics_harms_neither_sender_nor_receiver(system: 
 
 /// Holds everything until the test lets it go on.
 #[derive(Clone, Default)]
-struct Held(Arc<Mutex<Vec<(Envelope<Note>, Onward<Note>)>>>);
+struct Held(Arc<Mutex<Vec<HeldNote>>>);
+
+type HeldNote = (Envelope<Note>, Onward<Note>);
 
 impl Admission<Note> for Held {
     fn admit(&self, envelope: Envelope<Note>, at: &Threshold<'_, Note>) -> Admitted<Note> {

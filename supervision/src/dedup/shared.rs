@@ -37,6 +37,8 @@ impl<R> Clone for Kept<R> {
 pub(super) type Entries<R> = Store<Id, Kept<R>, Responder<R>>;
 /// What to do with a request.
 pub(super) type Decided<R> = Decision<Kept<R>, Responder<R>>;
+/// A request's number and what to do with it; or why it could not be reserved, and who waits for it.
+type Reserved<E, R> = Result<(u64, Decided<R>), (E, Option<Responder<R>>)>;
 type OnWithdraw = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Shared<M: Message> {
@@ -217,7 +219,7 @@ impl<M: Message> Shared<M> {
         attempt: u32,
         mut waiter: Option<Responder<M::Reply>>,
         reserve: impl FnOnce(u64, Run) -> Result<(), E>,
-    ) -> Result<(u64, Decided<M::Reply>), (E, Option<Responder<M::Reply>>)> {
+    ) -> Reserved<E, M::Reply> {
         let mut gone = Few::default();
         let mut left = Vec::new();
         let mut inner = this.inner.lock();

@@ -45,11 +45,14 @@ pub(crate) struct Receipt {
     pub(crate) paper: Vec<u8>,
 }
 
+/// A payment whose answer is kept back.
+pub(crate) type KeptAnswer = (u64, Responder<Receipt>);
+
 /// What the till did, apart from any store: survives what the test calls a restart.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     pub(crate) lines: Arc<Mutex<Vec<(u64, u32)>>>,
-    pub(crate) kept: Arc<Mutex<Vec<(u64, Responder<Receipt>)>>>,
+    pub(crate) kept: Arc<Mutex<Vec<KeptAnswer>>>,
     begun: mpsc::Sender<()>,
 }
 
@@ -312,7 +315,7 @@ async fn g19_a_request_runs_only_when_it_is_reserved_on_disk(system: System) {
     let again = shop.pay(then(1, Then::Keep), running).await.unwrap_err();
     assert_eq!(known(&again), expected, "nor is it told by a duplicate");
     assert_eq!(ledger.count(), 1);
-    assert_eq!(shop.pay(pay(4), key_now(&system, 4)).await.is_err(), true);
+    assert!(shop.pay(pay(4), key_now(&system, 4)).await.is_err());
     // What has no key is none of its business.
     shop.till.ask(pay(5)).await.unwrap();
     let stats = shop.dedup.stats();

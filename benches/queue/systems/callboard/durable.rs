@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 
 use super::memory::lease_batch;
 use super::{FIRST, on_system};
-use crate::folder::Folder;
 use crate::item::Item;
 use crate::workloads::durable::check;
 use crate::workloads::{Run, thousands};
+use common::folder::Folder;
 
 /// The most items that a queue here holds.
 const ROOM: usize = 2_000_000;

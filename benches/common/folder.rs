@@ -4,28 +4,36 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, process};
 
-use common::run::Result;
+use crate::run::Result;
 
 /// A folder that goes with its owner.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
     /// An empty folder inside another one.
-    pub(crate) fn new(parent: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn new(parent: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("queue-{}-{number}", process::id()));
+        let path = parent.join(format!("run-{}-{number}", process::id()));
         fs::create_dir_all(&path)?;
         Ok(Folder(path))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.0
     }
 
     /// The bytes of all files in it.
-    pub(crate) fn bytes(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn bytes(&self) -> Result<u64> {
         bytes_in(&self.0)
     }
 }
@@ -46,7 +54,7 @@ fn bytes_in(folder: &Path) -> Result<u64> {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("queue: {} stays: {error}", self.0.display());
+            eprintln!("{} stays: {error}", self.0.display());
         }
     }
 }
