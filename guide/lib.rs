@@ -69,6 +69,14 @@ mod ch14 {}
 mod ch15 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/16-timeouts-from-histograms.md")]
+mod ch16 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/17-retries-jitter-budgets.md")]
+mod ch17 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/18-locks-leases-fencing.md")]
 mod ch18 {}
 
@@ -81,8 +89,20 @@ mod ch19 {}
 mod ch20 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/21-breakers-bulkheads-hedges.md")]
+mod ch21 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/22-changing-policies-while-running.md")]
+mod ch22 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/23-shutting-down.md")]
 mod ch23 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/24-replays-and-deduplication.md")]
+mod ch24 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]

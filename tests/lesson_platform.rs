@@ -8,6 +8,8 @@
 
 #[path = "lesson_platform/live.rs"]
 mod live;
+#[path = "lesson_platform/policies.rs"]
+mod policies;
 #[path = "lesson_platform/system.rs"]
 mod system;
 

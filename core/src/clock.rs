@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::ops::Add;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,40 +22,68 @@ use rustix::time::ClockId;
 ///
 /// Points of different clocks can't be compared meaningfully; a process has one machine clock, shared by
 /// all systems on arbiters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the nanoseconds, so that a deadline that may be missing takes no more room.
+    NonZeroU64,
+);
 
 impl Instant {
     /// Later than any timer: stands for "no deadline".
-    pub const FAR: Instant = Instant(u64::MAX);
+    pub const FAR: Instant = Instant(NonZeroU64::MAX);
 
     /// A point that many nanoseconds after the clock's start.
     #[must_use]
+    #[inline]
     pub fn from_nanos(nanos: u64) -> Self {
-        Instant(nanos)
+        Instant(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the clock's start.
     #[must_use]
+    #[inline]
     pub fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The time from `earlier` to this point; zero if `earlier` is later.
     #[must_use]
+    #[inline]
     pub fn since(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
 impl Add<Duration> for Instant {
     type Output = Instant;
 
+    #[inline]
     fn add(self, span: Duration) -> Instant {
         Instant(
             self.0
                 .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
         )
+    }
+}
+
+/// The clock's start.
+impl Default for Instant {
+    #[inline]
+    fn default() -> Self {
+        Instant(NonZeroU64::MIN)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_nanos()).finish()
+    }
+}
+
+/// As the number of nanoseconds.
+impl serde::Serialize for Instant {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.as_nanos())
     }
 }
 
@@ -173,7 +202,7 @@ impl Clock {
     pub fn coarse_now(&self) -> Instant {
         match &self.shared.kind {
             Kind::Machine { coarse_epoch, .. } => {
-                Instant(nanos_of(COARSE).saturating_sub(*coarse_epoch))
+                Instant::from_nanos(nanos_of(COARSE).saturating_sub(*coarse_epoch))
             }
             Kind::Virtual => self.shared.timers.lock().now,
         }
@@ -380,6 +409,20 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.store(true, Ordering::SeqCst);
         }
+    }
+
+    #[test]
+    fn a_point_in_time_is_its_nanoseconds_up_to_far() {
+        for nanos in [0, 1, 1 << 63, u64::MAX - 1] {
+            assert_eq!(Instant::from_nanos(nanos).as_nanos(), nanos);
+        }
+        assert_eq!(Instant::default(), Instant::from_nanos(0));
+        assert_eq!(Instant::from_nanos(u64::MAX), Instant::FAR);
+        assert_eq!(Instant::default() + Duration::MAX, Instant::FAR);
+        assert!(Instant::from_nanos(u64::MAX - 2) < Instant::FAR);
+        assert_eq!(format!("{:?}", Instant::from_nanos(7)), "Instant(7)");
+        // A message that may have a deadline has room for one, and no more.
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<u64>());
     }
 
     #[test]

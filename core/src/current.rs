@@ -59,24 +59,12 @@ impl Inherited {
     #[inline]
     pub(crate) fn of_ask(terms: AskTerms, clock: &Clock) -> Option<Self> {
         let request = request();
-        let nanos = match (terms.deadline(), request.fixed_deadline()) {
-            (Some(deadline), _) => {
-                if clock.has_passed(deadline) || deadline.as_nanos() > LATEST {
-                    return None;
-                }
-                deadline.as_nanos()
-            }
-            (None, Some(inherited)) => {
-                let now = clock.coarse_now();
-                if clock.has_passed_by(now, inherited) {
-                    return None;
-                }
-                inherited.min(now + DEFAULT_LOCAL_DEADLINE).as_nanos()
-            }
-            (None, None) => OPEN,
-        };
         let retries = terms.caller_retries() || request.caller_retries();
-        Some(Inherited::with_mark(nanos, retries))
+        if terms.deadline().is_none() && request.fixed_deadline().is_none() {
+            return Some(Inherited::with_mark(OPEN, retries));
+        }
+        let deadline = fixed_deadline_of_ask(terms, request, clock)?;
+        Some(Inherited::with_mark(deadline, retries))
     }
 
     /// The deadline; an open one is fixed now.
@@ -98,12 +86,30 @@ impl Inherited {
         self.0 & RETRIES != 0
     }
 
+    /// The deadline of one that has a fixed one. What has none, or an open one, is due in 292 years.
+    #[inline]
+    pub(crate) fn due(self) -> Instant {
+        Instant::from_nanos(self.0 & !RETRIES)
+    }
+
     /// The deadline, if it is fixed.
     #[inline]
     pub(crate) fn fixed_deadline(self) -> Option<Instant> {
         let nanos = self.0 & !RETRIES;
         (nanos <= LATEST).then(|| Instant::from_nanos(nanos))
     }
+}
+
+/// The deadline of such an ask, one that is no longer open.
+fn fixed_deadline_of_ask(terms: AskTerms, request: Inherited, clock: &Clock) -> Option<u64> {
+    let now = clock.coarse_now();
+    let deadline = match (terms.deadline(), request.fixed_deadline()) {
+        (Some(own), _) => own,
+        (None, Some(inherited)) => inherited.min(now + DEFAULT_LOCAL_DEADLINE),
+        (None, None) => now + DEFAULT_LOCAL_DEADLINE,
+    };
+    let nanos = deadline.as_nanos();
+    (nanos <= LATEST && !clock.has_passed_by(now, deadline)).then_some(nanos)
 }
 
 thread_local! {
@@ -315,5 +321,80 @@ impl Drop for HandOff {
         if self.outermost {
             BASE.with(|base| base.set(0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Points around those where the word for them changes, and some like those of programs.
+    fn points() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            1..200_000_000_000_u64,
+            (LATEST - 3)..=(LATEST + 6),
+            (u64::MAX - 3)..u64::MAX - 1,
+        ]
+    }
+
+    proptest! {
+        /// What goes the short way hands down what the long way does: the ask's own deadline, or the sooner of its
+        /// default and what it inherits; and the mark, if one of the two has it. What is late doesn't go that way.
+        #[test]
+        fn g09_an_ask_hands_down_what_its_meta_would_say(
+            now in 0..100_000_000_000_u64,
+            own in option::of(points()),
+            inherited in option::of(points()),
+            marks in any::<(bool, bool)>(),
+        ) {
+            let clock = Clock::manual();
+            clock.advance_to(Instant::from_nanos(now));
+            let default = clock.now() + DEFAULT_LOCAL_DEADLINE;
+            let request = Inherited::new(inherited.map(Instant::from_nanos), marks.0);
+            let deadline = match (own, inherited) {
+                (Some(own), _) => Instant::from_nanos(own),
+                (None, Some(inherited)) => default.min(Instant::from_nanos(inherited.min(LATEST))),
+                (None, None) => default,
+            };
+            let terms = match own {
+                Some(own) => AskTerms::until(Instant::from_nanos(own), marks.1),
+                None => AskTerms::by_default(marks.1),
+            };
+            let before = set_request(request);
+            let handed = Inherited::of_ask(terms, &clock);
+            set_request(before);
+            let writable = own.is_none_or(|own| own <= LATEST);
+            prop_assert_eq!(handed.is_some(), writable && deadline > clock.now());
+            if let Some(mut handed) = handed {
+                // An open one is fixed when somebody looks, to the default from then on.
+                clock.advance_to(clock.now() + Duration::from_nanos(7));
+                let open = own.is_none() && inherited.is_none();
+                let late = Duration::from_nanos(if open { 7 } else { 0 });
+                prop_assert_eq!(handed.deadline(&clock), Some(deadline + late));
+                prop_assert_eq!(handed.due(), deadline + late);
+                prop_assert_eq!(handed.caller_retries(), marks.0 || marks.1);
+            }
+        }
+    }
+
+    #[test]
+    fn g09_what_inherits_nothing_hands_nothing_down() {
+        let clock = Clock::manual();
+        let mut nothing = Inherited::NOTHING;
+        assert_eq!(nothing, Inherited::of(&Meta::default()));
+        assert_eq!(
+            (nothing.deadline(&clock), nothing.caller_retries()),
+            (None, false)
+        );
+        let mut marked = Inherited::new(None, true);
+        assert_eq!(
+            (marked.deadline(&clock), marked.caller_retries()),
+            (None, true)
+        );
     }
 }

@@ -212,3 +212,26 @@ impl<M: Message> fmt::Debug for Envelope<M> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g18_what_attempts_say_takes_no_room_of_its_own() {
+        let mut meta = Meta::default();
+        meta.set_attempt(1);
+        assert!(meta.is_plain() && meta.is_light());
+        meta.set_caller_retries();
+        assert!(!meta.is_plain() && meta.is_light());
+        meta.deadline = Some(Instant::default());
+        assert!(meta.is_light());
+        assert_eq!(meta, Meta::light(Some(Instant::default()), true));
+        meta.set_attempt(2);
+        assert!(meta.rest.is_none() && !meta.is_light());
+        let mut keyed = Meta::default();
+        keyed.set_key(RequestKey::new());
+        assert!(!keyed.is_plain() && !keyed.is_light());
+        assert!(size_of::<Meta>() <= 24, "{}", size_of::<Meta>());
+    }
+}

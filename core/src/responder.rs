@@ -421,15 +421,22 @@ impl<R> Drop for Answerer<R> {
 #[inline(always)]
 fn finish<R>(shared: Half<State<R>>, outcome: impl FnOnce() -> Outcome<R>) {
     let mut outcome = Some(outcome);
-    let (asker, mut rare) = shared.leave(|state, gone| {
+    let (asker, wait, rare) = shared.leave(|state, gone| {
         if !gone && let Some(outcome) = outcome.take() {
             state.outcome = Some(outcome());
         }
-        (state.asker.take(), state.rare.take())
+        let (wait, rare) = match &mut state.rare {
+            None => (None, None),
+            Some(rare) => {
+                let wait = rare.wait.take();
+                // Memory stays with who took it from its thread's pool: an asker that noted its wait.
+                let taken_here = gone || rare.on_withdraw.is_some();
+                (wait, taken_here.then(|| state.rare.take()).flatten())
+            }
+        };
+        (state.asker.take(), wait, rare)
     });
-    if let Some(rare) = &mut rare {
-        drop(rare.wait.take());
-    }
+    drop(wait);
     if let Some(asker) = asker {
         asker.wake();
     }

@@ -16,10 +16,13 @@ Options:
       --serve    Stay up and serve pages, instead of running the drill
       --port N   With --serve: the port to listen on [default: 8080; 0 takes a free one]
       --no-spans Keep no spans of the last pages
+      --policies FILE
+                 With --serve: how the parts are asked, read again when it is edited
+                 [default: a copy of the one that comes with the example]
   -h, --help     Print this help
 
 Without --serve a drill of about 20 seconds runs: 2,000 page requests while processes are
-killed and stopped, and enrolments repeated. Its exit status is 0 if the platform did what
+killed and stopped, enrolments repeated, and the policy of a part edited. Its exit status is 0 if the platform did what
 it promises, 1 if not, 2 if it could not start.";
 
 /// The lessons that come with the example.
@@ -41,6 +44,8 @@ pub(crate) enum Command {
         lessons: PathBuf,
         port: u16,
         spans: bool,
+        /// How the parts are asked, if that is to be another file than the example's.
+        policies: Option<PathBuf>,
     },
     /// A child process of the platform: it starts its own executable again.
     Role(Role),
@@ -81,12 +86,17 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let mut serve = false;
     let mut port = None;
     let mut spans = true;
+    let mut policies: Option<PathBuf> = None;
     while let Some(arg) = args.next() {
         match arg.to_str() {
             Some("-h" | "--help") => return Ok(Command::Help),
             Some("--serve") => serve = true,
             Some("--port") => port = Some(parse_port(args.next())?),
             Some("--no-spans") => spans = false,
+            Some("--policies") => {
+                let file = args.next().ok_or("`--policies` needs a file after it")?;
+                policies = Some(file.into());
+            }
             Some("--role") => return parse_role(args).map(Command::Role),
             Some(option) if option.starts_with('-') => {
                 return Err(format!("unknown option `{option}`"));
@@ -101,11 +111,15 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         }
     }
     let lessons = lessons.unwrap_or_else(|| OWN_LESSONS.into());
+    if policies.is_some() && !serve {
+        return Err("`--policies` needs `--serve`: the drill edits a file of its own".to_owned());
+    }
     match (serve, port) {
         (true, port) => Ok(Command::Serve {
             lessons,
             port: port.unwrap_or(DEFAULT_PORT),
             spans,
+            policies,
         }),
         (false, None) => Ok(Command::Drill { lessons, spans }),
         (false, Some(_)) => Err("`--port` needs `--serve`: the drill takes free ports".to_owned()),
@@ -164,16 +178,24 @@ mod tests {
     #[test]
     fn serving_takes_a_port() {
         let lessons = PathBuf::from("mine");
-        let serve = |port, spans| {
+        let serve = |port, spans, policies: Option<&str>| {
             Ok(Command::Serve {
                 lessons: lessons.clone(),
                 port,
                 spans,
+                policies: policies.map(PathBuf::from),
             })
         };
-        assert_eq!(read("--serve mine"), serve(DEFAULT_PORT, true));
-        assert_eq!(read("mine --port 0 --serve"), serve(0, true));
-        assert_eq!(read("mine --no-spans --port 0 --serve"), serve(0, false));
+        assert_eq!(read("--serve mine"), serve(DEFAULT_PORT, true, None));
+        assert_eq!(read("mine --port 0 --serve"), serve(0, true, None));
+        assert_eq!(
+            read("mine --no-spans --port 0 --serve"),
+            serve(0, false, None)
+        );
+        assert_eq!(
+            read("--policies p.toml mine --serve"),
+            serve(DEFAULT_PORT, true, Some("p.toml"))
+        );
     }
 
     #[test]
@@ -188,6 +210,11 @@ mod tests {
             (
                 "--port 80",
                 "`--port` needs `--serve`: the drill takes free ports",
+            ),
+            ("--serve --policies", "`--policies` needs a file after it"),
+            (
+                "--policies p.toml",
+                "`--policies` needs `--serve`: the drill edits a file of its own",
             ),
             ("a b", "one lessons folder at most; `b` is a second one"),
             ("--role cook", "unknown role `cook`"),

@@ -1,9 +1,10 @@
-//! The drill: two thousand page requests over real HTTP while processes are killed and stopped, and
-//! enrolments repeated. It ends with a table and a verdict.
+//! The drill: two thousand page requests over real HTTP while processes are killed and stopped,
+//! enrolments repeated, and policies edited. It ends with a table and a verdict.
 
 mod enrolments;
 mod faults;
 mod judge;
+mod policies;
 mod traffic;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub(crate) struct Drill {
     seen: Mutex<Vec<Seen>>,
     faults: Mutex<Vec<Fault>>,
     enrolments: Mutex<enrolments::Outcome>,
+    edits: Mutex<policies::Edits>,
 }
 
 /// One page request, as its client saw it.
@@ -67,6 +69,7 @@ pub(crate) async fn run(platform: &Arc<Platform>, server: SocketAddr) -> bool {
         seen: Mutex::default(),
         faults: Mutex::default(),
         enrolments: Mutex::default(),
+        edits: Mutex::default(),
     };
     drill.say(&format!(
         "{PAGES} pages are asked for, by {CLIENTS} clients at once"

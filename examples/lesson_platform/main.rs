@@ -16,6 +16,9 @@
 //! ([`platform::live`]). `/system` shows the running system: who restarts whom, what actors say of themselves,
 //! and where the time of the last page went ([`spans`]).
 //!
+//! How long each part is waited for, how often it is asked again, and when it is left alone for a while is in a file
+//! that may be edited while all of it runs ([`platform::policies`]).
+//!
 //! Start reading at [`web`] (what a page asks for), go on with [`platform`] (what a late answer costs) and
 //! [`platform::tree`] (who restarts whom).
 
@@ -72,7 +75,8 @@ async fn main(system: System) -> ExitCode {
             lessons,
             port,
             spans,
-        }) => serve(&system, lessons, port, spans).await,
+            policies,
+        }) => serve(&system, lessons, port, spans, policies).await,
         Ok(Command::Role(role)) => services::run(&system, role).await.map(|()| DONE),
         Err(why) => Err(format!("{why}\ntry `--help`")),
     };
@@ -85,7 +89,7 @@ async fn main(system: System) -> ExitCode {
 async fn drill(system: &System, lessons: PathBuf, spans: bool) -> Result<u8, String> {
     let listener = listen(0).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
-    let platform = start(system, lessons, spans).await?;
+    let platform = start(system, lessons, spans, None).await?;
     let shutdown = &platform.shutdown;
     let over = shutdown.on_signals().map_err(|error| error.to_string())?;
     open_doors(&platform, listener);
@@ -104,14 +108,24 @@ async fn drill(system: &System, lessons: PathBuf, spans: bool) -> Result<u8, Str
     Ok(if passed { DONE } else { BROKEN })
 }
 
-async fn serve(system: &System, lessons: PathBuf, port: u16, spans: bool) -> Result<u8, String> {
+async fn serve(
+    system: &System,
+    lessons: PathBuf,
+    port: u16,
+    spans: bool,
+    policies: Option<PathBuf>,
+) -> Result<u8, String> {
     // The port first: if it is taken, nothing needs to be started.
     let listener = listen(port).await?;
     let address = listener.local_addr().map_err(|error| plain(&error))?;
-    let platform = start(system, lessons, spans).await?;
+    let platform = start(system, lessons, spans, policies).await?;
     println!("serving at http://{address}/  (Ctrl-C ends it)");
     println!("{}", platform.tree());
     println!("kill one of its processes, and see what a page does without it");
+    println!(
+        "edit how its parts are asked: {}",
+        platform.policies.path().display()
+    );
     let over = platform.shutdown.on_signals();
     let over = over.map_err(|error| error.to_string())?;
     open_doors(&platform, listener);
@@ -146,12 +160,17 @@ async fn listen(port: u16) -> Result<TcpListener, String> {
     })
 }
 
-async fn start(system: &System, folder: PathBuf, spans: bool) -> Result<Arc<Platform>, String> {
+async fn start(
+    system: &System,
+    folder: PathBuf,
+    spans: bool,
+    policies: Option<PathBuf>,
+) -> Result<Arc<Platform>, String> {
     let library = Library::load(&folder).map_err(|error| error.to_string())?;
     for problem in library.problems() {
         eprintln!("not available: {problem}");
     }
     let spans = spans.then(|| Spans::install(system.clock())).flatten();
-    let platform = Platform::start(system, folder, library, spans).await;
+    let platform = Platform::start(system, folder, library, spans, policies).await;
     platform.map_err(|error| error.to_string())
 }

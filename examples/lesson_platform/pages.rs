@@ -1,6 +1,7 @@
 //! The pages as HTML. Whatever comes from a file or a visitor goes through [`escape`].
 
 mod observed;
+mod policies;
 mod spans;
 mod system;
 

@@ -2,7 +2,7 @@
 
 mod announced;
 mod live;
-mod policies;
+pub(crate) mod policies;
 mod report;
 mod tree;
 mod workdir;
@@ -32,17 +32,10 @@ use crate::spans::{self, PageTrace, Spans};
 use crate::thumbnail::{Thumbnail, ThumbnailError};
 
 use live::Live;
-use policies::Policies;
+use policies::{OWN_POLICIES, Policies};
 use tree::Tree;
 use workdir::WorkDir;
 
-/// How long a page waits for one of its parts, repetitions included. A page that is whole is better than
-/// one that isn't, and one that comes is better than both.
-const PART_DEADLINE: Duration = Duration::from_millis(400);
-/// What a page can't do without may take longer, because without it there is no page.
-const PAGE_DEADLINE: Duration = Duration::from_secs(2);
-/// An enrolment may take longer still: somebody pays.
-const ENROL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long all parts have to answer for the first time.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How many views wait for the index workers; the oldest go first.
@@ -57,7 +50,8 @@ pub(crate) struct Platform {
     tree: Tree,
     jobs: Queue<IndexJob>,
     viewed: Topic<Viewed>,
-    policies: Policies,
+    /// How the parts are asked: what a file says, which may change.
+    pub(crate) policies: Policies,
     calls: Calls,
     /// The spans of the last pages, if they are kept.
     spans: Option<Spans>,
@@ -70,15 +64,26 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    /// Starts everything, and waits until every part has answered once.
+    /// Starts everything, and waits until every part has answered once. Without `policies`, a file of such, it has
+    /// the one that comes with it, as a copy that may be edited.
     pub(crate) async fn start(
         system: &System,
         folder: PathBuf,
         library: Library,
         spans: Option<Spans>,
+        policies: Option<PathBuf>,
     ) -> callboard::Result<Arc<Self>> {
         let library = Arc::new(library);
         let workdir = WorkDir::create()?;
+        // First: with limits that nobody wrote nothing is started.
+        let policies = match policies {
+            Some(file) => file,
+            None => {
+                policies::write(&workdir.policies(), OWN_POLICIES)?;
+                workdir.policies()
+            }
+        };
+        let policies = Policies::watch(system, &policies).await?;
         let jobs = Queue::circular(system, "index jobs", JOBS);
 
         // ANCHOR: topic
@@ -97,7 +102,7 @@ impl Platform {
             tree,
             jobs,
             viewed,
-            policies: Policies::default(),
+            policies,
             calls: Calls::default(),
             spans,
             live: Live::new(),
@@ -245,7 +250,6 @@ impl Platform {
                 .enrolment
                 .ask(enrol)
                 .key(key)
-                .deadline(ENROL_DEADLINE)
                 .policy(self.policies.of(Part::Enrolment))
                 .await;
             enrolled.map_err(Failure::from)
@@ -256,16 +260,15 @@ impl Platform {
     // ANCHOR_END: enrol
 
     // ANCHOR: ask
-    /// Asks for a part that a page can do without. Repeated while the deadline and the policy's budget allow,
-    /// since asking twice does no harm; in the end there is an answer in any case, perhaps an empty one that
-    /// says why.
+    /// Asks for a part that a page can do without, for as long as its policy says. Repeated while the deadline and
+    /// the budget in it allow, since asking twice does no harm; in the end there is an answer in any case, perhaps
+    /// an empty one that says why.
     async fn ask_or_without<M>(&self, part: Part, of: &Recipient<M>, message: M) -> Answer<M::Reply>
     where
         M: Message<Reply: Default> + Idempotent + Clone,
     {
         let asked = of
             .ask(message)
-            .deadline(PART_DEADLINE)
             .policy_idempotent(self.policies.of(part))
             .or_degraded(part.for_people(), M::Reply::default())
             .into_future();
@@ -282,7 +285,6 @@ impl Platform {
         let asked = async {
             let answered = of
                 .ask(message)
-                .deadline(PAGE_DEADLINE)
                 .policy_idempotent(self.policies.of(part))
                 .await;
             answered.map_err(Failure::from)

@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod durable;
+mod few;
+mod fingerprint;
 mod keyed;
 pub(crate) mod print;
 mod resolve;
@@ -26,7 +28,9 @@ mod waiters;
 mod tests;
 
 pub use durable::open::DurableDedupBuilder;
-use keyed::Target;
+use fingerprint::ByFingerprint;
+pub use fingerprint::{FINGERPRINT_WINDOW, FingerprintStats};
+use keyed::{Id, Target};
 pub use resolve::{Resolution, Resolve, Resolver};
 use shared::{Kept, Shared, envelope_of, finish};
 use sink::Sink;
@@ -55,7 +59,8 @@ pub trait ReplaySafe: Message {}
 /// [`stats`](Dedup::stats).
 ///
 /// # Guarantees
-/// Effectively-once within the window, in this process's memory, as long as the process lives (G19):
+/// Effectively-once within the window, in this process's memory, as long as the process lives (G19); on disk, over its
+/// end:
 /// - A keyed request has one execution: at most one attempt runs at a time. A duplicate that comes meanwhile joins
 ///   it and is answered by its outcome, within its own deadline; one that comes after its end gets the stored
 ///   outcome, a failure as well as a success.
@@ -67,16 +72,40 @@ pub trait ReplaySafe: Message {}
 ///   refused with `NotExecuted`) leaves nothing behind: the next one with that key runs.
 /// - An attempt that began and brought no answer (a panic, a kill, a dropped responder) is `Indeterminate`, `Executed`,
 ///   for those that had joined and all later duplicates in the window; for a [`ReplaySafe`] type the next one
-///   runs. The first asker is told what happened.
+///   runs, as the next attempt ([`Meta::attempt`](callboard_core::Meta::attempt) counts on). The first asker is told
+///   what happened.
 /// - An answer whose askers have all gone is counted as a late reply, and recorded: asking again finds it (G8).
-/// - Keys are apart for each [`Principal`](callboard_core::Principal): nobody gets what was stored for another.
+/// - Keys are apart for each [`Principal`](callboard_core::Principal), each target and each type of message: nobody
+///   gets what was stored for another. Each actor before which the store, or a clone, stands is a target, unless the
+///   store has [one of its own](DedupBuilder::target).
+/// - Who lost an answer learns what became of the request: [`resolve`](Dedup::resolve).
 ///
-/// A message without a key passes untouched.
+/// A message without a key passes untouched, unless it is told from others
+/// [by its fingerprint](DedupBuilder::by_fingerprint).
+///
+/// # On disk
+/// A [durable](DedupBuilder::durable) store keeps that over `kill -9` and loss of power. A request is reserved on disk,
+/// synced, before its handler runs, and its end is on disk, synced, before anybody is told. Many calls share a sync;
+/// a call alone takes two. Answers are read from disk when a duplicate asks.
+/// - A request that is found reserved after the process died may have run: it is `Indeterminate`, `Executed`, and runs
+///   again only if the builder said [`replay_safe`](DedupBuilder::replay_safe). That is also what is found if the
+///   process died before it could write down that an attempt certainly did not run.
+/// - If the journal refuses, nothing keyed runs: `StorageFailed`, `NotExecuted`. If it fails when the handler has run,
+///   the asker is told `StorageFailed`, `Executed`: an answer that a restart would not know is never given.
+/// - Records that the journal reports as damaged are counted and never forgotten in silence: a request that isn't
+///   there, and may be older than the damage, is `Indeterminate`, `MaybeExecuted`, until the window has passed.
+/// - While a request is held for the disk it isn't in the mailbox, and its sender has been told that it was accepted,
+///   or waits for the answer. Keyed messages keep their order among themselves, those without a key may overtake
+///   them. One that finds no room afterwards waits for it in line, within its own deadline; what is refused then goes
+///   to dead letters, and its asker is told. How much is held is bounded by the store's own bounds.
+/// - Targets are told apart by name or label, since numbers of actors don't outlive the process; an actor that was
+///   given none is refused. Payloads are compared encoded, so a message that has a new field is another one to a
+///   retry from before.
 ///
 /// # When it fails
-/// The store is memory: a process that dies forgets. What must outlive it needs a durable store; an effect outside
-/// the process needs the key inside its own transaction. Choose a window longer than any caller tries again and
-/// anything in between keeps a message.
+/// A store in memory forgets with its process. An effect outside the process needs the key inside its own
+/// transaction: no store can promise more than that an attempt was not begun twice. Choose a window longer than any
+/// caller tries again and anything in between keeps a message.
 ///
 /// The store stands before the actor's mailbox, not in an incarnation: it outlives restarts.
 ///
@@ -114,6 +143,8 @@ pub trait ReplaySafe: Message {}
 /// ```
 pub struct Dedup<M: Message> {
     shared: Arc<Shared<M>>,
+    /// What has no key.
+    by_fingerprint: Option<Arc<Shared<M>>>,
 }
 
 impl<M: Message> Dedup<M> {
@@ -140,7 +171,10 @@ impl<M: Message> Dedup<M> {
     /// What it holds and did so far. What is past its window goes first.
     #[must_use]
     pub fn stats(&self) -> DedupStats {
-        self.shared.stats()
+        DedupStats {
+            by_fingerprint: FingerprintStats::of(self.by_fingerprint.as_deref()),
+            ..self.shared.stats()
+        }
     }
 
     /// Takes no new keyed requests from now on, waits until what it has taken is on disk, and gives its journal free.
@@ -172,6 +206,7 @@ impl<M: Message> Clone for Dedup<M> {
     fn clone(&self) -> Self {
         Dedup {
             shared: Arc::clone(&self.shared),
+            by_fingerprint: self.by_fingerprint.clone(),
         }
     }
 }
@@ -183,17 +218,20 @@ impl<M: Message> fmt::Debug for Dedup<M> {
 }
 
 type Print<M> = Box<dyn Fn(&M, &mut dyn Hasher) + Send + Sync>;
-type Weigh<R> = Box<dyn Fn(&R) -> usize + Send + Sync>;
+type Weigh<R> = Arc<dyn Fn(&R) -> usize + Send + Sync>;
 
 /// A dedup store in preparation. Made by [`Dedup::builder`].
 #[must_use = "nothing is deduplicated until it is built and put before an actor"]
 pub struct DedupBuilder<M: Message> {
     system: System,
     print: Print<M>,
+    /// Prints are the same in every build.
+    print_lasts: bool,
     weigh: Weigh<M::Reply>,
     window: Duration,
     bounds: Bounds,
     replay_safe: bool,
+    by_fingerprint: Option<ByFingerprint<M>>,
     target: Option<Arc<str>>,
     clock_margin: Duration,
 }
@@ -203,7 +241,8 @@ impl<M: Message> DedupBuilder<M> {
         DedupBuilder {
             system: system.clone(),
             print,
-            weigh: Box::new(|_| size_of::<M::Reply>()),
+            print_lasts: false,
+            weigh: Arc::new(|_| size_of::<M::Reply>()),
             window: DEFAULT_DEDUP_WINDOW,
             bounds: Bounds {
                 entries: DEFAULT_DEDUP_ENTRIES,
@@ -212,6 +251,7 @@ impl<M: Message> DedupBuilder<M> {
                 forget_oldest: false,
             },
             replay_safe: false,
+            by_fingerprint: None,
             target: None,
             clock_margin: DEFAULT_CLOCK_MARGIN,
         }
@@ -244,7 +284,7 @@ impl<M: Message> DedupBuilder<M> {
 
     /// How large a reply is, in bytes, its heap included. Without it the size of its type.
     pub fn weigh(mut self, weigh: impl Fn(&M::Reply) -> usize + Send + Sync + 'static) -> Self {
-        self.weigh = Box::new(weigh);
+        self.weigh = Arc::new(weigh);
         self
     }
 
@@ -280,7 +320,8 @@ impl<M: Message> DedupBuilder<M> {
     }
 
     /// A store that outlives the process, in the journal of that name: see [`Dedup`], "On disk". Payloads are compared
-    /// encoded.
+    /// encoded, unless the store was begun by [`builder_fingerprint`](Dedup::builder_fingerprint): those prints last,
+    /// too. Stay with one of the two: to the other what is stored looks like a reused key.
     ///
     /// A journal is for one type of message; actors before which the store stands are told apart by their names.
     pub fn durable(
@@ -292,7 +333,9 @@ impl<M: Message> DedupBuilder<M> {
         M: Serialize,
         M::Reply: Serialize + DeserializeOwned,
     {
-        self.print = Box::new(print_encoded);
+        if !self.print_lasts {
+            self.print = Box::new(print_encoded);
+        }
         DurableDedupBuilder::new(self, name.into(), journals)
     }
 
@@ -301,11 +344,16 @@ impl<M: Message> DedupBuilder<M> {
     where
         M::Reply: Clone,
     {
+        Dedup {
+            by_fingerprint: ByFingerprint::table(&self).map(Arc::new),
+            shared: Arc::new(self.in_memory()),
+        }
+    }
+
+    fn in_memory(self) -> Shared<M> {
         let entropy = self.system.entropy();
         let key = (u128::from(entropy.next_u64()) << 64) | u128::from(entropy.next_u64());
-        Dedup {
-            shared: Arc::new(Shared::new(self, key.to_le_bytes(), None)),
-        }
+        Shared::new(self, key.to_le_bytes(), None)
     }
 }
 
@@ -357,6 +405,9 @@ pub struct DedupStats {
     pub stored: usize,
     /// The bytes all of them take, as far as known.
     pub bytes: usize,
+    /// The same of what has no key, if that is told apart [by fingerprint](DedupBuilder::by_fingerprint). None of it
+    /// is in the other numbers.
+    pub by_fingerprint: FingerprintStats,
 }
 
 impl<M> Admission<M> for Dedup<M>
@@ -364,10 +415,16 @@ where
     M: Message<Reply: Clone>,
 {
     fn admit(&self, envelope: Envelope<M>, at: &Threshold<'_, M>) -> Admitted<M> {
-        let Some(key) = envelope.meta.key() else {
-            return Admitted::Pass(envelope);
+        let key = envelope.meta.key();
+        let (shared, number, print) = match (key, &self.by_fingerprint) {
+            (Some(key), _) => {
+                let print = self.shared.print(&envelope.message);
+                (&self.shared, key.as_uuid().as_u128(), print)
+            }
+            // The print is all there is to it.
+            (None, Some(shared)) => (shared, shared.print(&envelope.message), 0),
+            (None, None) => return Admitted::Pass(envelope),
         };
-        let shared = &self.shared;
         let name = match &shared.durable {
             Some(durable) if !shared.has_target() => {
                 let Some(name) = at.name() else {
@@ -387,8 +444,10 @@ where
         let target = name
             .as_deref()
             .map_or(Target::Actor(at.actor()), Target::Named);
-        let id = shared.id(envelope.meta.principal(), target, key);
-        let print = shared.print(&envelope.message);
+        let id = Id {
+            scope: shared.scope(envelope.meta.principal(), target),
+            key: number,
+        };
         let Envelope {
             message,
             meta,
@@ -427,6 +486,7 @@ where
             }
         };
         let refused = |kind| Failure::new(kind, Verdict::NotExecuted);
+        let key = || key.map_or_else(String::new, |key| key.to_string());
         let (waiter, failure) = match decision {
             Decision::Run(run) => {
                 if run.attempt > attempt {
@@ -460,11 +520,11 @@ where
                 }
             },
             Decision::Sealed(waiter) => {
-                let why = format!("{key} was resolved as not executed, and never will be");
+                let why = format!("{} was resolved as not executed, and never will be", key());
                 (waiter, refused(FailureKind::Withdrawn).with_detail(why))
             }
             Decision::KeyReused(waiter) => {
-                let failure = refused(FailureKind::KeyReused).with_detail(key.to_string());
+                let failure = refused(FailureKind::KeyReused).with_detail(key());
                 (waiter, failure)
             }
             Decision::Full(waiter) => {

@@ -15,25 +15,34 @@ extern crate callboard_core as callboard;
 
 mod dedup;
 mod fallback;
+mod outcome;
 mod policy;
 mod shutdown;
+#[cfg(any(test, feature = "test"))]
+pub mod testing;
 mod tree;
 
 pub use dedup::{
     DEFAULT_CLOCK_MARGIN, DEFAULT_DEDUP_BYTES, DEFAULT_DEDUP_ENTRIES, DEFAULT_DEDUP_WAITERS,
-    DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, ReplaySafe,
-    Resolution, Resolve, Resolver,
+    DEFAULT_DEDUP_WINDOW, Dedup, DedupBuilder, DedupStats, DurableDedupBuilder, FINGERPRINT_WINDOW,
+    FingerprintStats, ReplaySafe, Resolution, Resolve, Resolver,
 };
 pub use fallback::{
     Answer, Answering, AskingElsewhere, DEFAULT_LAST_ANSWERS, Elsewhere, Fallback, FromLast,
     LastAnswers, RecallingLast, Why,
 };
+pub use outcome::{DEFAULT_OUTCOME_BYTES, Once, OnceError, OutcomeStore, OutcomeTx, RequestId};
 pub use policy::{
     AdaptiveMode, AdaptiveSettings, AskExt, AttemptSettings, BadSetting, BreakerMode,
     BreakerSettings, BreakerState, BudgetSettings, BulkheadSettings, Call, CallPolicy,
     CallSettings, CalleeExplanation, Calling, Explanation, HedgeSettings, Idempotent, Jitter,
     LONGEST_BUDGET_WINDOW, LatencySummary, MAX_ATTEMPTS, MAX_CALLEES, OfferCall, OfferCalling,
     OfferExt, PolicyStats, RateSettings, RetrySettings, SHORTEST_BUDGET_WINDOW, ShedSettings,
+};
+pub use policy::{
+    DEFAULT_POLICY_LOOK, FilePosition, MAX_POLICIES, MAX_POLICY_FILE, NoSuchPolicy, PolicyFile,
+    PolicyFileBuilder, PolicyFileChange, PolicyFileError, PolicyFileEvent, PolicyFileStatus,
+    PolicyProblem, PolicyProblemKind, SHORTEST_POLICY_LOOK, SettingChange,
 };
 pub use shutdown::{
     LateChild, PartKind, PartReport, Phase, PhaseReport, SecondSignal, Shutdown, ShutdownCause,

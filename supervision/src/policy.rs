@@ -63,6 +63,7 @@ mod call;
 mod callee;
 mod engine;
 mod explain;
+mod file;
 mod latency;
 mod live;
 mod offer;
@@ -79,6 +80,11 @@ use callboard_core::{ActorId, System};
 pub use breaker::BreakerState;
 pub use call::{AskExt, Call, Calling, Idempotent};
 pub use explain::{CalleeExplanation, Explanation};
+pub use file::{
+    DEFAULT_POLICY_LOOK, FilePosition, MAX_POLICIES, MAX_POLICY_FILE, NoSuchPolicy, PolicyFile,
+    PolicyFileBuilder, PolicyFileChange, PolicyFileError, PolicyFileEvent, PolicyFileStatus,
+    PolicyProblem, PolicyProblemKind, SHORTEST_POLICY_LOOK, SettingChange,
+};
 pub use latency::LatencySummary;
 pub use live::MAX_CALLEES;
 pub use offer::{OfferCall, OfferCalling, OfferExt};

@@ -220,6 +220,141 @@ fn the_bakery_works_by_a_real_clock_and_says_what_it_does_not_understand() {
     check(&["--closed"], 2, &[], "unknown argument \"--closed\"");
 }
 
+#[path = "../../examples/retry_storm/main.rs"]
+#[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+mod retry_storm;
+
+#[test]
+fn g18_the_retry_storm_is_what_its_transcript_and_the_guides_picture_say() {
+    let mut out = Vec::new();
+    let (good, picture) = retry_storm::run(&Default::default(), &mut out).expect("it works");
+    assert_eq!(text(out), text_of("tests/fixtures/retry_storm.out"));
+    assert_eq!(
+        picture,
+        text_of("guide/src/retry-storm.svg"),
+        "write it anew: cargo run --example retry_storm -- --svg guide/src/retry-storm.svg"
+    );
+    assert!(good);
+}
+
+#[test]
+fn g17_no_retry_storm_leaves_its_budget_whatever_the_waits() {
+    for seed in 2..6 {
+        let storm = retry_storm::Storm::seeded(seed);
+        let good = retry_storm::polite_ones_hold(&storm).expect("it works");
+        assert!(good, "under seed {seed}");
+    }
+}
+
+#[test]
+fn the_retry_storm_does_what_it_is_told_and_says_what_it_does_not_understand() {
+    let check = |arguments: &[&str], status, on_out: &[&str], on_errors: &str| {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        let found = retry_storm::program(arguments, &mut out, &mut errors);
+        let (out, errors) = (text(out), text(errors));
+        assert_eq!(found.expect("it works"), status, "{out}{errors}");
+        for wanted in on_out {
+            assert!(out.contains(wanted), "no {wanted:?} in {out}");
+        }
+        assert!(errors.contains(on_errors), "{errors}");
+        assert_eq!(errors.is_empty(), on_errors.is_empty(), "{errors}");
+    };
+    let picture = concat!(env!("CARGO_TARGET_TMPDIR"), "/storm.svg");
+    let small = ["--layers", "2", "--attempts", "2", "--seed", "9"];
+    let drawn = [&small[..], &["--svg", picture]].concat();
+    check(&drawn, 0, &["2 layers", "of 4 that are possible"], "");
+    let picture = std::fs::read_to_string(picture).expect("it is there");
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+    // Nothing is too much for that one: it is well as soon as it is well.
+    let strong = [&small[..], &["--capacity", "1000000"]].concat();
+    check(&strong, 0, &["0 %    100 %"], "");
+    check(&["--help"], 0, &["Usage: retry_storm"], "");
+    check(&["--layers", "7"], 2, &[], "--layers is 7");
+    check(&["--attempts", "1"], 2, &[], "--attempts is 1");
+    check(&["--attempts", "5"], 2, &[], "is 3125 for each request");
+    check(&["--capacity", "50"], 2, &[], "--capacity is 50");
+    check(&["--seed", "today"], 2, &[], "not \"today\"");
+    check(&["--svg"], 2, &[], "--svg needs the name of a file");
+    check(&["--calm"], 2, &[], "unknown argument \"--calm\"");
+}
+
+#[path = "../../examples/live_policy/main.rs"]
+#[allow(dead_code, unreachable_pub)] // a program, so with a `main`
+mod live_policy;
+
+/// A folder for the file of one run.
+fn folder(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+#[test]
+fn a_policy_that_is_edited_under_load_does_what_its_transcript_says() {
+    let mut out = Vec::new();
+    let place = folder("live_policy");
+    let good = live_policy::simulated(1, place.clone(), &mut out).expect("it works");
+    assert_eq!(text(out), text_of("tests/fixtures/live_policy.out"));
+    assert!(good);
+    assert!(!place.exists(), "it leaves nothing behind");
+    for seed in 2..8 {
+        let mut out = Vec::new();
+        let good = live_policy::simulated(seed, place.clone(), &mut out).expect("it works");
+        assert!(good, "under seed {seed}:\n{}", text(out));
+    }
+}
+
+#[test]
+fn a_policy_can_be_edited_by_hand() {
+    let mut out = Vec::new();
+    let mut simulation = callboard::Simulation::new(3);
+    let (system, place) = (simulation.system().clone(), folder("live_policy_by_hand"));
+    let clock = system.clock().clone();
+    let hand = async {
+        clock.sleep(std::time::Duration::from_secs(4)).await;
+        let slip = "[related]\nretry = maybe\n";
+        std::fs::write(place.join("policies.toml"), slip).expect("it can be written");
+        clock.sleep(std::time::Duration::from_secs(3)).await;
+        let limited = "[related]\nretry = false\nattempt.limit = \"20ms\"\n";
+        std::fs::write(place.join("policies.toml"), limited).expect("it can be written");
+    };
+    let program = live_policy::by_hand(system, place.clone(), 15, &mut out);
+    let (ended, ()) = simulation.block_on(async { futures::join!(program, hand) });
+    ended.expect("it works");
+    let out = text(out);
+    let path = place.join("policies.toml");
+    for wanted in [
+        path.to_str().expect("the path is text"),
+        "the file is refused:\n     policies.toml:2:9: ",
+        "attempt.limit false -> \"20ms\"",
+        "20 ms",
+    ] {
+        assert!(out.contains(wanted), "no {wanted:?} in {out}");
+    }
+}
+
+#[test]
+fn the_live_policy_says_what_it_does_not_understand() {
+    let check = |arguments: &[&str], status, on_out: &str, on_errors: &str| {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let given = arguments.iter().map(|argument| (*argument).to_owned());
+        let place = folder("live_policy_arguments");
+        let found = live_policy::program(given, place, &mut out, &mut errors);
+        let (out, errors) = (text(out), text(errors));
+        assert_eq!(found.expect("it works"), status, "{out}{errors}");
+        assert!(out.contains(on_out), "no {on_out:?} in {out}");
+        assert!(errors.contains(on_errors), "{errors}");
+        assert_eq!(errors.is_empty(), on_errors.is_empty(), "{errors}");
+    };
+    check(&["--help"], 0, "Usage: live_policy", "");
+    check(&["--seed", "9"], 0, "in virtual time", "");
+    check(&["--seed", "today"], 2, "", "not \"today\"");
+    check(&["--live", "--by-hand"], 2, "", "one of them");
+    check(&["--live", "--seed", "1"], 2, "", "repeats nothing");
+    check(&["--seconds", "9"], 2, "", "--seconds needs --by-hand");
+    check(&["--by-hand", "--seconds", "5"], 2, "", "--seconds is 5");
+    check(&["--quick"], 2, "", "unknown argument \"--quick\"");
+}
+
 fn text(out: Vec<u8>) -> String {
     String::from_utf8(out).expect("examples print UTF-8")
 }

@@ -1,7 +1,8 @@
 //! What keeps the guide true: every fence is checked by something, every chapter is known.
 //!
-//! Four kinds of fence may stand in a chapter:
+//! Five kinds of fence may stand in a chapter:
 //! - `rust`: compiled and run, because `guide/lib.rs` makes the chapter a doctest;
+//! - `rust,compile_fail`: the same, and must not compile;
 //! - `rust,ignore`: one include of an anchor of an example, which has a test of its own;
 //! - `text`: one include of a transcript that the test of an example asserts;
 //! - `sh`: commands that start an example that is there, or the tests.
@@ -50,7 +51,7 @@ fn chapters() -> Vec<(&'static str, &'static str)> {
 /// What is wrong with a fence, if anything.
 fn complaint(fence: &Fence<'_>) -> Option<String> {
     match fence.info {
-        "rust" => {
+        "rust" | "rust,compile_fail" => {
             let included = fence.body.iter().any(|line| line.contains("{{#"));
             included.then(|| "the doctest can't see what mdBook includes".to_owned())
         }

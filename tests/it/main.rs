@@ -7,5 +7,6 @@
 mod examples;
 mod guarantees;
 mod guide;
+mod lost_answers;
 mod source_tree;
 mod tidy;

@@ -1,6 +1,7 @@
 //! Derive and attribute macros of Callboard. Used through the facade crate `callboard`.
 
 mod entry;
+mod fingerprint;
 mod message;
 
 use proc_macro::TokenStream;
@@ -21,6 +22,27 @@ use syn::{DeriveInput, ItemFn, parse_macro_input};
 pub fn derive_message(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     message::derive(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Gives a type a canonical form, so that equal values are seen to be equal.
+///
+/// ```ignore
+/// #[derive(Fingerprint)]
+/// struct Pay {
+///     to: String,
+///     cents: u64,
+///     #[fingerprint(skip)]             // differs from one attempt to the next
+///     sent_at: Duration,
+/// }
+/// ```
+///
+/// The trait of the same name lists the options of fields, variants and types.
+#[proc_macro_derive(Fingerprint, attributes(fingerprint))]
+pub fn derive_fingerprint(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    fingerprint::derive(&input)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -141,7 +141,7 @@ impl<M: Message, How> Asked<M, How> {
     fn into_envelope(self) -> Envelope<M> {
         Envelope {
             message: self.message,
-            meta: Meta::light(self.request.fixed_deadline(), self.request.caller_retries()),
+            meta: Meta::light(Some(self.request.due()), self.request.caller_retries()),
             responder: Responder::over(self.answerer),
         }
     }
@@ -166,8 +166,7 @@ where
             }
         };
         let clock = cell.system().clock();
-        let deadline = self.request.fixed_deadline();
-        if deadline.is_some_and(|deadline| tools.has_passed(clock, deadline)) {
+        if tools.has_passed(clock, self.request.due()) {
             cell.bury(self.into_envelope(), DropReason::Expired);
             return Poll::Ready(());
         }

@@ -45,6 +45,27 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Those of the operating system.
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Reads a whole file that is small: of at most `max` bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system; `FileTooLarge` if it has more, of which no more than `max` and one is read;
+    /// `IsADirectory` for a directory. What is neither, a pipe say, is refused too: opening it might wait for ever.
+    fn read_small(&self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+        let file = self.open(path, false)?;
+        let mut bytes = Vec::new();
+        let mut part = [0; 8 << 10];
+        loop {
+            let read = read_full(&*file, &mut part, bytes.len() as u64)?;
+            bytes.extend_from_slice(part.get(..read).unwrap_or_default());
+            if bytes.len() > max {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            if read < part.len() {
+                return Ok(bytes);
+            }
+        }
+    }
+
     /// Gives a file or a directory another name on the same disk.
     ///
     /// # Errors

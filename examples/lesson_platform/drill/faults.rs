@@ -1,4 +1,4 @@
-//! Faults: real signals to real processes.
+//! Faults: real signals to real processes, and a slip in a file.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// A part that hasn't come back by then will not.
 const GIVE_UP: Duration = Duration::from_secs(15);
 const FROZEN: Duration = Duration::from_secs(2);
+/// So long nobody does anything about it.
+const UNNOTICED: Duration = Duration::from_millis(700);
 
 impl Drill {
     pub(super) async fn make_faults(&self) {
@@ -21,6 +23,10 @@ impl Drill {
         self.kill(Part::Metadata).await;
         self.at(11.0).await;
         self.freeze(Part::Metadata).await;
+        self.at(16.0).await;
+        self.make_a_slip().await;
+        self.at(17.0).await;
+        self.write_the_first_one_again().await;
     }
 
     /// SIGKILL, and then it is the supervisor's turn.
@@ -35,7 +41,8 @@ impl Drill {
         self.wait_until_back(fault, part, started_again).await;
     }
 
-    /// SIGSTOP, two seconds of silence, SIGCONT: the connection stays, the answers don't come.
+    /// SIGSTOP, two seconds of silence, SIGCONT: the connection stays, the answers don't come. Meanwhile somebody
+    /// sees to it that pages no longer wait for them.
     async fn freeze(&self, part: Part) {
         let Some(pid) = self.platform.pid(part) else {
             return self.say(&format!("{part}: no process to stop"));
@@ -43,7 +50,10 @@ impl Drill {
         let fault = self.begin(part, format!("{part} stopped for {} s", FROZEN.as_secs()));
         self.signal(pid, Signal::STOP);
         self.say(&format!("{part} process stopped (SIGSTOP, pid {pid})"));
-        self.clock.sleep(FROZEN).await;
+        let until = self.clock.now() + FROZEN;
+        self.clock.sleep(UNNOTICED).await;
+        self.switch_breaker_on().await;
+        self.clock.sleep_until(until).await;
         self.signal(pid, Signal::CONT);
         self.say(&format!("{part} process goes on (SIGCONT)"));
         self.wait_until_back(fault, part, |now| now.is_some()).await;

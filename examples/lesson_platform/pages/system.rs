@@ -3,10 +3,11 @@
 use std::fmt::Display;
 
 use callboard::PoolState;
-use callboard::supervision::{ChildState, PolicyStats, TreeSnapshot};
+use callboard::supervision::{ChildState, Explanation, PolicyFileStatus, TreeSnapshot};
 use serde::Serialize;
 
 use super::observed::write_observed;
+use super::policies::write_policies;
 use super::spans::PagesReport;
 use super::{Tab, escape, page, put};
 use crate::calls::{CallsOfPart, Part, readable};
@@ -21,7 +22,10 @@ pub(crate) struct SystemReport {
     pub(crate) uptime_seconds: f64,
     pub(crate) tree: TreeSnapshot,
     pub(crate) calls: Vec<CallsOfPart>,
-    pub(crate) retries: Vec<PolicyStats>,
+    /// How each part is asked: what that is set to, what it did, how its callee looks from here.
+    pub(crate) policies: Vec<Explanation>,
+    /// The file that says so.
+    pub(crate) policy_file: PolicyFileStatus,
     pub(crate) links: Vec<Link>,
     /// The pool beside the tree.
     pub(crate) renderers: PoolState,
@@ -141,31 +145,7 @@ pub(crate) fn system(report: &SystemReport) -> String {
             .collect()
     });
 
-    let retries = Sheet::new(
-        "Retries",
-        &["Policy"],
-        &[
-            "Requests",
-            "Tried again",
-            "Answered then",
-            "Over budget",
-            "Out of time",
-            "Failed",
-        ],
-    );
-    retries.write(&mut body, &report.retries, |row| {
-        let counts = [
-            row.requests,
-            row.retries,
-            row.recovered,
-            row.over_budget,
-            row.out_of_time,
-            row.failed,
-        ];
-        std::iter::once(row.name.clone())
-            .chain(counts.map(thousands))
-            .collect()
-    });
+    write_policies(&mut body, &report.policies, &report.policy_file);
 
     let links = Sheet::new(
         "Links to other processes",

@@ -1,4 +1,4 @@
-//! A private folder for sockets and the ledger, gone when the platform is.
+//! A private folder for sockets, the policies and the ledger, gone when the platform is.
 //!
 //! A platform that is killed can't remove its own. It holds a lock in it as long as it lives, however it ends; the
 //! next one to start removes the folders whose locks are free.
@@ -54,6 +54,11 @@ impl WorkDir {
     /// Where the view counter is asked.
     pub(crate) fn views(&self) -> PathBuf {
         self.path.join("views.sock")
+    }
+
+    /// How the parts are asked: the file is there to be edited.
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.path.join("policies.toml")
     }
 
     pub(crate) fn ledger(&self) -> PathBuf {

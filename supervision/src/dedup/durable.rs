@@ -26,6 +26,7 @@ use callboard_core::{
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
+use super::few::Few;
 use super::keyed::Id;
 use super::shared::{Inner, Shared, finish, lost};
 use super::store::Run;
@@ -62,7 +63,10 @@ struct Disk<M: Message> {
     stalled: VecDeque<Ending<M::Reply>>,
     /// What has got there, or never will.
     ready: VecDeque<Ready<M>>,
+    /// It takes nothing any more.
     closed: bool,
+    /// Nobody does what is ready.
+    ended: bool,
 }
 
 /// What is to be done when something is on disk.
@@ -117,6 +121,7 @@ impl<M: Message> Durable<M> {
                 stalled: VecDeque::new(),
                 ready: VecDeque::new(),
                 closed: false,
+                ended: false,
             }),
             reading: AtomicUsize::new(0),
             bell: Arc::default(),
@@ -305,6 +310,7 @@ impl<M: Message> Durable<M> {
     pub(super) fn abandon(&self) -> VecDeque<Ready<M>> {
         let mut disk = self.disk.lock();
         disk.closed = true;
+        disk.ended = true;
         let journal = disk.journal.take();
         let closed = JournalError::new(JournalErrorKind::Closed, "the system has ended");
         disk.fail_all(&closed);
@@ -312,6 +318,13 @@ impl<M: Message> Durable<M> {
         drop(disk);
         drop(journal);
         ready
+    }
+}
+
+impl<M: Message> Drop for Durable<M> {
+    fn drop(&mut self) {
+        // So that the pump sees that nobody needs it.
+        self.bell.ring();
     }
 }
 
@@ -358,7 +371,7 @@ impl<M: Message> Disk<M> {
     }
 }
 
-impl<M: Message> Shared<M> {
+impl<M: Message<Reply: Clone>> Shared<M> {
     /// An attempt has ended: its askers are told when that is on disk.
     pub(super) fn store_end(
         &self,
@@ -368,7 +381,7 @@ impl<M: Message> Shared<M> {
         outcome: Outcome<M::Reply>,
         encoded: Result<Vec<u8>, String>,
     ) {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         let (kept, body) = match encoded {
             Ok(body) if inner.store.weigh(place, epoch, body.len(), &mut gone) => {
@@ -402,19 +415,27 @@ impl<M: Message> Shared<M> {
             body,
         });
         let hook = inner.take_hook(epoch);
-        let mut rings = false;
+        let (mut rings, mut ended) = (false, VecDeque::new());
         if let Some(ending) = ending {
             let mut disk = durable.disk.lock();
             disk.put_end(ending);
             rings = !disk.ready.is_empty();
+            if disk.ended {
+                ended = std::mem::take(&mut disk.ready);
+            }
         }
         drop(inner);
         drop((gone, hook));
+        for (step, stored) in ended {
+            self.settle(step, stored);
+        }
         if rings {
             durable.bell.ring();
         }
     }
+}
 
+impl<M: Message> Shared<M> {
     /// Settles that a key which isn't there never runs, also on disk.
     pub(super) fn put_seal(
         &self,

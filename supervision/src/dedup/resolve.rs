@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Dedup;
 use super::durable::outcome as form;
+use super::few::Few;
 use super::keyed::Target;
 use super::shared::{Kept, Shared, indeterminate};
 use super::store::Seen;
@@ -222,7 +223,7 @@ impl<M: Message<Reply: Clone>> Dedup<M> {
         if let Some(seen) = shared.look(&id) {
             return self.resolution_of(seen).await;
         }
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let sealed = {
             let mut inner = shared.inner.lock();
             match inner.store.look(&id) {

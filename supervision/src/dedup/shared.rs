@@ -11,6 +11,7 @@ use callboard_core::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::durable::Durable;
+use super::few::Few;
 use super::keyed::{Id, Keyed, Target, scope};
 use super::print::{PrintKey, Printer};
 use super::store::{Decision, Gone, Request, Run, Seen, Store, Waiting};
@@ -36,6 +37,8 @@ impl<R> Clone for Kept<R> {
 pub(super) type Entries<R> = Store<Id, Kept<R>, Responder<R>>;
 /// What to do with a request.
 pub(super) type Decided<R> = Decision<Kept<R>, Responder<R>>;
+/// A request's number and what to do with it; or why it could not be reserved, and who waits for it.
+type Reserved<E, R> = Result<(u64, Decided<R>), (E, Option<Responder<R>>)>;
 type OnWithdraw = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Shared<M: Message> {
@@ -156,8 +159,17 @@ impl<M: Message> Shared<M> {
         target: Target<'_>,
         key: callboard_core::RequestKey,
     ) -> Id {
+        Id::new(self.scope(principal, target), key)
+    }
+
+    /// Whose requests: those of a principal to a target.
+    pub(super) fn scope(
+        &self,
+        principal: Option<&callboard_core::Principal>,
+        target: Target<'_>,
+    ) -> u128 {
         let target = self.target.as_deref().map_or(target, Target::Named);
-        Id::new(scope(&self.print_key, principal, target), key)
+        scope(&self.print_key, principal, target)
     }
 
     /// Whether it has a target of its own.
@@ -185,14 +197,14 @@ impl<M: Message> Shared<M> {
     }
 
     /// Lets go of what is past its window.
-    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Vec<Gone<Kept<M::Reply>>>) {
+    pub(super) fn expire(&self, inner: &mut Inner<M::Reply>, gone: &mut Few<Gone<Kept<M::Reply>>>) {
         inner.stats.expired += inner.store.expire(self.now(), gone);
     }
 
     /// What was forgotten is dropped on disk, too.
-    pub(super) fn drop_records(&self, gone: &[Gone<Kept<M::Reply>>]) {
+    pub(super) fn drop_records(&self, gone: &Few<Gone<Kept<M::Reply>>>) {
         if let Some(durable) = &self.durable
-            && !gone.is_empty()
+            && gone.len() > 0
         {
             durable.drop_records(gone.iter().map(|gone| gone.record));
         }
@@ -207,8 +219,8 @@ impl<M: Message> Shared<M> {
         attempt: u32,
         mut waiter: Option<Responder<M::Reply>>,
         reserve: impl FnOnce(u64, Run) -> Result<(), E>,
-    ) -> Result<(u64, Decided<M::Reply>), (E, Option<Responder<M::Reply>>)> {
-        let mut gone = Vec::new();
+    ) -> Reserved<E, M::Reply> {
+        let mut gone = Few::default();
         let mut left = Vec::new();
         let mut inner = this.inner.lock();
         this.expire(&mut inner, &mut gone);
@@ -241,10 +253,12 @@ impl<M: Message> Shared<M> {
         let stats = &mut inner.stats;
         match &decision {
             Decision::Run(run) => {
+                let run = *run;
+                let before = *stats;
                 stats.started += 1;
                 stats.run_again += u64::from(run.record != number);
-                let run = *run;
                 failed = reserve(number, run).err().map(|why| {
+                    inner.stats = before;
                     let undone = inner.store.forget(run.place, number, this.due());
                     let waiters = undone.into_iter().flat_map(|(waiting, _)| waiting.waiters);
                     (why, waiters.map(|(_, waiter)| waiter).next())
@@ -345,7 +359,7 @@ impl<M: Message> Shared<M> {
         bytes: usize,
         stored: &Arc<Mutex<Stored<M::Reply>>>,
     ) -> Ended<M::Reply> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         let fits = inner.store.weigh(place, epoch, bytes, &mut gone);
         let kept = Kept::Here(Arc::clone(stored));
@@ -427,7 +441,7 @@ impl<M: Message> Shared<M> {
     }
 
     pub(super) fn look(&self, id: &Id) -> Option<Seen<Kept<M::Reply>>> {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         self.expire(&mut inner, &mut gone);
         self.drop_records(&gone);
@@ -438,7 +452,7 @@ impl<M: Message> Shared<M> {
     }
 
     pub(super) fn stats(&self) -> DedupStats {
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let mut inner = self.inner.lock();
         self.expire(&mut inner, &mut gone);
         self.drop_records(&gone);

@@ -9,6 +9,7 @@ use std::hash::Hash;
 use callboard_core::Verdict;
 use callboard_core::clock::Instant;
 
+use super::few::Few;
 use super::keyed::Keyed;
 use super::waiters::Waiters;
 
@@ -190,7 +191,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         request: Request<'_, K, W>,
         mut tell: impl FnMut(&mut W, Verdict) -> bool,
         left: &mut Vec<W>,
-        gone: &mut Vec<Gone<S>>,
+        gone: &mut Few<Gone<S>>,
     ) -> Decision<S, W>
     where
         S: Clone,
@@ -247,7 +248,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         }
     }
 
-    fn begin(&mut self, request: Request<'_, K, W>, gone: &mut Vec<Gone<S>>) -> Decision<S, W> {
+    fn begin(&mut self, request: Request<'_, K, W>, gone: &mut Few<Gone<S>>) -> Decision<S, W> {
         if !self.make_room(1, ENTRY_BYTES, gone) {
             return Decision::Full(request.waiter);
         }
@@ -296,7 +297,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
     }
 
     /// Whether so many entries and bytes more fit, now or after the oldest finished ones have gone.
-    fn make_room(&mut self, entries: usize, bytes: usize, gone: &mut Vec<Gone<S>>) -> bool {
+    fn make_room(&mut self, entries: usize, bytes: usize, gone: &mut Few<Gone<S>>) -> bool {
         loop {
             let fits = self.places.len() + entries <= self.bounds.entries
                 && self.bytes.saturating_add(bytes) <= self.bounds.bytes;
@@ -310,7 +311,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
     }
 
     /// Forgets the first of the line, if its window ends by `until`.
-    fn forget_first(&mut self, until: Instant, gone: &mut Vec<Gone<S>>) -> bool {
+    fn forget_first(&mut self, until: Instant, gone: &mut Few<Gone<S>>) -> bool {
         while let Some(first) = self.line.front() {
             if first.due > until {
                 return false;
@@ -357,7 +358,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
     }
 
     /// Removes what has reached the end of its window. How many.
-    pub(super) fn expire(&mut self, now: Instant, gone: &mut Vec<Gone<S>>) -> u64 {
+    pub(super) fn expire(&mut self, now: Instant, gone: &mut Few<Gone<S>>) -> u64 {
         let mut count = 0;
         while self.forget_first(now, gone) {
             count += 1;
@@ -463,7 +464,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         place: usize,
         epoch: u64,
         bytes: usize,
-        gone: &mut Vec<Gone<S>>,
+        gone: &mut Few<Gone<S>>,
     ) -> bool {
         if self.running(place, epoch).is_none() || !self.make_room(0, bytes, gone) {
             return false;
@@ -549,7 +550,7 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         key: &K,
         number: u64,
         due: Instant,
-        gone: &mut Vec<Gone<S>>,
+        gone: &mut Few<Gone<S>>,
     ) -> bool {
         if !self.make_room(1, ENTRY_BYTES, gone) {
             return false;

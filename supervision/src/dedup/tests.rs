@@ -6,6 +6,7 @@ use callboard_core::clock::Instant;
 use callboard_core::{Entropy, Verdict};
 use proptest::prelude::*;
 
+use super::few::Few;
 use super::keyed::Keyed;
 use super::store::{Bounds, Decision, ENTRY_BYTES, Gone, Request, Run, Seen, Store, Waiting};
 
@@ -92,7 +93,7 @@ struct Pair {
     model: BTreeMap<u8, Model>,
     now: u64,
     number: u64,
-    gone: Vec<Gone<u64>>,
+    gone: Few<Gone<u64>>,
 }
 
 impl Pair {
@@ -103,7 +104,7 @@ impl Pair {
             model: BTreeMap::new(),
             now: 0,
             number: 0,
-            gone: Vec::new(),
+            gone: Few::default(),
         }
     }
 
@@ -296,7 +297,7 @@ impl Pair {
     fn end(&mut self, key: u8, outcome: u64, bytes: usize) {
         let due = self.now + WINDOW;
         let fits = self.model_bytes() + bytes <= self.bounds.bytes;
-        let mut gone = Vec::new();
+        let mut gone = Few::default();
         let ended = self.leave_running(key, |store, place, epoch| {
             assert_eq!(store.weigh(place, epoch, bytes, &mut gone), fits);
             store.end(place, epoch, at(due), outcome)
@@ -440,7 +441,7 @@ proptest! {
         let bounds = Bounds { entries: 5, bytes: 2_000, waiters: 1, forget_oldest: true };
         let keyed = Keyed::new(&Entropy::seeded(1));
         let mut store: Store<usize, usize, u64> = Store::new(bounds, keyed);
-        let (mut running, mut gone, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut running, mut gone, mut left) = (Vec::new(), Few::default(), Vec::new());
         for (key, (ends, bytes)) in requests.into_iter().enumerate() {
             let number = key as u64;
             let asked = request(&key, number, Some(number));
@@ -475,7 +476,7 @@ fn g03_what_runs_again_leaves_no_trail() {
     };
     let keyed = Keyed::new(&Entropy::seeded(1));
     let mut store: Store<usize, usize, u64> = Store::new(bounds, keyed);
-    let (mut left, mut gone) = (Vec::new(), Vec::new());
+    let (mut left, mut gone) = (Vec::new(), Few::default());
     for number in 1..10_000 {
         let asked = request(&7, number, None);
         let Decision::Run(run) = store.admit(asked, |_, _| true, &mut left, &mut gone) else {

@@ -54,10 +54,13 @@ impl<R> AskAim<R> {
     }
 }
 
+/// That an aim borrows for that long, and is for that message.
+pub(super) type Borrowed<'r, M> = PhantomData<(&'r (), fn(M))>;
+
 /// An ask over that route: the lifetime is that of what the route borrows.
 pub(super) struct AskOver<'r, M: Message, R: Route<M> + 'r> {
     pub(super) aim: AskAim<R>,
-    pub(super) lives: PhantomData<(&'r (), fn(M))>,
+    pub(super) lives: Borrowed<'r, M>,
 }
 
 impl<'r, M: Message, R: Route<M> + Clone + 'r> Aim for AskOver<'r, M, R> {

@@ -5,6 +5,7 @@
 
 mod check;
 pub(crate) mod span;
+mod switch;
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ pub use check::{BadSetting, LONGEST_BUDGET_WINDOW, MAX_ATTEMPTS, SHORTEST_BUDGET
 /// breaker where something else can be done than to ask that callee.
 ///
 /// In a file each field is a key of the policy's table, and each group a table below it; spans are texts like
-/// `"250ms"`, `"1.5s"`, `"2m"`.
+/// `"250ms"`, `"1.5s"`, `"2m"`. What can be `None` is switched off by `false` there, and a group is switched on with its
+/// defaults by `true`: `retry = false`, `hedge = true`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,22 +43,22 @@ pub struct CallSettings {
     /// How long one attempt may take.
     pub attempt: AttemptSettings,
     /// Whether and how a failed attempt is followed by another.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch")]
     pub retry: Option<RetrySettings>,
     /// When a callee that fails is left alone for a time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch")]
     pub breaker: Option<BreakerSettings>,
     /// How many calls may be under way at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub bulkhead: Option<BulkheadSettings>,
     /// Whether a slow attempt is joined by a second one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub hedge: Option<HedgeSettings>,
     /// Whether calls that would come too late anyway are refused at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub shed: Option<ShedSettings>,
     /// How many attempts a second there may be.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateSettings>,
 }
 
@@ -101,10 +103,10 @@ pub struct AttemptSettings {
     pub limit: Option<Duration>,
     /// That share of what is left of the request's deadline when the attempt begins: above 0, at most 1. With 0.5 the
     /// first attempt gets half of it, the second half of the rest.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch::number", skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// From how long calls of that callee take.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveSettings>,
 }
 

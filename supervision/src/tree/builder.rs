@@ -257,7 +257,7 @@ impl Child {
                 (place, Some(made))
             }
         };
-        Ok(Spec::new(place, supervisor, self.care))
+        Ok(Spec::new(place, supervisor, self.care, self.policy))
     }
 }
 

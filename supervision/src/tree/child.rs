@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::backoff::Backoff;
 use super::builder::SupervisorBuilder;
 use super::reference::SupervisorRef;
+use crate::policy::CallPolicy;
 
 /// How long a child has to end after it was asked to, unless told otherwise: OTP's default for workers.
 /// Supervisors have as long as their children need.
@@ -118,6 +119,7 @@ impl Decisions {
 pub struct Child {
     pub(crate) what: What,
     pub(crate) care: Care,
+    pub(crate) policy: Option<CallPolicy>,
 }
 
 /// What the child is.
@@ -235,6 +237,14 @@ impl Child {
         self
     }
 
+    /// How this child is to be asked: its supervisor hands the policy out, with
+    /// [`SupervisorRef::policy`](super::SupervisorRef::policy), and shows its name in the tree. Who asks the child
+    /// without it is not held back.
+    pub fn policy(mut self, policy: &CallPolicy) -> Self {
+        self.policy = Some(policy.clone());
+        self
+    }
+
     fn of(what: What) -> Self {
         let care = Care {
             restart: Restart::default(),
@@ -245,7 +255,11 @@ impl Child {
             decisions: Decisions::default(),
             on_frozen: OnFrozen::default(),
         };
-        Child { what, care }
+        Child {
+            what,
+            care,
+            policy: None,
+        }
     }
 
     /// A supervisor that has been made.
@@ -274,6 +288,7 @@ impl Child {
         Child {
             what,
             care: spec.care,
+            policy: spec.policy.clone(),
         }
     }
 
@@ -335,6 +350,8 @@ pub(crate) struct Spec {
     /// What it is asked by, if it is a supervisor.
     pub(crate) supervisor: Option<SupervisorRef>,
     pub(crate) care: Care,
+    /// How it is to be asked.
+    pub(crate) policy: Option<CallPolicy>,
 }
 
 impl Spec {
@@ -342,6 +359,7 @@ impl Spec {
         place: Arc<dyn Place>,
         supervisor: Option<SupervisorRef>,
         care: Care,
+        policy: Option<CallPolicy>,
     ) -> Arc<Self> {
         Arc::new(Spec {
             label: place.label().into(),
@@ -349,6 +367,7 @@ impl Spec {
             place,
             supervisor,
             care,
+            policy,
         })
     }
 

@@ -16,6 +16,7 @@ use super::snapshot::TreeSnapshot;
 use super::strategy::AutoShutdown;
 use super::supervisor::{Observe, Supervisor};
 use super::worst_case::WorstCase;
+use crate::policy::CallPolicy;
 
 /// A reference to a supervisor. It can be cloned and used from any thread.
 #[derive(Clone)]
@@ -166,6 +167,24 @@ impl SupervisorRef {
                 .collect()
         });
         below.iter().find_map(|below| below.find(label))
+    }
+
+    /// How the child with that label is to be asked, here or below; the first from the top if there are several. See
+    /// [`Child::policy`].
+    #[must_use]
+    pub fn policy(&self, label: &str) -> Option<CallPolicy> {
+        let (here, below) = self.tree.look(|state| {
+            let mut here = None;
+            let mut below = Vec::new();
+            for (_, slot) in state.engine.slots() {
+                if here.is_none() && &*slot.spec.label == label {
+                    here.clone_from(&slot.spec.policy);
+                }
+                below.extend(slot.spec.supervisor.clone());
+            }
+            (here, below)
+        });
+        here.or_else(|| below.iter().find_map(|below| below.policy(label)))
     }
 
     /// What happens here and on all levels below, as a topic: see [`TreeEvent`]. It starts with the first call and ends

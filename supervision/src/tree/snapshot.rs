@@ -106,6 +106,8 @@ pub struct TreeSnapshot {
     pub state: ChildState,
     /// When it is started again; `None` at the top.
     pub restart: Option<Restart>,
+    /// The name of the policy by which it is to be asked, if its supervisor hands one out.
+    pub policy: Option<String>,
     /// By which rules it treats its children, if it is a supervisor.
     pub supervises: Option<Supervises>,
     /// How often it has been started.
@@ -233,6 +235,7 @@ impl Tree {
             id: None,
             state: shown,
             restart: None,
+            policy: None,
             supervises: Some(self.supervises()),
             incarnation,
             restarts: incarnation.0.saturating_sub(1),
@@ -298,6 +301,11 @@ impl Seen {
             id: Some(self.id),
             state: self.state,
             restart: Some(self.spec.care.restart),
+            policy: self
+                .spec
+                .policy
+                .as_ref()
+                .map(|policy| policy.name().to_owned()),
             supervises: below.map(|tree| tree.supervises()),
             incarnation: status.incarnation,
             restarts: self.restarts,

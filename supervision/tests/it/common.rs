@@ -75,7 +75,7 @@ impl Drop for Worker {
 }
 
 /// Answers with its number and the incarnation that handled it.
-#[derive(Message)]
+#[derive(Message, Clone)]
 #[message(reply = (u32, u64))]
 pub(crate) struct Note(pub(crate) u32);
 

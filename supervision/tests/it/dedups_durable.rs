@@ -45,11 +45,14 @@ pub(crate) struct Receipt {
     pub(crate) paper: Vec<u8>,
 }
 
+/// A payment whose answer is kept back.
+pub(crate) type KeptAnswer = (u64, Responder<Receipt>);
+
 /// What the till did, apart from any store: survives what the test calls a restart.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     pub(crate) lines: Arc<Mutex<Vec<(u64, u32)>>>,
-    pub(crate) kept: Arc<Mutex<Vec<(u64, Responder<Receipt>)>>>,
+    pub(crate) kept: Arc<Mutex<Vec<KeptAnswer>>>,
     begun: mpsc::Sender<()>,
 }
 
@@ -312,7 +315,7 @@ async fn g19_a_request_runs_only_when_it_is_reserved_on_disk(system: System) {
     let again = shop.pay(then(1, Then::Keep), running).await.unwrap_err();
     assert_eq!(known(&again), expected, "nor is it told by a duplicate");
     assert_eq!(ledger.count(), 1);
-    assert_eq!(shop.pay(pay(4), key_now(&system, 4)).await.is_err(), true);
+    assert!(shop.pay(pay(4), key_now(&system, 4)).await.is_err());
     // What has no key is none of its business.
     shop.till.ask(pay(5)).await.unwrap();
     let stats = shop.dedup.stats();
@@ -546,7 +549,8 @@ async fn g09_what_waits_for_room_behind_the_disk_waits_for_its_own_deadline(syst
 async fn g19_a_journal_of_something_else_is_refused(system: System) {
     let disk = SimDisk::new(1);
     let options = Options::new().on(Arc::new(disk.clone()));
-    let store = options.open(&system, "/store").await.unwrap();
+    let store = options.segment_bytes(16 << 10).open(&system, "/store");
+    let store = store.await.unwrap();
     let journals: Arc<dyn Journals> = Arc::new(store.clone());
     let queue = system.queue::<Pay>("pays").durable(Arc::clone(&journals));
     let queue = queue.open().await.unwrap();
@@ -639,6 +643,7 @@ async fn g11_when_the_system_ends_nobody_waits_for_the_disk(system: System) {
             known(&refused),
             (FailureKind::Stopped, Verdict::NotExecuted)
         );
+        system.clock().sleep(ms(10)).await;
         ledger.answer();
     };
     let (asked, ()) = join(asked.into_future(), closed).await;

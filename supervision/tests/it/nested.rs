@@ -1,7 +1,7 @@
 //! Supervisors under supervisors: escalation, and no place started twice.
 
 use callboard::{ExitReason, Incarnation, System};
-use callboard_supervision::{Backoff, Child, ChildState, Supervisor};
+use callboard_supervision::{AskExt, Backoff, CallPolicy, Child, ChildState, Supervisor};
 
 use crate::common::{Bench, Crash, Note, brisk, ms, secs};
 
@@ -199,4 +199,28 @@ async fn g15_a_temporary_supervisor_that_fails_stays_down_alone(system: System) 
     assert_eq!(calm.ask(Note(1)).await.unwrap(), (1, 1));
     let state = outer.observe().find("inner").unwrap().state;
     assert_eq!(state, ChildState::Failed);
+}
+
+#[callboard::test(both)]
+async fn a_supervisor_hands_out_the_policies_of_its_children(system: System) {
+    let bench = Bench::new(&system);
+    let (worker, place, _) = bench.worker("worker");
+    let (_, other, _) = bench.worker("other");
+    let policy = CallPolicy::with_defaults("patient");
+    let inner = Supervisor::builder("inner").child(Child::permanent(place).policy(&policy));
+    let outer = Supervisor::builder("outer")
+        .child(inner)
+        .child(other)
+        .start(&system)
+        .unwrap();
+    outer.up().await.unwrap();
+    let handed_out = outer.policy("worker").unwrap();
+    assert_eq!(
+        worker.ask(Note(1)).policy(&handed_out).await.unwrap(),
+        (1, 1)
+    );
+    assert_eq!(policy.stats().requests, 1, "it is the same one");
+    assert!(outer.policy("other").is_none() && outer.policy("nobody").is_none());
+    let shown = outer.observe().find("worker").unwrap().policy.clone();
+    assert_eq!(shown.as_deref(), Some("patient"));
 }

@@ -423,8 +423,10 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.begin(Op::Open)?;
-        let Some(Node::File(number)) = state.names.get(path).copied() else {
-            return Err(io::ErrorKind::NotFound.into());
+        let number = match state.names.get(path) {
+            Some(Node::File(number)) => *number,
+            Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
         };
         let disk = self.clone();
         Ok(Arc::new(SimFile { disk, number }))

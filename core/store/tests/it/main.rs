@@ -14,4 +14,5 @@ mod model;
 mod plain;
 mod queues;
 mod queues_more;
+mod small_files;
 mod space;

@@ -1,5 +1,6 @@
 //! A durable dedup store is opened: what its journal holds becomes entries again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::head::{Head, State, read_broken_note};
 use super::{Codec, Durable, outcome, pump};
+use crate::dedup::fingerprint::ByFingerprint;
 use crate::dedup::print::PrintKey;
 use crate::dedup::shared::{Kept, Shared, Stored};
 use crate::dedup::store::{Restored, Seen};
@@ -135,6 +137,7 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
             own.suspect,
         );
         let system = plain.system.clone();
+        let by_fingerprint = ByFingerprint::table(&plain).map(Arc::new);
         let shared = Arc::new(Shared::new(plain, own.dedup_key, Some(durable)));
         restore(&shared, found.records, found.damaged, now);
         shared.inner.lock().remembers_since = remembers_since;
@@ -159,7 +162,10 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
         // It may have got there, or failed, before anybody was told.
         shared.progressed(&found.journal.progress());
         synced.await.unwrap_or_else(|_| Err(closed()))?;
-        Ok(Dedup { shared })
+        Ok(Dedup {
+            shared,
+            by_fingerprint,
+        })
     }
 }
 
@@ -223,8 +229,10 @@ fn restore<M: Message>(
     let Some(durable) = &shared.durable else {
         return;
     };
-    let mut entries = Vec::new();
-    let mut broken = Vec::new();
+    // By key. Should damage have taken away that an older record of it was dropped, the newer one counts.
+    let mut entries = BTreeMap::new();
+    let mut broken = BTreeSet::new();
+    let mut late = Vec::new();
     let mut inner = shared.inner.lock();
     for (record, head) in records {
         inner.next_number = inner.next_number.max(record.id + 1);
@@ -239,15 +247,20 @@ fn restore<M: Message>(
             }
             (State::Reserved, Some(Ok((at, seen)))) => (at, broke(shared, seen)),
             (State::Reserved, _) => {
-                broken.push(record.id);
+                broken.insert(record.id);
                 let seen = "its process ended while it ran".to_owned();
                 (now, broke(shared, seen))
             }
         };
-        entries.push((at, record.id, head, record.body_len, state));
+        let key = (head.id.scope, head.id.key);
+        let entry = (at, record.id, head, record.body_len, state);
+        if let Some((_, older, ..)) = entries.insert(key, entry) {
+            broken.remove(&older);
+            late.push(older);
+        }
     }
+    let mut entries: Vec<_> = entries.into_values().collect();
     entries.sort_by_key(|(at, id, ..)| (*at, *id));
-    let mut late = Vec::new();
     for (at, record, head, body_len, state) in entries {
         // Ends in the future are those of a calendar that was set back.
         if at + shared.window <= now {

@@ -125,7 +125,7 @@ impl<M: Message<Reply: Clone>> Drop for Pump<M> {
 
 impl<M: Message<Reply: Clone>> Shared<M> {
     /// Something has got to the disk, or never will.
-    fn settle(&self, step: Step<M>, stored: Result<(), JournalError>) {
+    pub(super) fn settle(&self, step: Step<M>, stored: Result<(), JournalError>) {
         match step {
             Step::Go(held) => {
                 let (envelope, _) = *held;

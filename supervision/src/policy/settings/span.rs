@@ -1,8 +1,10 @@
 //! Spans of time as people write them: `"250ms"`, `"1.5s"`, `"2m"`.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer, de::Error};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserializer, Serializer};
 
 /// The units, with how many nanoseconds each has; longer names first where one ends in another.
 const UNITS: [(&str, f64); 7] = [
@@ -63,13 +65,26 @@ pub(crate) fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(&text).map_err(D::Error::custom)
+    deserializer.deserialize_str(Span)
 }
 
-/// The same where there may be none.
+struct Span;
+
+impl Visitor<'_> for Span {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a span of time such as \"250ms\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        parse(text).map_err(E::custom)
+    }
+}
+
+/// The same where there may be none, which is `false` in a file.
 pub(crate) mod optional {
-    use super::{Deserializer, Duration, Serializer};
+    use super::{Deserializer, Duration, Error, Serializer, Unexpected, Visitor, fmt};
 
     // Of the form that serde wants.
     #[allow(clippy::ref_option)]
@@ -86,7 +101,32 @@ pub(crate) mod optional {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        super::deserialize(deserializer).map(Some)
+        deserializer.deserialize_any(Optional)
+    }
+
+    struct Optional;
+
+    impl Visitor<'_> for Optional {
+        type Value = Option<Duration>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a span of time such as \"250ms\", or `false`")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<Duration>, E> {
+            super::parse(text).map(Some).map_err(E::custom)
+        }
+
+        fn visit_bool<E: Error>(self, on: bool) -> Result<Option<Duration>, E> {
+            if on {
+                return Err(E::invalid_value(Unexpected::Bool(on), &self));
+            }
+            Ok(None)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Option<Duration>, E> {
+            Ok(None)
+        }
     }
 }
 

@@ -82,7 +82,7 @@ impl Run {
             story: Vec::new(),
         };
         for child in children {
-            let spec = Spec::new(run.place(), None, child.care);
+            let spec = Spec::new(run.place(), None, child.care, None);
             let id = run.engine.add(spec);
             run.lives.last_mut().unwrap().id = Some(id);
         }
@@ -194,7 +194,7 @@ impl Run {
         child = child.start_limit((self.below(3) != 0).then(|| ms(self.below(60))));
         self.story
             .push(format!("{} is {:?}", self.lives.len(), child.care));
-        Spec::new(self.place(), None, child.care)
+        Spec::new(self.place(), None, child.care, None)
     }
 
     fn reason(&self) -> ExitReason {

@@ -9,6 +9,7 @@ fn node(label: &str, kind: ChildKind, children: Vec<TreeSnapshot>) -> TreeSnapsh
         id: None,
         state: ChildState::Running,
         restart: None,
+        policy: None,
         supervises: None,
         incarnation: Incarnation(1),
         restarts: 0,
