@@ -129,6 +129,10 @@ mod log_format {}
 mod bench_local {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/bench-policy.md")]
+mod bench_policy {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/bench-queue.md")]
 mod bench_queue {}
 

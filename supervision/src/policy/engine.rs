@@ -59,6 +59,9 @@ pub(super) struct Engine<A, M, F> {
     /// The wait before this attempt.
     waited: Duration,
     step: Step<F>,
+    /// What the parts know of the attempt under way, not of one beside it. Here and not with the attempt, so that one
+    /// that ends at once is never put away.
+    flight: Option<Flight>,
 }
 
 enum Step<F> {
@@ -83,7 +86,6 @@ impl Request {
 /// An attempt that is under way, perhaps with a second one beside it.
 struct Running<F> {
     attempt: F,
-    flight: Flight,
     beside: Beside<F>,
 }
 
@@ -97,7 +99,16 @@ enum Beside<F> {
 /// Nothing in it is pinned: attempts are `Unpin`, what else must not move is in a box.
 impl<A, M, F> Unpin for Engine<A, M, F> {}
 
-/// How a poll of an attempt and what is beside it ended.
+/// What came of a step.
+enum Moved<A: Aim> {
+    /// The request waits, and what it waits for knows its waker.
+    Waits,
+    /// It waits for something that wasn't polled yet.
+    Polls,
+    Landed(Landed<A>),
+}
+
+/// How an attempt, and what is beside it, ended.
 enum Landed<A: Aim> {
     Reply(A::Reply),
     Failed(Failure),
@@ -121,38 +132,42 @@ where
             worst: Verdict::NotSent,
             waited: Duration::ZERO,
             step: Step::New,
+            flight: None,
         }
     }
 
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<A::Reply, A::Error>> {
-        if let Step::New = self.step {
-            let now = self.begin();
-            if let Err(failure) = self.enter(now) {
-                return Poll::Ready(self.give_up(failure));
+        let mut moved = match self.step {
+            Step::New => {
+                let now = self.begin();
+                self.enter(now, cx)
             }
-        }
+            _ => Ok(Moved::Polls),
+        };
         loop {
-            let moved = match &mut self.step {
-                Step::Running(_) => match self.poll_running(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Landed::Reply(reply)) => {
-                        if self.has_failed {
-                            self.count_recovered();
-                        }
-                        return Poll::Ready(Ok(reply));
+            moved = match moved {
+                Ok(Moved::Landed(Landed::Reply(reply))) => {
+                    if self.has_failed {
+                        self.count_recovered();
                     }
-                    Poll::Ready(Landed::Failed(failure)) => self.failed(failure),
+                    return Poll::Ready(Ok(reply));
+                }
+                Ok(Moved::Landed(Landed::Failed(failure))) => self.failed(failure),
+                Ok(Moved::Waits) => return Poll::Pending,
+                Ok(Moved::Polls) => match self.step {
+                    Step::Running(_) => match self.poll_running(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(landed) => Ok(Moved::Landed(landed)),
+                    },
+                    Step::Over | Step::New => return Poll::Pending,
+                    _ => match self.poll_waiting(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(moved) => moved,
+                    },
                 },
-                Step::Over | Step::New => return Poll::Pending,
-                _ => match self.poll_waiting(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(moved) => moved,
-                },
+                Err(failure) => return Poll::Ready(self.give_up(failure)),
             };
-            if let Err(failure) = moved {
-                return Poll::Ready(self.give_up(failure));
-            }
         }
     }
 
@@ -194,7 +209,7 @@ where
 
     /// An attempt begins: 4 and 5 of the table.
     #[inline]
-    fn enter(&mut self, now: Instant) -> Result<(), Failure> {
+    fn enter(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<Moved<A>, Failure> {
         let live = &self.request.live;
         let callee = &*live.callees[self.request.at].1;
         if let Some(breaker) = &live.settings.breaker
@@ -211,51 +226,69 @@ where
                 Ok(wait) => {
                     let clock = self.clock();
                     self.step = Step::Turn(clock.sleep_until(now + wait));
-                    return Ok(());
+                    return Ok(Moved::Polls);
                 }
                 Err(wait) => return Err(self.refuse(Gate::Rate, Some(wait))),
             }
         }
-        self.line_up(now)
+        self.line_up(now, cx)
     }
 
     /// 6 of the table.
     #[inline]
-    fn line_up(&mut self, now: Instant) -> Result<(), Failure> {
+    fn line_up(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<Moved<A>, Failure> {
         let live = &self.request.live;
         let Some(bulkhead) = &live.settings.bulkhead else {
-            return self.launch(now, None);
+            return self.launch(now, None, cx);
         };
         match live.enter_bulkhead(self.callee(), bulkhead) {
-            Entry::In(permit) => self.launch(now, Some(permit)),
+            Entry::In(permit) => self.launch(now, Some(permit), cx),
             Entry::Line(wait) => {
                 let clock = self.clock();
                 let until = self.request.deadline.map(|due| clock.sleep_until(due));
                 self.step = Step::Line(wait, until);
-                Ok(())
+                Ok(Moved::Polls)
             }
             Entry::Full => Err(self.refuse(Gate::Bulkhead, None)),
         }
     }
 
-    /// 7 to 10 of the table: the attempt goes.
+    /// 7 to 10 of the table: the attempt goes. Polled before it is put away: most of those on one thread end at once.
     #[inline]
-    fn launch(&mut self, now: Instant, permit: Option<Permit>) -> Result<(), Failure> {
-        let (attempt, flight) = self.attempt(now, permit)?;
-        let beside = match self.hedge_after() {
-            Some(after) => Beside::Due(self.clock().sleep_until(now + after)),
-            None => Beside::Nothing,
+    fn launch(
+        &mut self,
+        now: Instant,
+        permit: Option<Permit>,
+        cx: &mut Context<'_>,
+    ) -> Result<Moved<A>, Failure> {
+        let (message, flight) = self.clear(now, permit)?;
+        let mut attempt = self.send(message, flight.limit);
+        self.flight = Some(flight);
+        if let Poll::Ready(ended) = Pin::new(&mut attempt).poll(cx) {
+            self.step = Step::Over;
+            let flight = self.flight.take();
+            return Ok(Moved::Landed(self.landed(flight, ended)));
+        }
+        let Some(after) = self.hedge_after() else {
+            self.step = Step::Running(Running {
+                attempt,
+                beside: Beside::Nothing,
+            });
+            return Ok(Moved::Waits);
         };
         self.step = Step::Running(Running {
             attempt,
-            flight,
-            beside,
+            beside: Beside::Due(self.clock().sleep_until(now + after)),
         });
-        Ok(())
+        Ok(match self.poll_beside(cx) {
+            Poll::Pending => Moved::Waits,
+            Poll::Ready(landed) => Moved::Landed(landed),
+        })
     }
 
+    /// Whether an attempt may go, 7 and 8 of the table, and the message for it.
     #[inline]
-    fn attempt(&mut self, now: Instant, permit: Option<Permit>) -> Result<(F, Flight), Failure> {
+    fn clear(&mut self, now: Instant, permit: Option<Permit>) -> Result<(M, Flight), Failure> {
         let live = &self.request.live;
         let callee = &*live.callees[self.request.at].1;
         let settings = &live.settings;
@@ -286,20 +319,25 @@ where
                 Err(_) => {}
             }
         }
-        let limit = self.limit(now);
         let flight = Flight {
             pass,
             _permit: permit,
             began: settings.measures().then_some(now),
-            limit,
+            limit: self.limit(now),
         };
+        Ok((message, flight))
+    }
+
+    /// An attempt with that limit, not yet polled.
+    #[inline]
+    fn send(&mut self, message: M, limit: Option<Instant>) -> F {
         let terms = Terms {
             number: self.attempts + 1,
             deadline: limit,
             retried: self.most_attempts() > 1,
         };
         self.attempts += 1;
-        Ok((self.aim.attempt(message, terms), flight))
+        self.aim.attempt(message, terms)
     }
 
     /// The message for an attempt: a copy, if another may follow or the caller wants it back.
@@ -370,11 +408,11 @@ where
             return Poll::Pending;
         };
         if let Poll::Ready(ended) = Pin::new(&mut running.attempt).poll(cx) {
-            let Step::Running(mut running) = std::mem::replace(&mut self.step, Step::Over) else {
-                return Poll::Pending;
-            };
-            let landed = self.landed(&mut running.flight, ended);
-            return match (landed, running.beside) {
+            let beside = std::mem::replace(&mut running.beside, Beside::Nothing);
+            self.step = Step::Over;
+            let flight = self.flight.take();
+            let landed = self.landed(flight, ended);
+            return match (landed, beside) {
                 (Landed::Failed(failure), Beside::Attempt(other)) => {
                     self.go_on_with(*other, &failure);
                     // It has not been polled with this waker, perhaps.
@@ -412,21 +450,21 @@ where
                     let Poll::Ready(ended) = Pin::new(&mut other.0).poll(cx) else {
                         return Poll::Pending;
                     };
-                    let Beside::Attempt(mut other) =
+                    let Beside::Attempt(other) =
                         std::mem::replace(&mut running.beside, Beside::Nothing)
                     else {
                         return Poll::Pending;
                     };
-                    let landed = self.landed(&mut other.1, ended);
+                    let landed = self.landed(Some(other.1), ended);
                     if let Landed::Failed(failure) = &landed {
                         // The first one is still under way.
                         self.worst = self.worst.max(failure.verdict());
                         return Poll::Pending;
                     }
-                    if let Step::Running(mut first) = std::mem::replace(&mut self.step, Step::Over)
-                    {
-                        self.request.withdraw(&mut first.flight);
+                    if let Some(mut first) = self.flight.take() {
+                        self.request.withdraw(&mut first);
                     }
+                    self.step = Step::Over;
                     count(&self.callee().counters.hedges_won);
                     return Poll::Ready(landed);
                 }
@@ -457,38 +495,48 @@ where
                 Entry::Line(_) | Entry::Full => return,
             },
         };
-        if let Ok(second) = self.attempt(now, permit) {
-            count(&self.callee().counters.hedges);
-            if let Step::Running(running) = &mut self.step {
-                running.beside = Beside::Attempt(Box::new(second));
-            }
+        let Ok((message, flight)) = self.clear(now, permit) else {
+            return;
+        };
+        let second = self.send(message, flight.limit);
+        count(&self.callee().counters.hedges);
+        if let Step::Running(running) = &mut self.step {
+            running.beside = Beside::Attempt(Box::new((second, flight)));
         }
     }
 
     /// The first of two has failed.
     fn go_on_with(&mut self, (attempt, flight): (F, Flight), failure: &Failure) {
         self.worst = self.worst.max(failure.verdict());
+        self.flight = Some(flight);
         self.step = Step::Running(Running {
             attempt,
-            flight,
             beside: Beside::Nothing,
         });
     }
 
     /// An attempt has ended: what is learnt from it.
     #[inline]
-    fn landed(&mut self, flight: &mut Flight, ended: Result<A::Reply, A::Error>) -> Landed<A> {
+    fn landed(
+        &mut self,
+        mut flight: Option<Flight>,
+        ended: Result<A::Reply, A::Error>,
+    ) -> Landed<A> {
         let live = &*self.request.live;
         let callee = &*live.callees[self.request.at].1;
         let clock = self.aim.system().clock();
         match ended {
             Ok(reply) => {
-                flight.answered(live, callee, clock);
+                if let Some(flight) = &mut flight {
+                    flight.answered(live, callee, clock);
+                }
                 Landed::Reply(reply)
             }
             Err(error) => {
                 let (failure, message) = A::parts(error);
-                flight.failed(live, callee, clock, &failure);
+                if let Some(flight) = &mut flight {
+                    flight.failed(live, callee, clock, &failure);
+                }
                 self.has_failed = true;
                 if self.message.is_none() {
                     self.message = message;
@@ -500,7 +548,7 @@ where
 
     /// Waits for a turn, a place or the next attempt.
     #[cold]
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Moved<A>, Failure>> {
         let permit = match &mut self.step {
             Step::Turn(turn) => match Pin::new(turn).poll(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -530,7 +578,7 @@ where
                         return Poll::Ready(Err(before));
                     }
                     count(&self.callee().counters.retries);
-                    return Poll::Ready(self.enter(now));
+                    return Poll::Ready(self.enter(now, cx));
                 }
             },
             Step::New | Step::Running(_) | Step::Over => return Poll::Pending,
@@ -540,14 +588,14 @@ where
             return Poll::Ready(Err(self.too_late("waiting for its turn")));
         }
         Poll::Ready(match permit {
-            Some(permit) => self.launch(now, Some(permit)),
-            None => self.line_up(now),
+            Some(permit) => self.launch(now, Some(permit), cx),
+            None => self.line_up(now, cx),
         })
     }
 
     /// An attempt has failed: another one later, or the end.
     #[cold]
-    fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
+    fn failed(&mut self, failure: Failure) -> Result<Moved<A>, Failure> {
         self.worst = self.worst.max(failure.verdict());
         let Some(wait) = self.next_wait(&failure) else {
             return Err(failure);
@@ -559,7 +607,7 @@ where
         );
         self.waited = wait;
         self.step = Step::Between(self.clock().sleep(wait), failure);
-        Ok(())
+        Ok(Moved::Polls)
     }
 
     /// The deadline passed before an attempt could begin.
@@ -678,11 +726,13 @@ where
 impl<A, M, F> Drop for Engine<A, M, F> {
     #[inline]
     fn drop(&mut self) {
-        if let Step::Running(mut running) = std::mem::replace(&mut self.step, Step::Over) {
-            self.request.withdraw(&mut running.flight);
-            if let Beside::Attempt(other) = &mut running.beside {
-                self.request.withdraw(&mut other.1);
-            }
+        if let Some(mut flight) = self.flight.take() {
+            self.request.withdraw(&mut flight);
+        }
+        if let Step::Running(running) = &mut self.step
+            && let Beside::Attempt(other) = &mut running.beside
+        {
+            self.request.withdraw(&mut other.1);
         }
     }
 }

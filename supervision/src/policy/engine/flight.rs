@@ -31,6 +31,8 @@ impl Flight {
     #[inline]
     pub(super) fn answered(&mut self, live: &Live, callee: &Callee, clock: &Clock) {
         let now = match self.began {
+            // Nobody asks when it was.
+            None if self.pass.is_none() => return,
             None => clock.coarse_now(),
             Some(began) => {
                 let now = clock.now();
