@@ -3,7 +3,9 @@
 //! The parts stand in the order of the policy's table. What is under way is in [`Flight`]s, so that however the
 //! request ends, also dropped, each place is given back and each breaker is told.
 
+mod again;
 mod flight;
+mod hedge;
 mod verdicts;
 
 use std::future::Future;
@@ -21,11 +23,10 @@ use super::bulkhead::{Entry, Permit, Wait};
 use super::callee::Callee;
 use super::live::Live;
 use super::refusal::{Gate, refusal};
-use super::settings::{AdaptiveMode, BreakerMode, Jitter, RetrySettings};
+use super::settings::{AdaptiveMode, BreakerMode};
 use super::stats::count;
-use crate::tree::backoff;
 use flight::Flight;
-use verdicts::{may_retry, summed_up};
+use verdicts::summed_up;
 
 /// What is known of a request when it begins.
 pub(super) struct Request {
@@ -387,21 +388,6 @@ where
         limits.into_iter().flatten().min()
     }
 
-    /// After which time there is to be a second attempt beside this one.
-    #[inline]
-    fn hedge_after(&self) -> Option<Duration> {
-        let hedge = self.request.live.settings.hedge.as_ref()?;
-        let may = self.request.repeatable
-            && !self.request.caller_retries
-            && self.attempts < self.most_attempts();
-        if !may {
-            return None;
-        }
-        let latency = &self.callee().latency;
-        let after = latency.percentile(hedge.percentile, hedge.min_samples)?;
-        Some(after.max(hedge.at_least))
-    }
-
     #[inline]
     fn poll_running(&mut self, cx: &mut Context<'_>) -> Poll<Landed<A>> {
         let Step::Running(running) = &mut self.step else {
@@ -429,90 +415,6 @@ where
             return Poll::Pending;
         }
         self.poll_beside(cx)
-    }
-
-    /// The second attempt beside the first.
-    fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<Landed<A>> {
-        loop {
-            let Step::Running(running) = &mut self.step else {
-                return Poll::Pending;
-            };
-            match &mut running.beside {
-                Beside::Nothing => return Poll::Pending,
-                Beside::Due(due) => {
-                    if Pin::new(due).poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    running.beside = Beside::Nothing;
-                    self.hedge();
-                }
-                Beside::Attempt(other) => {
-                    let Poll::Ready(ended) = Pin::new(&mut other.0).poll(cx) else {
-                        return Poll::Pending;
-                    };
-                    let Beside::Attempt(other) =
-                        std::mem::replace(&mut running.beside, Beside::Nothing)
-                    else {
-                        return Poll::Pending;
-                    };
-                    let landed = self.landed(Some(other.1), ended);
-                    if let Landed::Failed(failure) = &landed {
-                        // The first one is still under way.
-                        self.worst = self.worst.max(failure.verdict());
-                        return Poll::Pending;
-                    }
-                    if let Some(mut first) = self.flight.take() {
-                        self.request.withdraw(&mut first);
-                    }
-                    self.step = Step::Over;
-                    count(&self.callee().counters.hedges_won);
-                    return Poll::Ready(landed);
-                }
-            }
-        }
-    }
-
-    /// Begins a second attempt beside the first, if everything allows it at once.
-    #[cold]
-    fn hedge(&mut self) {
-        let now = self.clock().now();
-        if !self.is_in_time(now) || !self.pay(now) {
-            return;
-        }
-        let live = Arc::clone(&self.request.live);
-        let callee = self.callee();
-        if let Some(rate) = &live.settings.rate
-            && live
-                .reserve_turn(callee, now, rate, Duration::ZERO)
-                .is_err()
-        {
-            return;
-        }
-        let permit = match &live.settings.bulkhead {
-            None => None,
-            Some(bulkhead) => match live.enter_bulkhead(callee, bulkhead) {
-                Entry::In(permit) => Some(permit),
-                Entry::Line(_) | Entry::Full => return,
-            },
-        };
-        let Ok((message, flight)) = self.clear(now, permit) else {
-            return;
-        };
-        let second = self.send(message, flight.limit);
-        count(&self.callee().counters.hedges);
-        if let Step::Running(running) = &mut self.step {
-            running.beside = Beside::Attempt(Box::new((second, flight)));
-        }
-    }
-
-    /// The first of two has failed.
-    fn go_on_with(&mut self, (attempt, flight): (F, Flight), failure: &Failure) {
-        self.worst = self.worst.max(failure.verdict());
-        self.flight = Some(flight);
-        self.step = Step::Running(Running {
-            attempt,
-            beside: Beside::Nothing,
-        });
     }
 
     /// An attempt has ended: what is learnt from it.
@@ -591,80 +493,6 @@ where
             Some(permit) => self.launch(now, Some(permit), cx),
             None => self.line_up(now, cx),
         })
-    }
-
-    /// An attempt has failed: another one later, or the end.
-    #[cold]
-    fn failed(&mut self, failure: Failure) -> Result<Moved<A>, Failure> {
-        self.worst = self.worst.max(failure.verdict());
-        let Some(wait) = self.next_wait(&failure) else {
-            return Err(failure);
-        };
-        tracing::debug!(
-            target: "callboard::policy",
-            policy = %self.request.live.name, callee = %self.callee().label,
-            attempt = self.attempts, %failure, ?wait, "trying again"
-        );
-        self.waited = wait;
-        self.step = Step::Between(self.clock().sleep(wait), failure);
-        Ok(Moved::Polls)
-    }
-
-    /// The deadline passed before an attempt could begin.
-    #[cold]
-    fn too_late(&self, what: &str) -> Failure {
-        let callee = &self.callee().label;
-        let policy = &self.request.live.name;
-        Failure::new(FailureKind::DeadlineExceeded, Verdict::NotSent)
-            .with_detail(format!("{callee}, {what} under policy `{policy}`"))
-    }
-
-    /// How long to wait before the next attempt; `None` if there is none.
-    fn next_wait(&self, failure: &Failure) -> Option<Duration> {
-        let live = Arc::clone(&self.request.live);
-        let retry = live.settings.retry.as_ref()?;
-        let counters = &self.callee().counters;
-        if self.attempts >= retry.attempts || !may_retry(failure, self.request.repeatable) {
-            return None;
-        }
-        if self.request.caller_retries {
-            count(&counters.caller_retries);
-            return None;
-        }
-        let now = self.clock().now();
-        let asked_for = failure.retry_after().unwrap_or_default();
-        let wait = self.draw(retry).saturating_add(asked_for);
-        if !self.is_in_time(now + wait) {
-            count(&counters.out_of_time);
-            return None;
-        }
-        self.pay(now).then_some(wait)
-    }
-
-    /// A wait by the jitter that is set.
-    fn draw(&self, retry: &RetrySettings) -> Duration {
-        let entropy = self.aim.system().entropy();
-        match retry.jitter {
-            Jitter::Full => {
-                entropy.jitter(backoff::ceiling(retry.base, retry.cap, self.attempts - 1))
-            }
-            Jitter::Decorrelated => {
-                let most = self.waited.max(retry.base).saturating_mul(3);
-                (retry.base + entropy.jitter(most - retry.base)).min(retry.cap)
-            }
-        }
-    }
-
-    /// Takes an attempt that is not the first out of the budget.
-    fn pay(&self, now: Instant) -> bool {
-        let live = &self.request.live;
-        let budget = live.settings.retry.as_ref().map(|retry| &retry.budget);
-        let default = super::settings::BudgetSettings::default();
-        let paid = self.callee().ledger.take(now, budget.unwrap_or(&default));
-        if !paid {
-            count(&self.callee().counters.over_budget);
-        }
-        paid
     }
 
     /// The end without an answer.
