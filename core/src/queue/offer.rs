@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use super::reply_to::ReplyTo;
 use super::{Inner, Queue, Sequence};
 use crate::boundary::Verdict;
+use crate::clock::Instant;
 use crate::current;
 use crate::error::{Failure, FailureKind};
 use crate::id::RequestKey;
@@ -214,11 +215,12 @@ impl<T: Send + 'static> Offer<T> {
     #[must_use]
     pub fn into_parts(self) -> OfferParts<T> {
         OfferParts {
+            inherited: current::inherited_deadline(self.queue.system().clock()),
+            caller_retries: current::caller_retries(),
             queue: self.queue,
             item: self.item,
             deadline: self.deadline,
             terms: self.terms.map_or_else(OfferTerms::default, |terms| *terms),
-            caller_retries: current::caller_retries(),
         }
     }
 }
@@ -237,6 +239,9 @@ pub struct OfferParts<T: Send + 'static> {
     /// Whether whoever asked for the request in hand retries (G18); looked up when the offer is taken apart, so do
     /// that where it would be awaited.
     pub caller_retries: bool,
+    /// When the request in hand is worth nothing any more (G9), looked up at the same time. An offer is not bound by
+    /// it; what offers again and again should be.
+    pub inherited: Option<Instant>,
 }
 
 impl<T: Send + 'static> OfferParts<T> {
@@ -249,6 +254,7 @@ impl<T: Send + 'static> OfferParts<T> {
             deadline: None,
             terms,
             caller_retries: false,
+            inherited: None,
         }
     }
 
@@ -260,6 +266,7 @@ impl<T: Send + 'static> OfferParts<T> {
             deadline,
             terms,
             caller_retries: _,
+            inherited: _,
         } = self;
         Offer {
             queue,

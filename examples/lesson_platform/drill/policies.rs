@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use callboard::clock::Instant;
-use callboard::supervision::{CallSettings, FilePosition, PolicyFileStatus};
+use callboard::supervision::{CallSettings, FilePosition, PolicyFileError, PolicyFileStatus};
 
 use super::{Drill, Seen};
 use crate::calls::{Part, readable};
@@ -64,7 +64,7 @@ impl Drill {
         let Some(status) = self.edit(text, refused).await else {
             return self.wrong_edit("the file with a slip in it was not refused");
         };
-        let found = status.last_error.as_ref().and_then(|error| error.at());
+        let found = status.last_error.as_ref().and_then(PolicyFileError::at);
         let seen = self.seen.lock().len();
         let mut edits = self.edits.lock();
         edits.seen_at_slip = seen;
@@ -208,7 +208,7 @@ fn with_slip(text: &str) -> (String, FilePosition) {
 
 /// What the file did last, in a few words.
 fn outcome(status: &PolicyFileStatus) -> String {
-    let at = status.last_error.as_ref().and_then(|error| error.at());
+    let at = status.last_error.as_ref().and_then(PolicyFileError::at);
     match at {
         Some(at) => format!("refused, line {} column {}", at.line, at.column),
         None if status.last_error.is_some() => "refused".to_owned(),

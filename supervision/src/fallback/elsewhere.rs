@@ -75,13 +75,24 @@ impl<M: Message> Elsewhere<'_, M> {
                 let why = Why::new(part, &failure);
                 // Without the key: it is of the first one's memory. The deadline stays.
                 let mut parts = other.ask(message).into_parts();
+                let clock = parts.route.system().clock();
+                if deadline.is_some_and(|deadline| clock.has_passed(deadline)) {
+                    return Err(SendError::new(failure, Some(parts.message)));
+                }
                 let earlier = |own: Instant| deadline.map_or(own, |first| first.min(own));
                 parts.meta.deadline = parts
                     .meta
                     .deadline
                     .map_or(deadline, |own| Some(earlier(own)));
-                let reply = parts.into_ask().await?;
-                Ok(Answer::Degraded(reply, why))
+                match parts.into_ask().await {
+                    Ok(reply) => Ok(Answer::Degraded(reply, why)),
+                    Err(error) => {
+                        // Of both, what is worse: one of them may have run.
+                        let (second, message) = error.into_parts();
+                        let worst = second.verdict().max(failure.verdict());
+                        Err(SendError::new(second.with_verdict(worst), message))
+                    }
+                }
             }
             message => Err(SendError::new(failure, message)),
         }

@@ -20,6 +20,8 @@ pub const DEFAULT_LAST_ANSWERS: usize = 1_000;
 
 /// The last answers that were given, by what they were about, for calls that fail. Clones share them.
 ///
+/// Answers are cloned under a lock, so their `Clone` must not come back here.
+///
 /// Bounded: at most so many, each for at most so long; at the bound the oldest goes. It is no cache in front of a
 /// callee: the callee is asked each time, and an answer from here is [`Answer::Degraded`], with its age.
 ///

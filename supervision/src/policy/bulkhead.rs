@@ -90,6 +90,12 @@ impl Bulkhead {
         if self.permits.load(Ordering::Relaxed) != settings.concurrency.max(1) {
             self.changed(settings);
         }
+        self.enter_as_it_is(settings)
+    }
+
+    /// The same without taking the settings in, but for the length of the line.
+    #[inline]
+    pub(crate) fn enter_as_it_is(self: &Arc<Self>, settings: &BulkheadSettings) -> Entry {
         if self.take_free() {
             return Entry::In(self.permit());
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use callboard_core::ActorId;
 use callboard_core::clock::{Clock, Instant};
@@ -13,6 +14,9 @@ use super::latency::Latency;
 use super::rate::Rate;
 use super::settings::{BulkheadSettings, CallSettings};
 use super::stats::Counters;
+
+/// How long all calls may be shed before one is let through, to see.
+const UNMEASURED: Duration = Duration::from_secs(1);
 
 pub(super) struct Callee {
     pub(super) id: ActorId,
@@ -26,6 +30,10 @@ pub(super) struct Callee {
     pub(super) counters: Counters,
     clock: Clock,
     last_used: AtomicU64,
+    /// When a call was last measured, or let through to be.
+    last_measured: AtomicU64,
+    /// Which settings of the policy its gates have taken in.
+    version: AtomicU64,
 }
 
 impl Callee {
@@ -41,6 +49,8 @@ impl Callee {
             counters: Counters::default(),
             clock: clock.clone(),
             last_used: AtomicU64::new(clock.coarse_now().as_nanos()),
+            last_measured: AtomicU64::new(0),
+            version: AtomicU64::new(0),
         }
     }
 
@@ -56,8 +66,39 @@ impl Callee {
         self.clock.now()
     }
 
+    /// How long a call took.
+    pub(super) fn measured(&self, now: Instant, took: Duration, half_life: Duration) {
+        self.last_measured.store(now.as_nanos(), Ordering::Relaxed);
+        self.latency.record(now, took, half_life);
+    }
+
+    /// A call took longer than that: nobody waited for its end.
+    pub(super) fn cut(&self, now: Instant, after: Duration, half_life: Duration) {
+        self.last_measured.store(now.as_nanos(), Ordering::Relaxed);
+        self.latency.cut(now, after, half_life);
+    }
+
+    /// Whether a call is let through although it looks hopeless, because none was measured for [`UNMEASURED`]: calls
+    /// that are all shed would never learn that the callee is well again.
+    #[cold]
+    pub(super) fn is_measured_again(&self, now: Instant) -> bool {
+        let last = self.last_measured.load(Ordering::Relaxed);
+        let due = now.since(Instant::from_nanos(last)) >= UNMEASURED;
+        let now = now.as_nanos();
+        due && self
+            .last_measured
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Which settings of the policy its gates have taken in.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
     /// The policy has other settings: those who wait for room may have it now.
-    pub(super) fn changed(&self, settings: &CallSettings) {
+    pub(super) fn changed(&self, settings: &CallSettings, version: u64) {
+        self.version.store(version, Ordering::Relaxed);
         if let Some(bulkhead) = &settings.bulkhead {
             self.bulkhead.changed(bulkhead);
         }

@@ -221,7 +221,7 @@ where
         if let Some(rate) = &live.settings.rate {
             let left = self.request.deadline.map(|deadline| deadline.since(now));
             let longest = left.unwrap_or(Duration::MAX);
-            match callee.rate.reserve_within(now, rate, longest) {
+            match live.reserve_turn(callee, now, rate, longest) {
                 Ok(Duration::ZERO) => {}
                 Ok(wait) => {
                     let clock = self.clock();
@@ -241,7 +241,7 @@ where
         let Some(bulkhead) = &live.settings.bulkhead else {
             return self.launch(now, None, cx);
         };
-        match self.callee().bulkhead.try_enter(bulkhead) {
+        match live.enter_bulkhead(self.callee(), bulkhead) {
             Entry::In(permit) => self.launch(now, Some(permit), cx),
             Entry::Line(wait) => {
                 let clock = self.clock();
@@ -261,8 +261,8 @@ where
         permit: Option<Permit>,
         cx: &mut Context<'_>,
     ) -> Result<Moved<A>, Failure> {
-        let flight = self.clear(now, permit)?;
-        let mut attempt = self.send(flight.limit)?;
+        let (message, flight) = self.clear(now, permit)?;
+        let mut attempt = self.send(message, flight.limit);
         self.flight = Some(flight);
         if let Poll::Ready(ended) = Pin::new(&mut attempt).poll(cx) {
             self.step = Step::Over;
@@ -286,51 +286,58 @@ where
         })
     }
 
-    /// Whether an attempt may go: 7 and 8 of the table.
+    /// Whether an attempt may go, 7 and 8 of the table, and the message for it.
     #[inline]
-    fn clear(&mut self, now: Instant, permit: Option<Permit>) -> Result<Flight, Failure> {
+    fn clear(&mut self, now: Instant, permit: Option<Permit>) -> Result<(M, Flight), Failure> {
         let live = &self.request.live;
         let callee = &*live.callees[self.request.at].1;
         let settings = &live.settings;
         if let (Some(shed), Some(deadline)) = (&settings.shed, self.request.deadline)
             && let Some(usual) = callee.latency.percentile(shed.percentile, shed.min_samples)
             && deadline.since(now) < usual
+            && !callee.is_measured_again(now)
         {
             return Err(self.refuse(Gate::Shed, None));
         }
+        // Before the breaker, which counts who tries a callee again: copying is code of users, and may panic.
+        let Some(message) = self.next_message() else {
+            // Only an attempt that no other follows takes it.
+            return Err(Failure::new(FailureKind::Withdrawn, Verdict::NotSent));
+        };
+        let live = &self.request.live;
+        let callee = &*live.callees[self.request.at].1;
+        let settings = &live.settings;
         let mut pass = None;
         if let Some(breaker) = &settings.breaker {
             match callee.breaker.enter(now, breaker) {
                 Ok(entered) => pass = Some(entered),
                 Err(refused) if self.breaker_acts(now) => {
-                    return Err(self.refuse(Gate::Breaker, Some(refused.retry_after)));
+                    let refusal = self.refuse(Gate::Breaker, Some(refused.retry_after));
+                    self.message.get_or_insert(message);
+                    return Err(refusal);
                 }
                 Err(_) => {}
             }
         }
-        let began = settings.measures().then_some(now);
-        Ok(Flight {
+        let flight = Flight {
             pass,
             _permit: permit,
-            began,
+            began: settings.measures().then_some(now),
             limit: self.limit(now),
-        })
+        };
+        Ok((message, flight))
     }
 
     /// An attempt with that limit, not yet polled.
     #[inline]
-    fn send(&mut self, limit: Option<Instant>) -> Result<F, Failure> {
+    fn send(&mut self, message: M, limit: Option<Instant>) -> F {
         let terms = Terms {
             number: self.attempts + 1,
             deadline: limit,
             retried: self.most_attempts() > 1,
         };
-        let Some(message) = self.next_message() else {
-            // Only an attempt that no other follows takes it.
-            return Err(Failure::new(FailureKind::Withdrawn, Verdict::NotSent));
-        };
         self.attempts += 1;
-        Ok(self.aim.attempt(message, terms))
+        self.aim.attempt(message, terms)
     }
 
     /// The message for an attempt: a copy, if another may follow or the caller wants it back.
@@ -475,25 +482,26 @@ where
         let live = Arc::clone(&self.request.live);
         let callee = self.callee();
         if let Some(rate) = &live.settings.rate
-            && callee.rate.take(now, rate).is_err()
+            && live
+                .reserve_turn(callee, now, rate, Duration::ZERO)
+                .is_err()
         {
             return;
         }
         let permit = match &live.settings.bulkhead {
             None => None,
-            Some(bulkhead) => match callee.bulkhead.try_enter(bulkhead) {
+            Some(bulkhead) => match live.enter_bulkhead(callee, bulkhead) {
                 Entry::In(permit) => Some(permit),
                 Entry::Line(_) | Entry::Full => return,
             },
         };
-        let Ok(flight) = self.clear(now, permit) else {
+        let Ok((message, flight)) = self.clear(now, permit) else {
             return;
         };
-        if let Ok(second) = self.send(flight.limit) {
-            count(&self.callee().counters.hedges);
-            if let Step::Running(running) = &mut self.step {
-                running.beside = Beside::Attempt(Box::new((second, flight)));
-            }
+        let second = self.send(message, flight.limit);
+        count(&self.callee().counters.hedges);
+        if let Step::Running(running) = &mut self.step {
+            running.beside = Beside::Attempt(Box::new((second, flight)));
         }
     }
 
@@ -624,7 +632,8 @@ where
             return None;
         }
         let now = self.clock().now();
-        let wait = self.draw(retry) + failure.retry_after().unwrap_or_default();
+        let asked_for = failure.retry_after().unwrap_or_default();
+        let wait = self.draw(retry).saturating_add(asked_for);
         if !self.is_in_time(now + wait) {
             count(&counters.out_of_time);
             return None;

@@ -11,8 +11,9 @@ use callboard_core::{ActorId, System};
 use parking_lot::Mutex;
 
 use super::budget::Ledger;
+use super::bulkhead::Entry;
 use super::callee::Callee;
-use super::settings::CallSettings;
+use super::settings::{BulkheadSettings, CallSettings, RateSettings};
 use super::stats::{Counters, PolicyStats};
 
 /// How many callees a policy remembers at most; the one that was called longest ago goes first, and its latencies and
@@ -35,6 +36,8 @@ pub(super) struct Shared {
 pub(super) struct Live {
     pub(super) name: Arc<str>,
     pub(super) settings: CallSettings,
+    /// How often the settings were changed before.
+    version: u64,
     /// Sorted by id.
     pub(super) callees: Vec<(ActorId, Arc<Callee>)>,
 }
@@ -43,6 +46,38 @@ impl Live {
     fn find(&self, id: ActorId) -> Result<usize, usize> {
         self.callees
             .binary_search_by_key(&id.as_u64(), |(id, _)| id.as_u64())
+    }
+
+    /// Whether these settings are the policy's still. A call goes on with what it began with, but what callers share is
+    /// set by the newest only.
+    fn is_newest_for(&self, callee: &Callee) -> bool {
+        self.version == callee.version()
+    }
+
+    /// A place in the callee's bulkhead.
+    #[inline]
+    pub(super) fn enter_bulkhead(&self, callee: &Callee, settings: &BulkheadSettings) -> Entry {
+        if self.is_newest_for(callee) {
+            callee.bulkhead.try_enter(settings)
+        } else {
+            callee.bulkhead.enter_as_it_is(settings)
+        }
+    }
+
+    /// A turn under the callee's rate limit.
+    #[inline]
+    pub(super) fn reserve_turn(
+        &self,
+        callee: &Callee,
+        now: Instant,
+        settings: &RateSettings,
+        longest: Duration,
+    ) -> Result<Duration, Duration> {
+        if self.is_newest_for(callee) {
+            callee.rate.reserve_within(now, settings, longest)
+        } else {
+            callee.rate.reserve_as_it_is(now, settings, longest)
+        }
     }
 
     /// Whether something else than that callee was asked lately.
@@ -58,6 +93,7 @@ impl Shared {
         let live = Live {
             name: Arc::clone(&name),
             settings,
+            version: 0,
             callees: Vec::new(),
         };
         Shared {
@@ -79,12 +115,14 @@ impl Shared {
     pub(super) fn change(&self, settings: CallSettings) {
         let _making = self.gone.lock();
         let live = self.live.load();
+        let version = live.version + 1;
         for (_, callee) in &live.callees {
-            callee.changed(&settings);
+            callee.changed(&settings, version);
         }
         let next = Live {
             name: Arc::clone(&self.name),
             settings,
+            version,
             callees: live.callees.clone(),
         };
         self.live.store(Arc::new(next));
@@ -134,12 +172,15 @@ impl Shared {
                 gone.absorb(&callees.remove(at).1.counters);
             }
         }
-        let callee = Arc::new(Callee::new(id, label, ledger, system.clock()));
+        let callee = Callee::new(id, label, ledger, system.clock());
+        callee.changed(&live.settings, live.version);
+        let callee = Arc::new(callee);
         let at = callees.partition_point(|(other, _)| other.as_u64() < id.as_u64());
         callees.insert(at, (id, callee));
         let next = Arc::new(Live {
             name: Arc::clone(&self.name),
             settings: live.settings.clone(),
+            version: live.version,
             callees,
         });
         self.live.store(Arc::clone(&next));

@@ -14,7 +14,8 @@ use super::engine::{Engine, Request};
 /// Policies on offers: `queue.offer(item).key(key).deadline(span).policy(&policy).await`.
 pub trait OfferExt<T: Send + 'static>: Sized {
     /// Makes the offer by the policy. Tried again is what certainly was not stored; anything, if the offer has a
-    /// request key (set it before): the queue stores it once (G26).
+    /// request key (set it before): the queue stores it once (G26). Unlike an offer by itself it ends with the deadline
+    /// of the request that is being handled, if that comes first (G9).
     fn policy(self, policy: &CallPolicy) -> OfferCall<T>
     where
         T: Clone;
@@ -64,6 +65,7 @@ impl<T: Send + 'static> IntoFuture for OfferCall<T> {
             deadline,
             terms,
             caller_retries,
+            inherited,
             ..
         } = offer.into_parts();
         let system = queue.system();
@@ -72,7 +74,11 @@ impl<T: Send + 'static> IntoFuture for OfferCall<T> {
         let request = Request {
             live,
             at,
-            deadline: deadline.map(|span| system.clock().now() + span),
+            deadline: deadline
+                .map(|span| system.clock().now() + span)
+                .into_iter()
+                .chain(inherited)
+                .min(),
             repeatable: terms.key.is_some(),
             caller_retries,
             has_fallback: false,

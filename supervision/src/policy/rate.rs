@@ -54,7 +54,7 @@ impl Rate {
     ///
     /// # Errors
     /// After which time there will be one, if nobody else takes it.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn take(&self, now: Instant, settings: &RateSettings) -> Result<(), Duration> {
         self.reserve_within(now, settings, Duration::ZERO)
             .map(|_| ())
@@ -73,11 +73,26 @@ impl Rate {
         longest: Duration,
     ) -> Result<Duration, Duration> {
         let pace = Pace::of(settings);
+        if self.mark.load(Ordering::Relaxed) != pace.mark() {
+            self.change_pace(now.as_nanos(), pace);
+        }
+        self.reserve_as_it_is(now, settings, longest)
+    }
+
+    /// The same without taking new settings in: what is owed stays owed.
+    ///
+    /// # Errors
+    /// As [`reserve_within`](Rate::reserve_within).
+    #[inline]
+    pub(crate) fn reserve_as_it_is(
+        &self,
+        now: Instant,
+        settings: &RateSettings,
+        longest: Duration,
+    ) -> Result<Duration, Duration> {
+        let pace = Pace::of(settings);
         let longest = nanos_of(longest).min(pace.wait);
         let now = now.as_nanos();
-        if self.mark.load(Ordering::Relaxed) != pace.mark() {
-            self.change_pace(now, pace);
-        }
         let mut next = self.next.load(Ordering::Relaxed);
         loop {
             let ahead = next.saturating_sub(now).saturating_sub(pace.tolerance);

@@ -336,6 +336,7 @@ impl Default for HedgeSettings {
 }
 
 /// A call whose remaining time is less than calls usually take is refused at once: it would only be work for nobody.
+/// Where no call was measured for a second, one is let through all the same, to see whether the callee is well again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShedSettings {

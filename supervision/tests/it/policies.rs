@@ -8,13 +8,14 @@ use std::time::Duration;
 use callboard::queue::Queue;
 use callboard::{
     Actor, ActorRef, Admission, Admitted, Context, DeferredHandler, Envelope, Failure, FailureKind,
-    Message, RequestKey, Responder, System, Threshold, Verdict,
+    Handler, Message, RequestKey, Responder, System, Threshold, Verdict,
 };
 use callboard_supervision::{
     AdaptiveMode, AdaptiveSettings, Answer, AskExt, BreakerMode, BreakerSettings, BreakerState,
     BulkheadSettings, CallPolicy, CallSettings, HedgeSettings, Idempotent, LastAnswers, OfferExt,
     RateSettings, RetrySettings, ShedSettings,
 };
+use futures::FutureExt;
 use futures::future::join_all;
 use parking_lot::Mutex;
 
@@ -416,6 +417,120 @@ async fn g17_what_would_come_too_late_is_shed(system: System) {
     let asked = callee.ask(Get(1)).deadline(ms(500)).policy(&policy);
     assert_eq!(asked.await.unwrap(), 2);
     assert_eq!(policy.stats().shed, 1);
+}
+
+/// Calls that are all shed measure nothing: one a second is let through, or they would be shed for ever.
+#[callboard::test]
+async fn g17_shedding_ends_when_the_callee_is_well_again(system: System) {
+    let (callee, shared) = slow(&system, &[secs(60)]);
+    let policy = only(|settings| {
+        settings.deadline = Some(ms(500));
+        settings.shed = Some(ShedSettings {
+            percentile: 50.0,
+            min_samples: 20,
+        });
+    });
+    for n in 0..40 {
+        callee.ask(Get(n)).policy(&policy).await.unwrap_err();
+    }
+    assert!(policy.stats().shed > 0, "{:?}", policy.stats());
+    shared.takes.lock()[0] = ms(1);
+    let mut answered = 0;
+    for n in 0..2_000 {
+        system.clock().sleep(ms(500)).await;
+        answered += u32::from(callee.ask(Get(n)).policy(&policy).await.is_ok());
+    }
+    let last = callee.ask(Get(1)).policy(&policy).await;
+    assert_eq!(last.unwrap(), 2, "after {answered} answers");
+}
+
+/// Who is refused a second attempt may have run by the first.
+#[callboard::test]
+async fn g17_a_refusal_after_a_doubtful_attempt_is_in_doubt(system: System) {
+    let (callee, door) = behind_a_door(&system);
+    let (other, untouched) = behind_a_door(&system);
+    let doubt = Failure::new(FailureKind::ConnectionLost, Verdict::MaybeExecuted);
+    *door.shut.lock() = Some(doubt);
+    let policy = only(|settings| {
+        settings.retry = Some(RetrySettings {
+            base: ms(1),
+            ..RetrySettings::default()
+        });
+        settings.breaker = Some(breaker(1));
+    });
+    let keyed = callee.ask(Get(1)).key(RequestKey::new()).policy(&policy);
+    let error = keyed.await.unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Overloaded, "the breaker opened");
+    assert_eq!(error.verdict(), Verdict::MaybeExecuted);
+    system.clock().sleep(secs(2)).await;
+    let keyed = callee.ask(Get(1)).key(RequestKey::new()).policy(&policy);
+    let other = other.recipient::<Get, _>();
+    keyed.or_ask("the first", &other).await.unwrap_err();
+    assert!(untouched.seen.lock().is_empty(), "nobody else is asked");
+}
+
+/// A message whose copy panics when it is told to.
+#[derive(Message)]
+#[message(reply = u32)]
+struct Fragile(Arc<std::sync::atomic::AtomicBool>);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert!(!self.0.load(Ordering::Relaxed), "a copy that fails");
+        Fragile(Arc::clone(&self.0))
+    }
+}
+
+struct Careful;
+impl Actor for Careful {}
+impl Handler<Fragile> for Careful {
+    async fn handle(&mut self, _: Fragile, _: &mut Context<Self>) -> u32 {
+        7
+    }
+}
+
+#[callboard::test]
+async fn g17_a_copy_that_panics_loses_no_probe(system: System) {
+    let careful = system.actor(|| Careful).start();
+    let policy = only(|settings| {
+        settings.retry = Some(RetrySettings {
+            attempts: 2,
+            base: ms(1),
+            ..RetrySettings::default()
+        });
+        settings.attempt.limit = Some(ms(10));
+        settings.breaker = Some(breaker(1));
+    });
+    let breaks = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Held until the breaker has opened.
+    let (slow, _) = slow(&system, &[secs(1)]);
+    slow.ask(Get(1)).policy(&policy).await.unwrap_err();
+    careful.kill();
+    careful
+        .ask(Fragile(Arc::clone(&breaks)))
+        .policy(&policy)
+        .await
+        .unwrap_err();
+    system.clock().sleep(secs(2)).await;
+    breaks.store(true, Ordering::Relaxed);
+    let asked = careful
+        .ask(Fragile(Arc::clone(&breaks)))
+        .policy(&policy)
+        .into_future();
+    let panicked = std::panic::AssertUnwindSafe(asked).catch_unwind().await;
+    assert!(panicked.is_err());
+    breaks.store(false, Ordering::Relaxed);
+    let error = careful
+        .ask(Fragile(breaks))
+        .policy(&policy)
+        .await
+        .unwrap_err();
+    // Its one attempt met an actor that has ended, and opened the breaker again.
+    assert_eq!(
+        error.verdict(),
+        Verdict::NotExecuted,
+        "it was tried: {error}"
+    );
 }
 
 fn adaptive(mode: AdaptiveMode) -> AdaptiveSettings {

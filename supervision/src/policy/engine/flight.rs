@@ -36,9 +36,7 @@ impl Flight {
             None => clock.coarse_now(),
             Some(began) => {
                 let now = clock.now();
-                callee
-                    .latency
-                    .record(now, now.since(began), half_life(live));
+                callee.measured(now, now.since(began), half_life(live));
                 now
             }
         };
@@ -55,7 +53,7 @@ impl Flight {
                     .limit
                     .map_or(Duration::ZERO, |limit| limit.since(began));
                 let took = now.since(began).max(limit);
-                callee.latency.cut(now, took, half_life(live));
+                callee.cut(now, took, half_life(live));
             }
         }
         let ended = match blame(why) {
@@ -71,7 +69,7 @@ impl Flight {
     pub(super) fn withdrawn(&mut self, live: &Live, callee: &Callee) {
         let now = callee.now();
         if let Some(began) = self.began {
-            callee.latency.cut(now, now.since(began), half_life(live));
+            callee.cut(now, now.since(began), half_life(live));
         }
         self.tell(live, callee, now, Ended::Nothing);
     }

@@ -45,15 +45,17 @@ pub(super) fn blame(failure: &Failure) -> Blame {
 
 /// The failure of a request of several attempts.
 pub(super) fn summed_up(failure: Failure, worst: Verdict, attempts: u32) -> Failure {
-    if attempts == 1 {
+    // Also after one attempt: what ended the request may be a refusal to send another.
+    let worst = worst.max(failure.verdict());
+    let failure = failure.with_verdict(worst);
+    if attempts <= 1 {
         return failure;
     }
     let detail = match failure.detail() {
         Some(detail) => format!("{detail}, after {attempts} attempts"),
         None => format!("after {attempts} attempts"),
     };
-    let worst = worst.max(failure.verdict());
-    failure.with_verdict(worst).with_detail(detail)
+    failure.with_detail(detail)
 }
 
 #[cfg(test)]
@@ -102,5 +104,7 @@ mod tests {
         assert_eq!(failure.verdict(), Verdict::MaybeExecuted);
         assert_eq!(failure.detail(), Some("till, after 3 attempts"));
         assert_eq!(summed_up(last.clone(), Verdict::NotSent, 1), last);
+        let refused = summed_up(last, Verdict::MaybeExecuted, 1);
+        assert_eq!(refused.verdict(), Verdict::MaybeExecuted);
     }
 }
