@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::mpsc;
 
-use callboard::{Actor, ActorRef, Context, Handler, Message, Placement, System};
+use callboard::{Actor, ActorRef, Context, Fingerprint, Handler, Message, Placement, System};
 use callboard_supervision::Idempotent;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use common::threads::{HUNG_AFTER, on_fresh_thread};
 pub(crate) const FIRST: Placement = Placement::Pinned(0);
 
 /// Answers the number after this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Message, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Message, Fingerprint, Serialize, Deserialize)]
 #[message(reply = u64, name = "bench.next")]
 pub(crate) struct Next(pub(crate) u64);
 impl Idempotent for Next {}

@@ -13,6 +13,7 @@ pub(crate) const PLAIN: &str = "plain async fn";
 pub(crate) const TWO_EACH: &str = "two callers, a callee each";
 pub(crate) const TWO_SHARED: &str = "two callers, one callee";
 pub(crate) const KEYED: &str = "keyed ask";
+pub(crate) const UNKEYED: &str = "ask without a key";
 pub(crate) const DURABLE: &str = "keyed ask, durable, 64 callers";
 
 /// What calls under a policy, dedup and middleware add to bare ones. The goal of "added" stands at [`crate::goals`].
@@ -49,6 +50,10 @@ pub(crate) fn blocks() -> Vec<Block> {
         Block {
             title: "Keyed ask on one thread, deduplicated in memory (ns a call)",
             cells: vec![cell(KEYED, Work::Keyed, &call_columns())],
+        },
+        Block {
+            title: "Ask without a key on one thread, deduplicated in memory by its fingerprint (ns a call)",
+            cells: vec![cell(UNKEYED, Work::Unkeyed, &call_columns())],
         },
         Block {
             title: "Keyed asks by 64 callers on one thread, deduplicated on disk",

@@ -60,7 +60,7 @@ impl Candidate for Bare {
     fn takes(&self, work: Work) -> bool {
         match work {
             Work::LocalAsk { .. } => true,
-            Work::PlainFn | Work::Keyed => *self == Bare::Call,
+            Work::PlainFn | Work::Keyed | Work::Unkeyed => *self == Bare::Call,
             Work::TwoCallers { .. } | Work::Durable { .. } => false,
         }
     }
@@ -70,6 +70,7 @@ impl Candidate for Bare {
             Work::LocalAsk { hand_off } => local::bare(*self, hand_off, size),
             Work::PlainFn => plain::bare(size),
             Work::Keyed => keyed::bare(size),
+            Work::Unkeyed => keyed::bare_without(size),
             Work::TwoCallers { .. } | Work::Durable { .. } => Err("nothing to compare".into()),
         }
     }
@@ -124,7 +125,11 @@ impl Candidate for Dedups {
 
     fn takes(&self, work: Work) -> bool {
         match work {
-            Work::Keyed => *self != Dedups::Durable,
+            Work::Keyed => matches!(
+                self,
+                Dedups::First | Dedups::FirstWhenFull | Dedups::Duplicate
+            ),
+            Work::Unkeyed => matches!(self, Dedups::Unlike | Dedups::Alike),
             Work::Durable { .. } => *self == Dedups::Durable,
             _ => false,
         }
@@ -133,6 +138,7 @@ impl Candidate for Dedups {
     fn measure(&self, work: Work, size: Size) -> Result<Vec<f64>> {
         match work {
             Work::Durable { callers } => durable::measure(callers, size),
+            Work::Unkeyed => keyed::by_fingerprint(*self, size),
             _ => keyed::deduplicated(*self, size),
         }
     }

@@ -15,6 +15,8 @@ pub(crate) enum Work {
     PlainFn,
     /// Asks with request keys to an actor of the same thread. The same figures.
     Keyed,
+    /// Asks without request keys to an actor of the same thread. The same figures.
+    Unkeyed,
     /// Asks with request keys by that many callers, deduplicated on disk. Answers thousands of calls a second, calls a
     /// sync, thousands of calls a second that the raw log has room for, and the first through the third.
     Durable { callers: usize },

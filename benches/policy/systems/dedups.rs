@@ -1,5 +1,7 @@
 //! Stores in memory before the callee, and what their calls find there.
 
+use std::time::Duration;
+
 use callboard::System;
 use callboard_supervision::Dedup;
 
@@ -13,6 +15,10 @@ pub(crate) enum Dedups {
     FirstWhenFull,
     /// Each call has a key that is answered already.
     Duplicate,
+    /// Calls have no key, and none is like another: by their fingerprints.
+    Unlike,
+    /// Calls have no key, and all are like one that is answered.
+    Alike,
     /// On disk.
     Durable,
 }
@@ -23,10 +29,12 @@ pub(crate) const SMALL: usize = 1_000;
 const LARGE: usize = 10_000_000;
 
 impl Dedups {
-    pub(crate) const ALL: [Dedups; 4] = [
+    pub(crate) const ALL: [Dedups; 6] = [
         Dedups::First,
         Dedups::FirstWhenFull,
         Dedups::Duplicate,
+        Dedups::Unlike,
+        Dedups::Alike,
         Dedups::Durable,
     ];
 
@@ -35,6 +43,8 @@ impl Dedups {
             Dedups::First => FIRST,
             Dedups::FirstWhenFull => "dedup: first time, store full",
             Dedups::Duplicate => "dedup: duplicate, answered",
+            Dedups::Unlike => "by fingerprint: like no other",
+            Dedups::Alike => "by fingerprint: duplicate, answered",
             Dedups::Durable => DURABLE,
         }
     }
@@ -44,6 +54,10 @@ impl Dedups {
         match self {
             Dedups::First => builder.max_entries(LARGE).build(),
             Dedups::FirstWhenFull => builder.max_entries(SMALL).forget_oldest().build(),
+            Dedups::Unlike | Dedups::Alike => {
+                let builder = builder.max_entries(LARGE);
+                builder.by_fingerprint(Duration::from_secs(600)).build()
+            }
             Dedups::Duplicate | Dedups::Durable => builder.build(),
         }
     }

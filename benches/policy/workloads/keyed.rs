@@ -51,7 +51,7 @@ pub(crate) fn deduplicated(dedups: Dedups, size: Size) -> Result<Vec<f64>> {
                 let figures = compare(shape, &mut base, &mut known).await;
                 (figures, KNOWN as u64, store.stats().answered == calls)
             }
-            Dedups::Durable => return Err("it isn't in memory".into()),
+            _ => return Err("that one isn't about keys in memory".into()),
         };
         check_handled(&bare, shape.calls()).await?;
         check_handled(&guarded, handled).await?;
@@ -60,6 +60,69 @@ pub(crate) fn deduplicated(dedups: Dedups, size: Size) -> Result<Vec<f64>> {
         }
         Ok(figures)
     })
+}
+
+pub(crate) fn bare_without(size: Size) -> Result<Vec<f64>> {
+    on_system(1, true, move |system| async move {
+        let shape = Shape::of(size);
+        let clerk = start(&system, FIRST);
+        let mut base = Numbered::asks(&clerk, 1);
+        let mut other = Numbered::asks(&clerk, 1);
+        let figures = compare(shape, &mut base, &mut other).await;
+        check_handled(&clerk, 2 * shape.calls() + shape.counted()).await?;
+        Ok(figures)
+    })
+}
+
+pub(crate) fn by_fingerprint(dedups: Dedups, size: Size) -> Result<Vec<f64>> {
+    on_system(1, true, move |system| async move {
+        let shape = Shape::of(size);
+        let calls = shape.calls() + shape.counted();
+        let bare = start(&system, FIRST);
+        let store = dedups.store(&system);
+        let guarded = system.actor(Clerk::default).admission(store.clone());
+        let guarded = guarded.placement(FIRST).start();
+        // By how much each call differs from the one before.
+        let step = u64::from(dedups == Dedups::Unlike);
+        let mut base = Numbered::asks(&bare, step);
+        let mut other = Numbered::asks(&guarded, step);
+        let figures = compare(shape, &mut base, &mut other).await;
+        let stats = store.stats().by_fingerprint;
+        let started = if step == 0 { 1 } else { calls };
+        if (stats.started, stats.answered) != (started, calls - started) {
+            return Err(format!("the store did something else: {stats:?}").into());
+        }
+        check_handled(&bare, shape.calls()).await?;
+        check_handled(&guarded, started).await?;
+        Ok(figures)
+    })
+}
+
+/// Calls without keys, each with its number.
+struct Numbered<'a> {
+    clerk: &'a ActorRef<Clerk>,
+    number: u64,
+    step: u64,
+}
+
+impl<'a> Numbered<'a> {
+    fn asks(clerk: &'a ActorRef<Clerk>, step: u64) -> Self {
+        Numbered {
+            clerk,
+            number: 0,
+            step,
+        }
+    }
+}
+
+impl Caller for Numbered<'_> {
+    #[inline]
+    async fn call(&mut self) {
+        let number = self.number;
+        self.number += self.step;
+        let answer = self.clerk.ask(Next(number)).await;
+        assert_eq!(answer.expect("it is answered"), number + 1);
+    }
 }
 
 /// Calls with keys that nobody had. They are made before a batch: who calls has its key already.
