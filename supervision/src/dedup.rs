@@ -461,7 +461,7 @@ where
             let Some(durable) = &shared.durable else {
                 return Ok(());
             };
-            durable.reserve(shared, &id, print, run, || {
+            durable.reserve(shared, &id, print, number, run, || {
                 let sink = Sink::new(shared, run.place, number);
                 let responder = Responder::new(Box::new(sink));
                 let (message, mut meta) = rest.take()?;

@@ -168,14 +168,24 @@ impl<M: Message> Durable<M> {
         &self,
         changes: &[Change<'_>],
     ) -> oneshot::Receiver<Result<(), JournalError>> {
+        self.tell_soon(changes).unwrap_or_else(|error| {
+            let (tx, rx) = oneshot::channel();
+            // An error: who asked has left.
+            drop(tx.send(Err(error)));
+            rx
+        })
+    }
+
+    /// The same, and says at once if nothing was appended.
+    fn tell_soon(
+        &self,
+        changes: &[Change<'_>],
+    ) -> Result<oneshot::Receiver<Result<(), JournalError>>, JournalError> {
         let (tx, rx) = oneshot::channel();
         let mut disk = self.disk.lock();
-        match disk.append(changes) {
-            Ok(ticket) => disk.storing.push_back((ticket, Step::Tell(tx))),
-            // An error: who asked has left.
-            Err(error) => drop(tx.send(Err(error))),
-        }
-        rx
+        let ticket = disk.append(changes)?;
+        disk.storing.push_back((ticket, Step::Tell(tx)));
+        Ok(rx)
     }
 
     /// A request is about to run: it is held until that is on disk.
@@ -184,11 +194,14 @@ impl<M: Message> Durable<M> {
         shared: &Shared<M>,
         id: &Id,
         print: u128,
+        number: u64,
         run: Run,
         held: impl FnOnce() -> Option<(Envelope<M>, Onward<M>)>,
     ) -> Result<(), Failure> {
+        // What runs again was there. Which attempt its sender says it is says nothing: callers count theirs.
+        let was_there = run.record != number;
         if let Some(since) = self.suspect
-            && run.attempt <= 1
+            && !was_there
             && !shared.is_made_after(id, since)
             && shared.time_of_day(shared.now()) < since + shared.window
         {
@@ -436,14 +449,15 @@ impl<M: Message<Reply: Clone>> Shared<M> {
 }
 
 impl<M: Message> Shared<M> {
-    /// Settles that a key which isn't there never runs, also on disk.
+    /// Settles that a key which isn't there never runs, also on disk. If the journal takes no more, nothing was
+    /// settled: a seal that is only in memory would be taken for one that lasts.
     pub(super) fn put_seal(
         &self,
         inner: &mut Inner<M::Reply>,
         durable: &Durable<M>,
         id: &Id,
         record: u64,
-    ) -> oneshot::Receiver<Result<(), JournalError>> {
+    ) -> Option<oneshot::Receiver<Result<(), JournalError>>> {
         let head = Head {
             state: State::Sealed,
             attempts: 0,
@@ -451,12 +465,17 @@ impl<M: Message> Shared<M> {
             print: 0,
             at: self.time_of_day(self.now()),
         };
-        inner.stats.sealed += 1;
-        durable.tell_when_synced(&[Change::Put {
+        let put = Change::Put {
             id: record,
             head: &head.encode(),
             body: &[],
-        }])
+        };
+        let Ok(synced) = durable.tell_soon(&[put]) else {
+            inner.store.unseal(id);
+            return None;
+        };
+        inner.stats.sealed += 1;
+        Some(synced)
     }
 }
 

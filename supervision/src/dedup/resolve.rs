@@ -238,7 +238,7 @@ impl<M: Message<Reply: Clone>> Dedup<M> {
                         Sealed::Not(None)
                     } else if let Some(durable) = &shared.durable {
                         let synced = shared.put_seal(&mut inner, durable, &id, number);
-                        Sealed::OnDisk(synced)
+                        synced.map_or(Sealed::Not(None), Sealed::OnDisk)
                     } else {
                         inner.stats.sealed += 1;
                         Sealed::Here

@@ -567,6 +567,19 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         true
     }
 
+    /// Takes a seal back that was just put there.
+    pub(super) fn unseal(&mut self, key: &K) {
+        let Some(&place) = self.places.get(key) else {
+            return;
+        };
+        let entry = self.entries.get(place).and_then(Option::as_ref);
+        if entry.is_some_and(|entry| matches!(entry.state, State::Sealed)) {
+            self.remove(place);
+            self.stale += 1;
+            self.clean_line();
+        }
+    }
+
     /// Puts back what isn't running, whatever the bounds; in the order in which the windows end.
     pub(super) fn restore(&mut self, restored: Restored<K, S>) {
         let state = match restored.state {

@@ -612,6 +612,10 @@ async fn g19_what_was_damaged_is_in_doubt_and_not_forgotten(system: System) {
         known(&unknown),
         (FailureKind::Indeterminate, Verdict::MaybeExecuted)
     );
+    // Nor does it matter which attempt its caller says it is.
+    let asked = shop.till.ask(pay(50)).key(key_without_time(50)).attempt(2);
+    let unknown = asked.await.unwrap_err();
+    assert_eq!(unknown.kind(), FailureKind::Indeterminate);
     let target = shop.till.recipient();
     let resolved = shop.dedup.resolve(&target, key_without_time(50)).await;
     assert_eq!(resolved, Resolution::Unknown);
