@@ -22,6 +22,7 @@ mod resolve;
 mod shared;
 mod sink;
 mod store;
+mod targets;
 mod waiters;
 
 #[cfg(test)]
@@ -271,6 +272,9 @@ impl<M: Message> DedupBuilder<M> {
 
     /// How many bytes they take at most: about 256 for each, and what [`weigh`](DedupBuilder::weigh) says of stored
     /// replies. A reply for which there is no room is not stored: its duplicates are told that it ran.
+    ///
+    /// Messages aren't weighed: those that a durable store holds until they are on disk, or there is room for them in
+    /// their mailbox, are bounded by [`max_entries`](DedupBuilder::max_entries) alone.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.bounds.bytes = bytes;
         self
@@ -296,8 +300,11 @@ impl<M: Message> DedupBuilder<M> {
     }
 
     /// All actors behind this store are one target of that name: for equal actors, any of which may get the retry of
-    /// what another one ran (the workers of a pool), and for a [durable](DedupBuilder::durable) store before an actor
+    /// what another one ran (the members of a group that the program started itself, each with a clone of the store;
+    /// the workers of a pool take no admissions), and for a [durable](DedupBuilder::durable) store before an actor
     /// without a name. Without it each actor is a target of its own.
+    ///
+    /// [`Dedup::resolve`] then takes the caller's word for it that what was asked about went to one of them.
     pub fn target(mut self, name: impl Into<Arc<str>>) -> Self {
         self.target = Some(name.into());
         self
@@ -441,6 +448,9 @@ where
             }
             _ => None,
         };
+        if !shared.has_target() {
+            shared.targets.saw(at.actor());
+        }
         let target = name
             .as_deref()
             .map_or(Target::Actor(at.actor()), Target::Named);
@@ -541,7 +551,9 @@ where
                 (waiter, refused(FailureKind::Overloaded).with_detail(why))
             }
             // It joins, or not.
-            Decision::WouldJoin(waiter) => (Some(waiter), refused(FailureKind::Overloaded)),
+            Decision::WouldJoin(waiter, _) | Decision::AskAround(waiter, ..) => {
+                (Some(waiter), refused(FailureKind::Overloaded))
+            }
         };
         Admitted::Refused(envelope_of(message, meta, waiter), failure)
     }
