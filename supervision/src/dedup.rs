@@ -28,6 +28,7 @@ mod waiters;
 #[cfg(test)]
 mod tests;
 
+use durable::Held;
 pub use durable::open::DurableDedupBuilder;
 use fingerprint::ByFingerprint;
 pub use fingerprint::{FINGERPRINT_WINDOW, FingerprintStats};
@@ -97,7 +98,7 @@ pub trait ReplaySafe: Message {}
 ///   there, and may be older than the damage, is `Indeterminate`, `MaybeExecuted`, until the window has passed.
 /// - While a request is held for the disk it isn't in the mailbox, and its sender has been told that it was accepted,
 ///   or waits for the answer. Keyed messages keep their order among themselves, those without a key may overtake
-///   them. One that finds no room afterwards waits for it in line, within its own deadline; what is refused then goes
+///   them. One that finds no room afterwards waits for it in line, that of its actor, within its own deadline; what is refused then goes
 ///   to dead letters, and its asker is told. How much is held is bounded by the store's own bounds.
 /// - Targets are told apart by name or label, since numbers of actors don't outlive the process; an actor that was
 ///   given none is refused. Payloads are compared encoded, so a message that has a new field is another one to a
@@ -483,7 +484,11 @@ where
                     meta,
                     responder,
                 };
-                Some((envelope, at.later()))
+                Some(Held {
+                    to: at.actor(),
+                    envelope,
+                    onward: at.later(),
+                })
             })
         });
         let Some((message, mut meta)) = rest else {

@@ -105,6 +105,12 @@ pub(super) fn indeterminate(seen: &str) -> Failure {
     Failure::new(FailureKind::Indeterminate, Verdict::Executed).with_detail(detail)
 }
 
+/// What others are told of how an attempt ended: no more than its kind. The text may be of a panic or a log, and who
+/// asks with the same key may be somebody else, in another process.
+pub(super) fn seen_of(failure: &Failure) -> String {
+    failure.kind().to_string()
+}
+
 pub(super) fn lost(why: &str) -> Failure {
     let detail = format!("it ran to its end, and its answer may be lost: {why}");
     Failure::new(FailureKind::StorageFailed, Verdict::Executed).with_detail(detail)
@@ -349,12 +355,12 @@ impl<M: Message> Shared<M> {
             if let Some(durable) = &self.durable
                 && let Some(view) = inner.store.view(place, epoch)
             {
-                durable.note_broken(view.record, self.time_of_day(self.now()), failure);
+                durable.note_broken(view.record, self.time_of_day(self.now()), &seen_of(failure));
             }
             if self.replay_safe {
                 inner.store.break_off(place, epoch, due)
             } else {
-                let stored = Stored::Indeterminate(failure.to_string());
+                let stored = Stored::Indeterminate(seen_of(failure));
                 inner.store.end(place, epoch, due, stored.kept())
             }
         } else {

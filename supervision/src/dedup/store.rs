@@ -498,6 +498,14 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         true
     }
 
+    /// What was weighed isn't kept after all.
+    pub(super) fn unweigh(&mut self, place: usize, epoch: u64) {
+        if let Some(entry) = self.entry(place, epoch) {
+            let bytes = std::mem::take(&mut entry.bytes);
+            self.bytes -= bytes;
+        }
+    }
+
     /// The running attempt has ended; what is kept of it until `due`. `None` if there is no such attempt.
     pub(super) fn end(
         &mut self,

@@ -1,5 +1,6 @@
 //! A durable dedup store over a journal that refuses, and behind actors that get in each other's way (G19).
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,18 +9,19 @@ use callboard::journal::{
     OnProgress, OnRead, OpenedJournal, Progress, RecordId, Ticket,
 };
 use callboard::{
-    ActorId, ActorRef, Admission, Admitted, Envelope, Failure, FailureKind, Meta, ReplySink,
-    RequestKey, Responder, System, Threshold, Verdict,
+    ActorId, ActorRef, Admission, Admitted, DropReason, Envelope, Failure, FailureKind, Meta,
+    Overflow, ReplySink, RequestKey, Responder, Simulation, System, Threshold, Verdict,
 };
 use callboard_store::{Options, SimDisk, Store};
 use callboard_supervision::{Dedup, Resolution};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::channel::mpsc;
+use futures::future::{BoxFuture, join};
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 
 use crate::common::{ms, secs};
 use crate::dedups_durable::{
-    Build, Ledger, Pay, Receipt, Till, key_now, key_without_time, pay, plain, receipt,
+    Build, Ledger, Pay, Receipt, Then, Till, key_now, key_without_time, pay, plain, receipt, then,
 };
 
 /// Journals that refuse to put what the test says.
@@ -376,4 +378,122 @@ async fn g08_who_is_away_to_be_told_still_wants_the_answer(system: System) {
         }
         assert_eq!(withdrawn.load(Ordering::SeqCst), 1, "once");
     }
+}
+
+#[callboard::test]
+async fn g19_an_answer_too_large_for_the_journal_is_given_and_not_kept(system: System) {
+    let disk = SimDisk::new(1);
+    let (ledger, _begun) = Ledger::new();
+    let shop = Shop::open(&system, &disk, &ledger, plain).await;
+    *shop.moody.refuses.lock() = Some(Refuses {
+        kind: JournalErrorKind::TooLarge,
+        longer: Some(0),
+    });
+    let key = key_now(&system, 1);
+    let paid = shop.till.ask(pay(49)).key(key).await.unwrap();
+    assert_eq!(paid, receipt(49, 1));
+    let expected = (FailureKind::NoAnswer, Verdict::Executed);
+    let again = shop.till.ask(pay(49)).key(key).await.unwrap_err();
+    assert_eq!((again.kind(), again.verdict()), expected);
+    let stats = shop.dedup.stats();
+    assert_eq!((stats.storage_failed, stats.bytes), (0, 256));
+    shop.close().await;
+    let shop = Shop::open(&system, &disk, &ledger, plain).await;
+    let again = shop.till.ask(pay(49)).key(key).await.unwrap_err();
+    assert_eq!((again.kind(), again.verdict()), expected);
+    assert_eq!(ledger.count(), 1);
+    shop.close().await;
+}
+
+impl Shop {
+    /// Another till behind the store, with room for one, that stays in its handler.
+    async fn stuck(
+        &self,
+        system: &System,
+        ledger: &Ledger,
+        begun: &mut mpsc::Receiver<()>,
+    ) -> ActorRef<Till> {
+        let own = ledger.clone();
+        let spawn = system.actor(move || Till(own.clone())).label("stuck");
+        let spawn = spawn.mailbox(1, Overflow::Wait);
+        let stuck = spawn.admission(self.dedup.clone()).start();
+        stuck.tell(then(0, Then::Stay)).await.unwrap();
+        begun.next().await.unwrap();
+        for number in 0..3 {
+            let tell = stuck.tell(pay(number));
+            tell.key(key_now(system, 100 + number)).await.unwrap();
+        }
+        stuck
+    }
+}
+
+#[callboard::test]
+async fn g03_a_full_actor_behind_the_disk_holds_up_nobody_else(system: System) {
+    let disk = SimDisk::new(1);
+    let (ledger, mut begun) = Ledger::new();
+    let shop = Shop::open(&system, &disk, &ledger, plain).await;
+    let stuck = shop.stuck(&system, &ledger, &mut begun).await;
+    for number in 1..4 {
+        let paid = shop.till.ask(pay(number)).key(key_now(&system, number));
+        assert_eq!(paid.await.unwrap(), receipt(number, 1));
+    }
+    assert_eq!(shop.dedup.stats().running, 3);
+    stuck.kill();
+    stuck.wait().await;
+    // Those that waited for room, one after the other, are given up, and the line is gone.
+    shop.close().await;
+}
+
+#[test]
+fn g11_what_waits_for_room_when_the_system_ends_is_counted() {
+    let disk = SimDisk::new(1);
+    let (ledger, mut begun) = Ledger::new();
+    let mut simulation = Simulation::new(1);
+    let system = simulation.system().clone();
+    let shop = simulation.block_on(async {
+        let shop = Shop::open(&system, &disk, &ledger, plain).await;
+        shop.stuck(&system, &ledger, &mut begun).await;
+        // All that was held by now has got there.
+        let asked = shop.till.ask(pay(1)).key(key_now(&system, 1));
+        asked.await.unwrap();
+        assert_eq!(shop.dedup.stats().running, 3);
+        shop
+    });
+    let before = system.counters().drops(DropReason::Stopped);
+    drop(simulation);
+    let dropped = system.counters().drops(DropReason::Stopped) - before;
+    assert_eq!((shop.dedup.stats().running, dropped), (0, 3));
+}
+
+#[callboard::test]
+async fn g36_others_are_told_the_kind_of_an_earlier_failure_and_not_its_text(system: System) {
+    let disk = SimDisk::new(1);
+    let (ledger, mut begun) = Ledger::new();
+    let shop = Shop::open(&system, &disk, &ledger, plain).await;
+    let target = shop.till.recipient::<Pay, _>();
+    let key = key_now(&system, 1);
+    let broke = then(1, Then::Keep);
+    let asked = shop.till.ask(broke.clone()).key(key).into_future();
+    let failed = async {
+        begun.next().await.unwrap();
+        let (_, responder) = ledger.kept.lock().pop().unwrap();
+        let failure = Failure::new(FailureKind::NoAnswer, Verdict::Executed);
+        responder.fail(failure.with_detail("the drawer is stuck"));
+    };
+    let (first, ()) = join(asked, failed).await;
+    let first = first.unwrap_err();
+    assert!(first.to_string().contains("drawer"), "{first}");
+    let Resolution::Executed(Err(told)) = shop.dedup.resolve(&target, key).await else {
+        panic!("it began");
+    };
+    shop.close().await;
+    let shop = Shop::open(&system, &disk, &ledger, plain).await;
+    let again = shop.till.ask(broke).key(key).await.unwrap_err();
+    for told in [told, again.failure().clone()] {
+        assert_eq!(told.kind(), FailureKind::Indeterminate);
+        let kind = FailureKind::NoAnswer.to_string();
+        let text = told.to_string();
+        assert!(text.contains(&kind) && !text.contains("drawer"), "{text}");
+    }
+    shop.close().await;
 }
