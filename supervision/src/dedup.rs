@@ -22,11 +22,13 @@ mod resolve;
 mod shared;
 mod sink;
 mod store;
+mod targets;
 mod waiters;
 
 #[cfg(test)]
 mod tests;
 
+use durable::Held;
 pub use durable::open::DurableDedupBuilder;
 use fingerprint::ByFingerprint;
 pub use fingerprint::{FINGERPRINT_WINDOW, FingerprintStats};
@@ -96,7 +98,7 @@ pub trait ReplaySafe: Message {}
 ///   there, and may be older than the damage, is `Indeterminate`, `MaybeExecuted`, until the window has passed.
 /// - While a request is held for the disk it isn't in the mailbox, and its sender has been told that it was accepted,
 ///   or waits for the answer. Keyed messages keep their order among themselves, those without a key may overtake
-///   them. One that finds no room afterwards waits for it in line, within its own deadline; what is refused then goes
+///   them. One that finds no room afterwards waits for it in line, that of its actor, within its own deadline; what is refused then goes
 ///   to dead letters, and its asker is told. How much is held is bounded by the store's own bounds.
 /// - Targets are told apart by name or label, since numbers of actors don't outlive the process; an actor that was
 ///   given none is refused. Payloads are compared encoded, so a message that has a new field is another one to a
@@ -271,6 +273,9 @@ impl<M: Message> DedupBuilder<M> {
 
     /// How many bytes they take at most: about 256 for each, and what [`weigh`](DedupBuilder::weigh) says of stored
     /// replies. A reply for which there is no room is not stored: its duplicates are told that it ran.
+    ///
+    /// Messages aren't weighed: those that a durable store holds until they are on disk, or there is room for them in
+    /// their mailbox, are bounded by [`max_entries`](DedupBuilder::max_entries) alone.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.bounds.bytes = bytes;
         self
@@ -296,8 +301,11 @@ impl<M: Message> DedupBuilder<M> {
     }
 
     /// All actors behind this store are one target of that name: for equal actors, any of which may get the retry of
-    /// what another one ran (the workers of a pool), and for a [durable](DedupBuilder::durable) store before an actor
+    /// what another one ran (the members of a group that the program started itself, each with a clone of the store;
+    /// the workers of a pool take no admissions), and for a [durable](DedupBuilder::durable) store before an actor
     /// without a name. Without it each actor is a target of its own.
+    ///
+    /// [`Dedup::resolve`] then takes the caller's word for it that what was asked about went to one of them.
     pub fn target(mut self, name: impl Into<Arc<str>>) -> Self {
         self.target = Some(name.into());
         self
@@ -441,6 +449,9 @@ where
             }
             _ => None,
         };
+        if !shared.has_target() {
+            shared.targets.saw(at.actor());
+        }
         let target = name
             .as_deref()
             .map_or(Target::Actor(at.actor()), Target::Named);
@@ -461,7 +472,7 @@ where
             let Some(durable) = &shared.durable else {
                 return Ok(());
             };
-            durable.reserve(shared, &id, print, run, || {
+            durable.reserve(shared, &id, print, number, run, || {
                 let sink = Sink::new(shared, run.place, number);
                 let responder = Responder::new(Box::new(sink));
                 let (message, mut meta) = rest.take()?;
@@ -473,7 +484,11 @@ where
                     meta,
                     responder,
                 };
-                Some((envelope, at.later()))
+                Some(Held {
+                    to: at.actor(),
+                    envelope,
+                    onward: at.later(),
+                })
             })
         });
         let Some((message, mut meta)) = rest else {
@@ -541,7 +556,9 @@ where
                 (waiter, refused(FailureKind::Overloaded).with_detail(why))
             }
             // It joins, or not.
-            Decision::WouldJoin(waiter) => (Some(waiter), refused(FailureKind::Overloaded)),
+            Decision::WouldJoin(waiter, _) | Decision::AskAround(waiter, ..) => {
+                (Some(waiter), refused(FailureKind::Overloaded))
+            }
         };
         Admitted::Refused(envelope_of(message, meta, waiter), failure)
     }

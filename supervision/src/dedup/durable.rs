@@ -21,7 +21,7 @@ use callboard_core::journal::{
     Change, Durability, Journal, JournalError, JournalErrorKind, OnProgress, Progress, Ticket,
 };
 use callboard_core::{
-    Envelope, Failure, FailureKind, Message, Onward, Outcome, Responder, Verdict,
+    ActorId, Envelope, Failure, FailureKind, Message, Onward, Outcome, Responder, Verdict,
 };
 use futures::channel::oneshot;
 use parking_lot::Mutex;
@@ -72,14 +72,24 @@ struct Disk<M: Message> {
 /// What is to be done when something is on disk.
 pub(super) enum Step<M: Message> {
     /// A request goes on to its handler.
-    Go(Box<(Envelope<M>, Onward<M>)>),
+    Go(Box<Held<M>>),
     /// Who waits for the end of an attempt is answered.
     End(Box<Ending<M::Reply>>),
     /// Somebody is told.
     Tell(oneshot::Sender<Result<(), JournalError>>),
 }
 
+/// Whether something got to the disk, when that is known.
+type Told = oneshot::Receiver<Result<(), JournalError>>;
+
 type Ready<M> = (Step<M>, Result<(), JournalError>);
+
+/// A request that is held.
+pub(super) struct Held<M: Message> {
+    pub(super) to: ActorId,
+    pub(super) envelope: Envelope<M>,
+    pub(super) onward: Onward<M>,
+}
 
 /// The end of an attempt.
 pub(super) struct Ending<R> {
@@ -88,7 +98,7 @@ pub(super) struct Ending<R> {
     pub(super) record: u64,
     pub(super) outcome: Outcome<R>,
     pub(super) kept: KeptAs,
-    head: [u8; head::LENGTH],
+    head: Head,
     body: Vec<u8>,
 }
 
@@ -146,9 +156,9 @@ impl<M: Message> Durable<M> {
         self.append_soon(&drops);
     }
 
-    /// An attempt broke off. The record says already that it began, so nobody waits for this.
-    pub(super) fn note_broken(&self, record: u64, at: Duration, failure: &Failure) {
-        let note = broken_note(at, &failure.to_string());
+    /// An attempt broke off, and how. The record says already that it began, so nobody waits for this.
+    pub(super) fn note_broken(&self, record: u64, at: Duration, seen: &str) {
+        let note = broken_note(at, seen);
         self.append_soon(&[Change::Note {
             id: record,
             note: &note,
@@ -164,18 +174,13 @@ impl<M: Message> Durable<M> {
     }
 
     /// Has somebody told when all that was appended, and these changes, are synced.
-    pub(super) fn tell_when_synced(
-        &self,
-        changes: &[Change<'_>],
-    ) -> oneshot::Receiver<Result<(), JournalError>> {
-        let (tx, rx) = oneshot::channel();
-        let mut disk = self.disk.lock();
-        match disk.append(changes) {
-            Ok(ticket) => disk.storing.push_back((ticket, Step::Tell(tx))),
-            // An error: who asked has left.
-            Err(error) => drop(tx.send(Err(error))),
-        }
-        rx
+    pub(super) fn tell_when_synced(&self, changes: &[Change<'_>]) -> Told {
+        self.tell_soon(changes).unwrap_or_else(told_at_once)
+    }
+
+    /// The same, and says at once if nothing was appended.
+    fn tell_soon(&self, changes: &[Change<'_>]) -> Result<Told, JournalError> {
+        self.disk.lock().tell_soon(changes)
     }
 
     /// A request is about to run: it is held until that is on disk.
@@ -184,11 +189,14 @@ impl<M: Message> Durable<M> {
         shared: &Shared<M>,
         id: &Id,
         print: u128,
+        number: u64,
         run: Run,
-        held: impl FnOnce() -> Option<(Envelope<M>, Onward<M>)>,
+        held: impl FnOnce() -> Option<Held<M>>,
     ) -> Result<(), Failure> {
+        // What runs again was there. Which attempt its sender says it is says nothing: callers count theirs.
+        let was_there = run.record != number;
         if let Some(since) = self.suspect
-            && run.attempt <= 1
+            && !was_there
             && !shared.is_made_after(id, since)
             && shared.time_of_day(shared.now()) < since + shared.window
         {
@@ -284,8 +292,13 @@ impl<M: Message> Durable<M> {
 
     /// The journal takes no more from now on. It is given free when what it has taken is synced.
     pub(super) async fn close(&self) -> Result<(), JournalError> {
-        let synced = self.tell_when_synced(&[]);
-        self.disk.lock().closed = true;
+        let synced = {
+            // Under one lock: nothing comes behind what is waited for.
+            let mut disk = self.disk.lock();
+            let synced = disk.tell_soon(&[]).unwrap_or_else(told_at_once);
+            disk.closed = true;
+            synced
+        };
         let ended = synced.await.unwrap_or_else(|_| {
             let gone = "the system has ended";
             Err(JournalError::new(JournalErrorKind::Closed, gone))
@@ -303,7 +316,8 @@ impl<M: Message> Durable<M> {
 
     pub(super) fn is_closed(&self) -> bool {
         let disk = self.disk.lock();
-        disk.journal.is_none() && disk.storing.is_empty() && disk.ready.is_empty()
+        let rests = disk.storing.is_empty() && disk.stalled.is_empty() && disk.ready.is_empty();
+        disk.journal.is_none() && rests
     }
 
     /// Nobody is there any more who would do anything. What is left to do, all of which has failed.
@@ -319,6 +333,13 @@ impl<M: Message> Durable<M> {
         drop(journal);
         ready
     }
+}
+
+fn told_at_once(error: JournalError) -> Told {
+    let (tx, rx) = oneshot::channel();
+    // Its other end is here.
+    drop(tx.send(Err(error)));
+    rx
 }
 
 impl<M: Message> Drop for Durable<M> {
@@ -339,11 +360,18 @@ impl<M: Message> Disk<M> {
         }
     }
 
+    fn tell_soon(&mut self, changes: &[Change<'_>]) -> Result<Told, JournalError> {
+        let (tx, rx) = oneshot::channel();
+        let ticket = self.append(changes)?;
+        self.storing.push_back((ticket, Step::Tell(tx)));
+        Ok(rx)
+    }
+
     /// Puts an end down. One that the journal has no room for waits.
     fn put_end(&mut self, mut ending: Ending<M::Reply>) {
         let put = Change::Put {
             id: ending.record,
-            head: &ending.head,
+            head: &ending.head.encode(),
             body: &ending.body,
         };
         match self.append(&[put]) {
@@ -354,6 +382,13 @@ impl<M: Message> Disk<M> {
             }
             Err(error) if error.kind() == JournalErrorKind::Busy => {
                 self.stalled.push_back(ending);
+            }
+            Err(error) if error.kind() == JournalErrorKind::TooLarge && !ending.body.is_empty() => {
+                // That it ran is known at least.
+                ending.kept = KeptAs::TooLarge;
+                ending.head.state = State::TooLarge;
+                ending.body = Vec::new();
+                self.put_end(ending);
             }
             Err(error) => {
                 let step = Step::End(Box::new(ending));
@@ -410,8 +445,7 @@ impl<M: Message<Reply: Clone>> Shared<M> {
                 id: *view.key,
                 print: view.print,
                 at,
-            }
-            .encode(),
+            },
             body,
         });
         let hook = inner.take_hook(epoch);
@@ -436,14 +470,15 @@ impl<M: Message<Reply: Clone>> Shared<M> {
 }
 
 impl<M: Message> Shared<M> {
-    /// Settles that a key which isn't there never runs, also on disk.
+    /// Settles that a key which isn't there never runs, also on disk. If the journal takes no more, nothing was
+    /// settled: a seal that is only in memory would be taken for one that lasts.
     pub(super) fn put_seal(
         &self,
         inner: &mut Inner<M::Reply>,
         durable: &Durable<M>,
         id: &Id,
         record: u64,
-    ) -> oneshot::Receiver<Result<(), JournalError>> {
+    ) -> Option<Told> {
         let head = Head {
             state: State::Sealed,
             attempts: 0,
@@ -451,12 +486,17 @@ impl<M: Message> Shared<M> {
             print: 0,
             at: self.time_of_day(self.now()),
         };
-        inner.stats.sealed += 1;
-        durable.tell_when_synced(&[Change::Put {
+        let put = Change::Put {
             id: record,
             head: &head.encode(),
             body: &[],
-        }])
+        };
+        let Ok(synced) = durable.tell_soon(&[put]) else {
+            inner.store.unseal(id);
+            return None;
+        };
+        inner.stats.sealed += 1;
+        Some(synced)
     }
 }
 

@@ -204,6 +204,11 @@ impl<M: Message<Reply: Clone>> Dedup<M> {
     /// was ever forgotten. A store in memory remembers since it was made. Clocks of callers may be off by
     /// [`clock_margin`](super::DedupBuilder::clock_margin).
     ///
+    /// Nor does it know what went past it. `target` is the actor before which it stands, and not a pool, a group or a
+    /// remote name that leads there: those are `Unknown`. So is an actor none of whose keyed requests this store has
+    /// seen since it was made or opened, of the last 4,096 that it saw; a store with a
+    /// [target of its own](super::DedupBuilder::target) answers at once.
+    ///
     /// # Cancel safety
     /// Dropping it may leave the key sealed.
     pub async fn resolve(&self, target: &Recipient<M>, key: RequestKey) -> Resolution<M::Reply> {
@@ -229,7 +234,9 @@ impl<M: Message<Reply: Clone>> Dedup<M> {
             match inner.store.look(&id) {
                 // It has come meanwhile.
                 Some(seen) => Sealed::Not(Some(seen)),
-                None if !shared.would_remember(&inner, &id) => Sealed::Not(None),
+                None if !self.stands_before(target) || !shared.would_remember(&inner, &id) => {
+                    Sealed::Not(None)
+                }
                 None => {
                     let number = inner.next_number;
                     inner.next_number += 1;
@@ -238,7 +245,7 @@ impl<M: Message<Reply: Clone>> Dedup<M> {
                         Sealed::Not(None)
                     } else if let Some(durable) = &shared.durable {
                         let synced = shared.put_seal(&mut inner, durable, &id, number);
-                        Sealed::OnDisk(synced)
+                        synced.map_or(Sealed::Not(None), Sealed::OnDisk)
                     } else {
                         inner.stats.sealed += 1;
                         Sealed::Here
@@ -292,6 +299,12 @@ impl<M: Message<Reply: Clone>> Dedup<M> {
         let label = format!("{} (resolver)", target.label());
         let make = move || Resolver { dedup, target };
         system.actor(make).label(label).start()
+    }
+
+    /// Whether what was sent to that target came by here for certain. A pool, a group or a remote name has a number of
+    /// its own, which no request is ever seen with.
+    fn stands_before(&self, target: &Recipient<M>) -> bool {
+        self.shared.has_target() || self.shared.targets.has_seen(target.id())
     }
 
     fn target<'a>(&self, target: &Recipient<M>, label: &'a str) -> Target<'a> {

@@ -14,7 +14,9 @@ use super::durable::Durable;
 use super::few::Few;
 use super::keyed::{Id, Keyed, Target, scope};
 use super::print::{PrintKey, Printer};
-use super::store::{Decision, Gone, Request, Run, Seen, Store, Waiting};
+use super::store::{Decision, Gone, PutBack, Request, Run, Seen, Store, Waiting};
+use super::targets::Targets;
+use super::waiters::Waiters;
 use super::{DedupBuilder, DedupStats, Print, Weigh};
 
 /// A stored end. Behind a lock of its own, so that no code of users (`Clone`, `Drop`) runs under the store's.
@@ -54,6 +56,8 @@ pub(super) struct Shared<M: Message> {
     /// The time of day when the system's clock began.
     epoch: Duration,
     pub(super) durable: Option<Durable<M>>,
+    /// The actors whose requests it has seen.
+    pub(super) targets: Targets,
     pub(super) inner: Mutex<Inner<M::Reply>>,
 }
 
@@ -101,6 +105,12 @@ pub(super) fn indeterminate(seen: &str) -> Failure {
     Failure::new(FailureKind::Indeterminate, Verdict::Executed).with_detail(detail)
 }
 
+/// What others are told of how an attempt ended: no more than its kind. The text may be of a panic or a log, and who
+/// asks with the same key may be somebody else, in another process.
+pub(super) fn seen_of(failure: &Failure) -> String {
+    failure.kind().to_string()
+}
+
 pub(super) fn lost(why: &str) -> Failure {
     let detail = format!("it ran to its end, and its answer may be lost: {why}");
     Failure::new(FailureKind::StorageFailed, Verdict::Executed).with_detail(detail)
@@ -141,6 +151,7 @@ impl<M: Message> Shared<M> {
             replay_safe: builder.replay_safe,
             epoch,
             durable,
+            targets: Targets::default(),
             inner: Mutex::new(inner),
         }
     }
@@ -210,75 +221,6 @@ impl<M: Message> Shared<M> {
         }
     }
 
-    /// Decides about a request, and gives it its number, which is the epoch of its attempt if it runs.
-    /// `reserve` is called under the lock with what runs; if it fails, the request is as if it had never come.
-    pub(super) fn admit<E>(
-        this: &Arc<Self>,
-        id: &Id,
-        print: u128,
-        attempt: u32,
-        mut waiter: Option<Responder<M::Reply>>,
-        reserve: impl FnOnce(u64, Run) -> Result<(), E>,
-    ) -> Reserved<E, M::Reply> {
-        let mut gone = Few::default();
-        let mut left = Vec::new();
-        let mut inner = this.inner.lock();
-        this.expire(&mut inner, &mut gone);
-        let expired = gone.len();
-        let number = inner.next_number;
-        inner.next_number += 1;
-        let mut hooked = false;
-        let decision = loop {
-            let request = Request {
-                key: id,
-                print,
-                number,
-                attempt,
-                waiter: waiter.take(),
-                hooked,
-            };
-            let tell = |waiter: &mut Responder<_>, reached| waiter.progress(reached);
-            let decision = inner.store.admit(request, tell, &mut left, &mut gone);
-            let Decision::WouldJoin(mut joiner) = decision else {
-                break decision;
-            };
-            // It may have gone by now, and calls at once.
-            MutexGuard::unlocked(&mut inner, || this.hook(*id, number, &mut joiner));
-            waiter = Some(joiner);
-            hooked = true;
-        };
-        inner.stats.forgotten += (gone.len() - expired) as u64;
-        this.drop_records(&gone);
-        let mut failed = None;
-        let stats = &mut inner.stats;
-        match &decision {
-            Decision::Run(run) => {
-                let run = *run;
-                let before = *stats;
-                stats.started += 1;
-                stats.run_again += u64::from(run.record != number);
-                failed = reserve(number, run).err().map(|why| {
-                    inner.stats = before;
-                    let undone = inner.store.forget(run.place, number, this.due());
-                    let waiters = undone.into_iter().flat_map(|(waiting, _)| waiting.waiters);
-                    (why, waiters.map(|(_, waiter)| waiter).next())
-                });
-            }
-            Decision::Joined => stats.joined += 1,
-            Decision::Ended(..) => stats.answered += 1,
-            Decision::KeyReused(_) => stats.key_reused += 1,
-            Decision::Sealed(_) => stats.refused_sealed += 1,
-            Decision::Full(_) | Decision::Crowded(_) => stats.overloaded += 1,
-            Decision::WouldJoin(_) => {}
-        }
-        drop(inner);
-        drop((gone, left));
-        match failed {
-            Some(failed) => Err(failed),
-            None => Ok((number, decision)),
-        }
-    }
-
     /// Has a waiter say when it leaves.
     fn hook(self: &Arc<Self>, id: Id, number: u64, waiter: &mut Responder<M::Reply>) {
         let weak = Arc::downgrade(self);
@@ -313,23 +255,18 @@ impl<M: Message> Shared<M> {
         };
         drop(inner);
         drop(before);
-        let mut back = None;
-        if let Some((number, mut waiter, id)) = first {
-            self.hook(id, number, &mut waiter);
-            back = self.inner.lock().store.put_back(place, number, waiter);
+        if let Some((mut first, id)) = first {
+            first.each(|number, waiter| self.hook(id, number, waiter));
+            let mut left = Vec::new();
+            let mut inner = self.inner.lock();
+            let back = inner.store.put_back(place, epoch, 1, first, &mut left);
+            drop(inner);
+            drop((back, left));
         }
-        drop(back);
-        let mut left = Vec::new();
-        let mut inner = self.inner.lock();
-        let tell = |waiter: &mut Responder<_>, reached| waiter.progress(reached);
-        let wanted = inner.store.is_wanted(place, epoch, tell, &mut left);
-        let hook = if wanted {
-            None
-        } else {
-            inner.hooks.remove(&epoch)
-        };
-        drop(inner);
-        drop(left);
+        if self.tell(place, epoch, None).0 {
+            return;
+        }
+        let hook = self.inner.lock().hooks.remove(&epoch);
         if let Some(hook) = hook {
             hook();
         }
@@ -337,13 +274,38 @@ impl<M: Message> Shared<M> {
 
     /// How far an attempt has come. Whether anybody wants its answer.
     pub(super) fn progress(&self, place: usize, epoch: u64, verdict: Verdict) -> bool {
-        let mut left = Vec::new();
-        let mut inner = self.inner.lock();
-        let tell = |waiter: &mut Responder<_>, reached| waiter.progress(reached);
-        let wanted = inner.store.progress(place, epoch, verdict, tell, &mut left);
-        drop(inner);
-        drop(left);
-        wanted
+        self.tell(place, epoch, Some(verdict)).0
+    }
+
+    /// Tells those who wait how far an attempt is, and lets those go that don't wait any more. Under no lock: one that
+    /// waits may be the attempt of another actor behind this store, which hands on what it was asked. Whether anybody
+    /// wants the answer, and who has missed its end.
+    fn tell(
+        &self,
+        place: usize,
+        epoch: u64,
+        mut verdict: Option<Verdict>,
+    ) -> (bool, Waiters<Responder<M::Reply>>) {
+        loop {
+            let taken = self.inner.lock().store.take_waiters(place, epoch, verdict);
+            let Some((mut waiters, reached)) = taken else {
+                return (false, Waiters::default());
+            };
+            let (count, mut left) = (waiters.len(), Vec::new());
+            waiters.retain(|waiter| waiter.progress(reached), &mut left);
+            let mut inner = self.inner.lock();
+            let back = inner
+                .store
+                .put_back(place, epoch, count, waiters, &mut left);
+            drop(inner);
+            drop(left);
+            match back {
+                PutBack::Ended(missed) => return (false, missed),
+                // It has come further meanwhile, and those that were away don't know.
+                PutBack::There { reached: now, .. } if now != reached => verdict = None,
+                PutBack::There { wanted, .. } => return (wanted, Waiters::default()),
+            }
+        }
     }
 
     /// What a reply takes, in bytes.
@@ -393,12 +355,12 @@ impl<M: Message> Shared<M> {
             if let Some(durable) = &self.durable
                 && let Some(view) = inner.store.view(place, epoch)
             {
-                durable.note_broken(view.record, self.time_of_day(self.now()), failure);
+                durable.note_broken(view.record, self.time_of_day(self.now()), &seen_of(failure));
             }
             if self.replay_safe {
                 inner.store.break_off(place, epoch, due)
             } else {
-                let stored = Stored::Indeterminate(failure.to_string());
+                let stored = Stored::Indeterminate(seen_of(failure));
                 inner.store.end(place, epoch, due, stored.kept())
             }
         } else {
@@ -472,6 +434,108 @@ impl<M: Message> Shared<M> {
     pub(super) fn room_after(&self) -> Option<Duration> {
         let due = self.inner.lock().store.next_due()?;
         Some(due.since(self.now()))
+    }
+}
+
+impl<M: Message<Reply: Clone>> Shared<M> {
+    /// Decides about a request, and gives it its number, which is the epoch of its attempt if it runs.
+    /// `reserve` is called under the lock with what runs; if it fails, the request is as if it had never come.
+    pub(super) fn admit<E>(
+        this: &Arc<Self>,
+        id: &Id,
+        print: u128,
+        attempt: u32,
+        mut waiter: Option<Responder<M::Reply>>,
+        reserve: impl FnOnce(u64, Run) -> Result<(), E>,
+    ) -> Reserved<E, M::Reply> {
+        let mut gone = Few::default();
+        let mut inner = this.inner.lock();
+        this.expire(&mut inner, &mut gone);
+        let expired = gone.len();
+        let number = inner.next_number;
+        inner.next_number += 1;
+        let (mut told, mut asked_around) = (None, false);
+        let decision = loop {
+            let request = Request {
+                key: id,
+                print,
+                number,
+                attempt,
+                waiter: waiter.take(),
+                told,
+                asked_around,
+            };
+            waiter = Some(match inner.store.admit(request, &mut gone) {
+                Decision::WouldJoin(mut joiner, reached) => {
+                    // It may have gone by now, and calls at once.
+                    MutexGuard::unlocked(&mut inner, || {
+                        if told.is_none() {
+                            this.hook(*id, number, &mut joiner);
+                        }
+                        joiner.progress(reached);
+                    });
+                    told = Some(reached);
+                    joiner
+                }
+                Decision::AskAround(joiner, place, epoch) => {
+                    MutexGuard::unlocked(&mut inner, || this.ask_around(id, place, epoch));
+                    asked_around = true;
+                    joiner
+                }
+                decided => break decided,
+            });
+        };
+        inner.stats.forgotten += (gone.len() - expired) as u64;
+        this.drop_records(&gone);
+        let mut failed = None;
+        let stats = &mut inner.stats;
+        match &decision {
+            Decision::Run(run) => {
+                let run = *run;
+                let before = *stats;
+                stats.started += 1;
+                stats.run_again += u64::from(run.record != number);
+                failed = reserve(number, run).err().map(|why| {
+                    inner.stats = before;
+                    let undone = inner.store.forget(run.place, number, this.due());
+                    let waiters = undone.into_iter().flat_map(|(waiting, _)| waiting.waiters);
+                    (why, waiters.map(|(_, waiter)| waiter).next())
+                });
+            }
+            Decision::Joined => stats.joined += 1,
+            Decision::Ended(..) => stats.answered += 1,
+            Decision::KeyReused(_) => stats.key_reused += 1,
+            Decision::Sealed(_) => stats.refused_sealed += 1,
+            Decision::Full(_) | Decision::Crowded(_) => stats.overloaded += 1,
+            Decision::WouldJoin(..) | Decision::AskAround(..) => {}
+        }
+        drop(inner);
+        drop(gone);
+        match failed {
+            Some(failed) => Err(failed),
+            None => Ok((number, decision)),
+        }
+    }
+
+    /// Asks those who wait whether they still do. Should the attempt end meanwhile, they are told what a duplicate is.
+    fn ask_around(self: &Arc<Self>, id: &Id, place: usize, epoch: u64) {
+        let (_, missed) = self.tell(place, epoch, None);
+        for (_, waiter) in missed {
+            let why = match (self.look(id), &self.durable) {
+                (Some(Seen::Ended(Kept::Here(stored))), _) => {
+                    let stored = stored.lock().clone();
+                    finish(waiter, stored.outcome());
+                    continue;
+                }
+                (Some(Seen::Ended(Kept::OnDisk(record))), Some(durable)) if durable.may_read() => {
+                    durable.answer(self, record, Some(waiter));
+                    continue;
+                }
+                _ => "it ended just now: ask again with its key",
+            };
+            let failure = Failure::new(FailureKind::NoAnswer, Verdict::MaybeExecuted);
+            waiter.fail(failure.with_detail(why));
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use callboard_core::{Failure, FailureKind, Message, Outcome, ReplySink, Responder, Verdict};
 use parking_lot::Mutex;
 
-use super::shared::{Shared, Stored, finish, indeterminate};
+use super::shared::{Shared, Stored, finish, indeterminate, seen_of};
 use super::store::Waiting;
 
 pub(super) struct Sink<M: Message> {
@@ -34,7 +34,7 @@ impl<M: Message> Sink<M> {
         let waiting = self.shared.break_off(self.place, self.epoch, failure);
         for (number, waiter) in waiting.into_iter().flat_map(|waiting| waiting.waiters) {
             waiter.fail(if unknown && number != self.epoch {
-                indeterminate(&failure.to_string())
+                indeterminate(&seen_of(failure))
             } else {
                 failure.clone()
             });

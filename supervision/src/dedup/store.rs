@@ -77,6 +77,10 @@ enum State<S, W> {
 struct Running<W> {
     reached: Verdict,
     waiters: Waiters<W>,
+    /// So many waiters were taken out to be told something, outside of the lock. They wait still.
+    away: usize,
+    /// Those of them that left meanwhile.
+    left: Vec<u64>,
     /// A tell has nobody who waits and is wanted all the same.
     told: bool,
 }
@@ -92,8 +96,10 @@ pub(super) struct Request<'a, K, W> {
     pub(super) attempt: u32,
     /// Nobody for a tell.
     pub(super) waiter: Option<W>,
-    /// Whether the waiter says when it leaves.
-    pub(super) hooked: bool,
+    /// How far the running one was when the waiter was told, and that it must say when it leaves.
+    pub(super) told: Option<Verdict>,
+    /// Whether the others that wait were asked whether they still do.
+    pub(super) asked_around: bool,
 }
 
 /// What to do with a request.
@@ -101,8 +107,10 @@ pub(super) struct Request<'a, K, W> {
 pub(super) enum Decision<S, W> {
     /// It runs, and its number is the attempt's epoch.
     Run(Run),
-    /// It would join the running one, and must say when it leaves.
-    WouldJoin(W),
+    /// It would join the running one, which is so far. It must be told, and say when it leaves.
+    WouldJoin(W, Verdict),
+    /// It would join the attempt of that place and epoch, if one of those that wait has gone.
+    AskAround(W, usize, u64),
     /// It waits for the running one.
     Joined,
     /// It has ended.
@@ -129,6 +137,15 @@ pub(super) struct Run {
 pub(super) struct Waiting<W> {
     pub(super) waiters: Waiters<W>,
     pub(super) told: bool,
+}
+
+/// What came of putting waiters back.
+#[derive(Debug)]
+pub(super) enum PutBack<W> {
+    /// They are there. Whether anybody wants the answer, and how far the attempt is by now.
+    There { wanted: bool, reached: Verdict },
+    /// The attempt has ended without them.
+    Ended(Waiters<W>),
 }
 
 /// What was forgotten.
@@ -184,13 +201,10 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         }
     }
 
-    /// Decides about a request. One that joins is told how far the other has come; when there is no room for it,
-    /// waiters that say they have gone are handed out in its place.
+    /// Decides about a request. One that joins comes twice: before, it is told how far the other has come.
     pub(super) fn admit(
         &mut self,
         request: Request<'_, K, W>,
-        mut tell: impl FnMut(&mut W, Verdict) -> bool,
-        left: &mut Vec<W>,
         gone: &mut Few<Gone<S>>,
     ) -> Decision<S, W>
     where
@@ -227,21 +241,20 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
                 Decision::Run(run)
             }
             State::Running(running) => {
-                let Some(mut waiter) = waiter else {
+                let Some(waiter) = waiter else {
                     running.told = true;
                     return Decision::Joined;
                 };
-                if !request.hooked {
-                    return Decision::WouldJoin(waiter);
+                if running.count() >= self.bounds.waiters {
+                    return if request.asked_around {
+                        Decision::Crowded(Some(waiter))
+                    } else {
+                        Decision::AskAround(waiter, place, entry.epoch)
+                    };
                 }
-                let reached = running.reached;
-                if running.waiters.len() >= self.bounds.waiters {
-                    running.waiters.retain(|waiter| tell(waiter, reached), left);
+                if request.told != Some(running.reached) {
+                    return Decision::WouldJoin(waiter, running.reached);
                 }
-                if running.waiters.len() >= self.bounds.waiters {
-                    return Decision::Crowded(Some(waiter));
-                }
-                tell(&mut waiter, reached);
                 running.waiters.push(request.number, waiter);
                 Decision::Joined
             }
@@ -389,73 +402,82 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         })
     }
 
-    /// How far the running attempt has come. Tells its waiters, which say whether they still wait; those that
-    /// don't are handed out. Whether anybody wants the answer.
-    pub(super) fn progress(
+    /// Takes out who waits, to be told how far the running attempt is: as far as `reached`, if it has come further.
+    /// To be [put back](Store::put_back) when they are told. `None` if there is no such attempt.
+    pub(super) fn take_waiters(
         &mut self,
         place: usize,
         epoch: u64,
-        verdict: Verdict,
-        mut tell: impl FnMut(&mut W, Verdict) -> bool,
-        left: &mut Vec<W>,
-    ) -> bool {
-        let Some(running) = self.running(place, epoch) else {
-            return false;
-        };
-        running.reached = verdict;
-        running.waiters.retain(|waiter| tell(waiter, verdict), left);
-        running.told || running.waiters.len() > 0
+        reached: Option<Verdict>,
+    ) -> Option<(Waiters<W>, Verdict)> {
+        let running = self.running(place, epoch)?;
+        running.reached = reached.unwrap_or(running.reached);
+        let waiters = std::mem::take(&mut running.waiters);
+        running.away += waiters.len();
+        Some((waiters, running.reached))
     }
 
-    /// A waiter leaves: it, and the epoch of the attempt if nobody is left who wants its answer.
-    pub(super) fn leave(&mut self, key: &K, number: u64) -> Option<(W, Option<u64>)> {
-        let place = *self.places.get(key)?;
-        let entry = self.entries.get_mut(place)?.as_mut()?;
-        let State::Running(running) = &mut entry.state else {
-            return None;
-        };
-        let waiter = running.waiters.remove(number)?;
-        let alone = running.waiters.len() == 0 && !running.told;
-        Some((waiter, alone.then_some(entry.epoch)))
-    }
-
-    /// The first waiter of a running attempt, taken out to be told that it must say when it leaves. To be
+    /// Takes out the first waiter of a running attempt, to be told that it must say when it leaves. To be
     /// [put back](Store::put_back).
-    pub(super) fn take_first(&mut self, place: usize, epoch: u64) -> Option<(u64, W, K)> {
+    pub(super) fn take_first(&mut self, place: usize, epoch: u64) -> Option<(Waiters<W>, K)> {
         let entry = self.entry(place, epoch)?;
         let key = entry.key.clone();
         let State::Running(running) = &mut entry.state else {
             return None;
         };
         let waiter = running.waiters.remove(epoch)?;
-        Some((epoch, waiter, key))
+        running.away += 1;
+        Some((Waiters::of(epoch, Some(waiter)), key))
     }
 
-    /// Puts a waiter back. It comes out again if the attempt has ended.
-    pub(super) fn put_back(&mut self, place: usize, number: u64, waiter: W) -> Option<W> {
-        match self.running(place, number) {
-            Some(running) => {
-                running.waiters.push(number, waiter);
-                None
-            }
-            None => Some(waiter),
-        }
-    }
-
-    /// Whether somebody who wants the answer is there, by what they say.
-    pub(super) fn is_wanted(
+    /// Puts those back that wait still, of so many that were taken out.
+    pub(super) fn put_back(
         &mut self,
         place: usize,
         epoch: u64,
-        mut tell: impl FnMut(&mut W, Verdict) -> bool,
+        taken: usize,
+        waiters: Waiters<W>,
         left: &mut Vec<W>,
-    ) -> bool {
+    ) -> PutBack<W> {
         let Some(running) = self.running(place, epoch) else {
-            return false;
+            return PutBack::Ended(waiters);
         };
-        let reached = running.reached;
-        running.waiters.retain(|waiter| tell(waiter, reached), left);
-        running.told || running.waiters.len() > 0
+        running.away -= taken;
+        for (number, waiter) in waiters {
+            match running.left.iter().position(|left| *left == number) {
+                Some(at) => {
+                    running.left.swap_remove(at);
+                    left.push(waiter);
+                }
+                None => running.waiters.push(number, waiter),
+            }
+        }
+        if running.away == 0 {
+            // Those who had gone when they were told, too.
+            running.left.clear();
+        }
+        PutBack::There {
+            wanted: running.is_wanted(),
+            reached: running.reached,
+        }
+    }
+
+    /// A waiter leaves: it, and the epoch of the attempt if nobody is left who wants its answer. One that is away is
+    /// let go when it is put back.
+    pub(super) fn leave(&mut self, key: &K, number: u64) -> Option<(W, Option<u64>)> {
+        let place = *self.places.get(key)?;
+        let entry = self.entries.get_mut(place)?.as_mut()?;
+        let State::Running(running) = &mut entry.state else {
+            return None;
+        };
+        let Some(waiter) = running.waiters.remove(number) else {
+            if running.away > 0 {
+                running.left.push(number);
+            }
+            return None;
+        };
+        let alone = !running.is_wanted();
+        Some((waiter, alone.then_some(entry.epoch)))
     }
 
     /// Whether there is room for an outcome of that size. If so, it is taken.
@@ -474,6 +496,14 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
             self.bytes += bytes;
         }
         true
+    }
+
+    /// What was weighed isn't kept after all.
+    pub(super) fn unweigh(&mut self, place: usize, epoch: u64) {
+        if let Some(entry) = self.entry(place, epoch) {
+            let bytes = std::mem::take(&mut entry.bytes);
+            self.bytes -= bytes;
+        }
     }
 
     /// The running attempt has ended; what is kept of it until `due`. `None` if there is no such attempt.
@@ -567,6 +597,19 @@ impl<K: Hash + Eq + Clone, S, W> Store<K, S, W> {
         true
     }
 
+    /// Takes a seal back that was just put there.
+    pub(super) fn unseal(&mut self, key: &K) {
+        let Some(&place) = self.places.get(key) else {
+            return;
+        };
+        let entry = self.entries.get(place).and_then(Option::as_ref);
+        if entry.is_some_and(|entry| matches!(entry.state, State::Sealed)) {
+            self.remove(place);
+            self.stale += 1;
+            self.clean_line();
+        }
+    }
+
     /// Puts back what isn't running, whatever the bounds; in the order in which the windows end.
     pub(super) fn restore(&mut self, restored: Restored<K, S>) {
         let state = match restored.state {
@@ -620,7 +663,18 @@ impl<W> Running<W> {
             reached: Verdict::NotExecuted,
             told: waiter.is_none(),
             waiters: Waiters::of(number, waiter),
+            away: 0,
+            left: Vec::new(),
         }
+    }
+
+    /// How many wait.
+    fn count(&self) -> usize {
+        self.waiters.len() + self.away
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.told || self.count() > 0
     }
 }
 

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 
 use super::few::Few;
 use super::keyed::Keyed;
-use super::store::{Bounds, Decision, ENTRY_BYTES, Gone, Request, Run, Seen, Store, Waiting};
+use super::store::{
+    Bounds, Decision, ENTRY_BYTES, Gone, PutBack, Request, Run, Seen, Store, Waiting,
+};
+use super::waiters::Waiters;
 
 const WINDOW: u64 = 100;
 
@@ -165,9 +168,7 @@ impl Pair {
             .retain(|_, entry| entry.state.due().is_none_or(|due| due > now));
         let number = self.number;
         let mut waiter = (!tell).then_some(number);
-        let mut seen = None;
-        let mut left = Vec::new();
-        let mut hooked = false;
+        let (mut seen, mut asked_around) = (None, false);
         let decision = loop {
             let request = Request {
                 key: &key,
@@ -175,23 +176,24 @@ impl Pair {
                 number,
                 attempt: 1,
                 waiter: waiter.take(),
-                hooked,
+                told: seen,
+                asked_around,
             };
-            let told = |waiter: &mut u64, reached| {
-                if *waiter == number {
-                    seen = Some(reached);
+            match self.store.admit(request, &mut self.gone) {
+                Decision::WouldJoin(own, reached) => {
+                    assert_eq!(seen, None, "it joins, or not");
+                    (waiter, seen) = (Some(own), Some(reached));
                 }
-                true
-            };
-            match self.store.admit(request, told, &mut left, &mut self.gone) {
-                Decision::WouldJoin(own) => {
-                    assert!(!hooked, "it joins, or not");
-                    (waiter, hooked) = (Some(own), true);
+                Decision::AskAround(own, place, epoch) => {
+                    assert!(!asked_around, "there was no room");
+                    // All say that they wait.
+                    let (waiters, reached) = self.store.take_waiters(place, epoch, None).unwrap();
+                    back(&mut self.store, place, epoch, waiters, reached);
+                    (waiter, asked_around) = (Some(own), true);
                 }
                 decided => break decided,
             }
         };
-        assert!(left.is_empty(), "all say that they wait");
         let waiter = (!tell).then_some(number);
         if let Decision::Run(run) = &decision {
             let run = *run;
@@ -275,23 +277,31 @@ impl Pair {
             place,
             epoch,
             waiters,
-            told,
-            reached,
+            told: told_one,
+            reached: model_reached,
             ..
         }) = self.model.get_mut(&key).map(|entry| &mut entry.state)
         else {
             return;
         };
-        *reached = Verdict::Executed;
+        *model_reached = Verdict::Executed;
         waiters.retain(|waiter| waiter % 2 == 0);
-        let wanted = *told || !waiters.is_empty();
-        let still = |waiter: &mut u64, _| waiter.is_multiple_of(2);
+        let begun = Some(Verdict::Executed);
+        let (mut told, reached) = self.store.take_waiters(*place, *epoch, begun).unwrap();
+        let count = told.len();
+        assert_eq!(reached, Verdict::Executed);
+        // One that waits still leaves while it is away.
+        let leaver = waiters.pop();
+        if let Some(leaver) = leaver {
+            assert_eq!(self.store.leave(&key, leaver), None);
+        }
         let mut left = Vec::new();
-        let got = self
-            .store
-            .progress(*place, *epoch, Verdict::Executed, still, &mut left);
-        assert_eq!(got, wanted);
-        assert!(left.iter().all(|waiter| waiter % 2 == 1));
+        told.retain(|waiter| waiter.is_multiple_of(2), &mut left);
+        let back = self.store.put_back(*place, *epoch, count, told, &mut left);
+        let wanted = *told_one || !waiters.is_empty();
+        assert!(matches!(back, PutBack::There { wanted: got, .. } if got == wanted));
+        let leaves = |waiter: &u64| waiter % 2 == 1 || Some(*waiter) == leaver;
+        assert!(left.iter().all(leaves));
     }
 
     fn end(&mut self, key: u8, outcome: u64, bytes: usize) {
@@ -417,8 +427,23 @@ fn request(key: &usize, number: u64, waiter: Option<u64>) -> Request<'_, usize, 
         number,
         attempt: 1,
         waiter,
-        hooked: true,
+        told: Some(Verdict::NotExecuted),
+        asked_around: true,
     }
+}
+
+/// Puts all back that were taken out.
+fn back(
+    store: &mut Store<u8, u64, u64>,
+    place: usize,
+    epoch: u64,
+    waiters: Waiters<u64>,
+    reached: Verdict,
+) {
+    let (count, mut left) = (waiters.len(), Vec::new());
+    let back = store.put_back(place, epoch, count, waiters, &mut left);
+    assert!(matches!(back, PutBack::There { wanted: true, reached: now } if now == reached));
+    assert!(left.is_empty());
 }
 
 proptest! {
@@ -441,11 +466,11 @@ proptest! {
         let bounds = Bounds { entries: 5, bytes: 2_000, waiters: 1, forget_oldest: true };
         let keyed = Keyed::new(&Entropy::seeded(1));
         let mut store: Store<usize, usize, u64> = Store::new(bounds, keyed);
-        let (mut running, mut gone, mut left) = (Vec::new(), Few::default(), Vec::new());
+        let (mut running, mut gone) = (Vec::new(), Few::default());
         for (key, (ends, bytes)) in requests.into_iter().enumerate() {
             let number = key as u64;
             let asked = request(&key, number, Some(number));
-            match store.admit(asked, |_, _| true, &mut left, &mut gone) {
+            match store.admit(asked, &mut gone) {
                 Decision::Run(run) if ends => {
                     store.weigh(run.place, number, bytes, &mut gone);
                     prop_assert!(store.end(run.place, number, at(1), key).is_some());
@@ -456,7 +481,7 @@ proptest! {
             }
             for key in &running {
                 let again = request(key, u64::MAX, None);
-                let again = store.admit(again, |_, _| true, &mut left, &mut gone);
+                let again = store.admit(again, &mut gone);
                 prop_assert_eq!(again, Decision::Joined);
             }
             let (_, _, bytes) = store.counts();
@@ -476,10 +501,10 @@ fn g03_what_runs_again_leaves_no_trail() {
     };
     let keyed = Keyed::new(&Entropy::seeded(1));
     let mut store: Store<usize, usize, u64> = Store::new(bounds, keyed);
-    let (mut left, mut gone) = (Vec::new(), Few::default());
+    let mut gone = Few::default();
     for number in 1..10_000 {
         let asked = request(&7, number, None);
-        let Decision::Run(run) = store.admit(asked, |_, _| true, &mut left, &mut gone) else {
+        let Decision::Run(run) = store.admit(asked, &mut gone) else {
             panic!("it may run again");
         };
         assert_eq!(u64::from(run.attempt), number);

@@ -6,6 +6,15 @@ pub(super) struct Waiters<W> {
     others: Vec<(u64, W)>,
 }
 
+impl<W> Default for Waiters<W> {
+    fn default() -> Self {
+        Waiters {
+            first: None,
+            others: Vec::new(),
+        }
+    }
+}
+
 impl<W> Waiters<W> {
     pub(super) fn of(number: u64, waiter: Option<W>) -> Self {
         Waiters {
@@ -23,6 +32,12 @@ impl<W> Waiters<W> {
             self.first = Some((number, waiter));
         } else {
             self.others.push((number, waiter));
+        }
+    }
+
+    pub(super) fn each(&mut self, mut each: impl FnMut(u64, &mut W)) {
+        for (number, waiter) in self.first.iter_mut().chain(&mut self.others) {
+            each(*number, waiter);
         }
     }
 

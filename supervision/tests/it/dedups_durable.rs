@@ -612,6 +612,10 @@ async fn g19_what_was_damaged_is_in_doubt_and_not_forgotten(system: System) {
         known(&unknown),
         (FailureKind::Indeterminate, Verdict::MaybeExecuted)
     );
+    // Nor does it matter which attempt its caller says it is.
+    let asked = shop.till.ask(pay(50)).key(key_without_time(50)).attempt(2);
+    let unknown = asked.await.unwrap_err();
+    assert_eq!(unknown.kind(), FailureKind::Indeterminate);
     let target = shop.till.recipient();
     let resolved = shop.dedup.resolve(&target, key_without_time(50)).await;
     assert_eq!(resolved, Resolution::Unknown);
@@ -704,15 +708,18 @@ async fn g19_resolve_settles_what_became_of_a_lost_answer(system: System) {
     let timeless = dedup.resolve(&target, key_without_time(1)).await;
     assert_eq!(timeless, Resolution::Unknown);
     till.ask(pay(9)).key(ancient()).await.unwrap();
-    // Another target.
+    // Another target, which it must have seen.
     let own = ledger.clone();
     let spawn = system.actor(move || Till(own.clone()));
     let other = spawn.admission(dedup.clone()).start();
     let resolved = dedup.resolve(&other.recipient(), keys[0]).await;
+    assert_eq!(resolved, Resolution::Unknown);
+    other.ask(pay(3)).key(keys[3]).await.unwrap();
+    let resolved = dedup.resolve(&other.recipient(), keys[0]).await;
     assert_eq!(resolved, Resolution::NotExecuted);
     let stats = dedup.stats();
     assert_eq!((stats.sealed, stats.refused_sealed), (2, 1));
-    assert_eq!(ledger.count(), 3);
+    assert_eq!(ledger.count(), 4);
 }
 
 /// Of 1970.
@@ -729,11 +736,11 @@ async fn g19_a_seal_and_its_answer_outlive_the_process(system: System) {
     let shop = Shop::open(&system, &disk, &ledger, build).await;
     let target = shop.till.recipient::<Pay, _>();
     // Nothing was ever forgotten: also of a key that says nothing it is known.
+    let done = key_without_time(2);
+    shop.pay(pay(2), done).await.unwrap();
     let sealed = key_without_time(1);
     let resolved = shop.dedup.resolve(&target, sealed).await;
     assert_eq!(resolved, Resolution::NotExecuted);
-    let done = key_without_time(2);
-    shop.pay(pay(2), done).await.unwrap();
     let of_that_time = key_now(&system, 3);
     shop.close().await;
 

@@ -11,6 +11,7 @@ mod dedups;
 mod dedups_crashes;
 mod dedups_drill;
 mod dedups_durable;
+mod dedups_faults;
 mod edges;
 mod fingerprints;
 mod kinds;

@@ -37,6 +37,25 @@ struct Own {
     /// Whether what it stores may be forgotten before its window ends, now or at an earlier opening.
     #[serde(default)]
     forgets_early: bool,
+    /// The window it was last opened with.
+    #[serde(default)]
+    window: Option<Duration>,
+    /// What ended before may have been forgotten, by a window that was shorter.
+    #[serde(default)]
+    floor: Duration,
+}
+
+impl Own {
+    /// It is opened with that window. A longer one than before doesn't bring back what was forgotten under the
+    /// other.
+    fn open_with(&mut self, window: Duration, now: Duration) {
+        // A record of an earlier version doesn't say which it was: as if all was forgotten.
+        let before = self.window.unwrap_or_default();
+        if before < window {
+            self.floor = self.floor.max(now.saturating_sub(before));
+        }
+        self.window = Some(window);
+    }
 }
 
 /// A dedup store in preparation that outlives the process. Made by [`DedupBuilder::durable`].
@@ -110,14 +129,17 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
             born: now,
             suspect: None,
             forgets_early: false,
+            window: Some(plain.window),
+            floor: Duration::ZERO,
         });
+        own.open_with(plain.window, now);
         if found.damaged > 0 {
             own.suspect = Some(now);
         }
         // Damage that is older than all that is remembered has no say any more.
         own.suspect = own.suspect.filter(|at| *at + plain.window > now);
         own.forgets_early |= plain.bounds.forget_oldest;
-        let window_is_younger = own.born + plain.window > now;
+        let window_is_younger = own.born + plain.window > now && own.floor <= own.born;
         let remembers_all = window_is_younger && !own.forgets_early && own.suspect.is_none();
         let remembers_since = if remembers_all {
             own.born
@@ -127,6 +149,7 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
             let window_begins = now.saturating_sub(plain.window);
             own.born
                 .max(window_begins)
+                .max(own.floor)
                 .max(own.suspect.unwrap_or_default())
         };
         let durable = Durable::new(
@@ -139,26 +162,26 @@ impl<M: Message<Reply: Clone>> DurableDedupBuilder<M> {
         let system = plain.system.clone();
         let by_fingerprint = ByFingerprint::table(&plain).map(Arc::new);
         let shared = Arc::new(Shared::new(plain, own.dedup_key, Some(durable)));
-        restore(&shared, found.records, found.damaged, now);
-        shared.inner.lock().remembers_since = remembers_since;
-        let observer: Arc<dyn OnProgress> = Arc::clone(&shared) as _;
-        found.journal.observe(Arc::downgrade(&observer));
         let closed = || JournalError::new(JournalErrorKind::Closed, "the system has ended");
         let Some(durable) = &shared.durable else {
             return Err(closed());
         };
+        // Before anything is dropped: no disk may have lost what a window let go of and not know of that window.
+        let head = codec::encode(&own)
+            .map_err(|error| JournalError::new(JournalErrorKind::Format, error.to_string()))?;
+        let synced = durable.tell_when_synced(&[Change::Put {
+            id: OWN,
+            head: &head,
+            body: &[],
+        }]);
+        restore(&shared, found.records, found.damaged, now);
+        shared.inner.lock().remembers_since = remembers_since;
+        let observer: Arc<dyn OnProgress> = Arc::clone(&shared) as _;
+        found.journal.observe(Arc::downgrade(&observer));
         let (weak, bell) = (Arc::downgrade(&shared), Arc::clone(&durable.bell));
         if !system.spawn(Placement::Spread, move || pump::run(weak, bell)) {
             return Err(closed());
         }
-        let head = codec::encode(&own)
-            .map_err(|error| JournalError::new(JournalErrorKind::Format, error.to_string()))?;
-        let put = Change::Put {
-            id: OWN,
-            head: &head,
-            body: &[],
-        };
-        let synced = durable.tell_when_synced(&[put]);
         // It may have got there, or failed, before anybody was told.
         shared.progressed(&found.journal.progress());
         synced.await.unwrap_or_else(|_| Err(closed()))?;

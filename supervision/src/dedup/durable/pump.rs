@@ -1,7 +1,7 @@
 //! What comes after the disk: one task of a durable store lets requests go on to their handlers, in their order, and
 //! answers those who wait. It ends with the store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 
 use callboard_core::journal::JournalError;
 use callboard_core::{
-    DeadLetter, DropReason, Envelope, Failure, FailureKind, Message, Onward, Refused, Verdict,
+    ActorId, DeadLetter, DropReason, Envelope, Failure, FailureKind, Message, Refused, Verdict,
 };
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 
 use super::super::shared::{Kept, Shared, Stored, lost};
 use super::super::sink::answer;
-use super::{Ending, KeptAs, Step};
+use super::{Ending, Held, KeptAs, Step};
 
 /// Wakes the pump.
 #[derive(Default)]
@@ -41,18 +41,23 @@ impl Bell {
 pub(super) async fn run<M: Message<Reply: Clone>>(shared: Weak<Shared<M>>, bell: Arc<Bell>) {
     let mut pump = Pump {
         shared,
-        line: VecDeque::new(),
-        waiting: None,
+        lines: BTreeMap::new(),
     };
     std::future::poll_fn(|cx| pump.poll(&bell, cx)).await;
 }
 
 struct Pump<M: Message<Reply: Clone>> {
     shared: Weak<Shared<M>>,
-    /// Requests that go on, in their order.
-    line: VecDeque<(Envelope<M>, Onward<M>)>,
-    /// The first of them, if there is no room for it.
-    waiting: Option<BoxFuture<'static, Result<(), Refused<M>>>>,
+    /// Who waits for room, by actor: one that is full holds up nobody else.
+    lines: BTreeMap<ActorId, Line<M>>,
+}
+
+/// Requests for one actor.
+struct Line<M: Message> {
+    /// The first, for which there is no room yet.
+    first: BoxFuture<'static, Result<(), Refused<M>>>,
+    /// Those behind it, in their order.
+    rest: VecDeque<Held<M>>,
 }
 
 impl<M: Message<Reply: Clone>> Pump<M> {
@@ -65,14 +70,14 @@ impl<M: Message<Reply: Clone>> Pump<M> {
             let Some(durable) = &shared.durable else {
                 return Poll::Ready(());
             };
+            let mut moved = self.move_lines(&shared, cx);
             for (step, stored) in durable.take_ready() {
                 match step {
-                    Step::Go(held) if stored.is_ok() => self.line.push_back(*held),
+                    Step::Go(held) if stored.is_ok() => moved |= self.go(&shared, *held),
                     other => shared.settle(other, stored),
                 }
             }
-            let moved = self.move_line(&shared, cx);
-            if durable.is_closed() && self.line.is_empty() && self.waiting.is_none() {
+            if durable.is_closed() && self.lines.is_empty() {
                 return Poll::Ready(());
             }
             if !heard && !moved {
@@ -81,31 +86,62 @@ impl<M: Message<Reply: Clone>> Pump<M> {
         }
     }
 
+    /// Lets one go on, or stand in line. Whether a line begins with it, and is to be polled.
+    fn go(&mut self, shared: &Shared<M>, held: Held<M>) -> bool {
+        if let Some(line) = self.lines.get_mut(&held.to) {
+            line.rest.push_back(held);
+            return false;
+        }
+        let to = held.to;
+        let Some(first) = let_go(shared, held) else {
+            return false;
+        };
+        let rest = VecDeque::new();
+        self.lines.insert(to, Line { first, rest });
+        true
+    }
+
     /// Lets go on whom there is room for. Whether anything moved.
-    fn move_line(&mut self, shared: &Shared<M>, cx: &mut Context<'_>) -> bool {
+    fn move_lines(&mut self, shared: &Shared<M>, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        loop {
-            if let Some(waiting) = &mut self.waiting {
-                let Poll::Ready(sent) = Pin::new(waiting).poll(cx) else {
-                    return moved;
-                };
-                self.waiting = None;
+        self.lines.retain(|_, line| {
+            while let Poll::Ready(sent) = Pin::new(&mut line.first).poll(cx) {
+                moved = true;
                 if let Err(refused) = sent {
                     shared.give_up(refused.envelope, refused.failure);
                 }
-                moved = true;
+                let next = loop {
+                    match line.rest.pop_front() {
+                        None => return false,
+                        Some(held) => {
+                            if let Some(waits) = let_go(shared, held) {
+                                break waits;
+                            }
+                        }
+                    }
+                };
+                line.first = next;
             }
-            let Some((envelope, onward)) = self.line.pop_front() else {
-                return moved;
-            };
-            moved = true;
-            match onward.send(envelope) {
-                Ok(()) => {}
-                Err(refused) if refused.may_wait => {
-                    self.waiting = Some(onward.wait_for_room(refused.envelope));
-                }
-                Err(refused) => shared.give_up(refused.envelope, refused.failure),
-            }
+            true
+        });
+        moved
+    }
+}
+
+/// Lets a request go on. What waits for room, if there is none.
+fn let_go<M: Message<Reply: Clone>>(
+    shared: &Shared<M>,
+    held: Held<M>,
+) -> Option<BoxFuture<'static, Result<(), Refused<M>>>> {
+    let Held {
+        envelope, onward, ..
+    } = held;
+    match onward.send(envelope) {
+        Ok(()) => None,
+        Err(refused) if refused.may_wait => Some(onward.wait_for_room(refused.envelope)),
+        Err(refused) => {
+            shared.give_up(refused.envelope, refused.failure);
+            None
         }
     }
 }
@@ -115,6 +151,15 @@ impl<M: Message<Reply: Clone>> Drop for Pump<M> {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
+        for line in std::mem::take(&mut self.lines).into_values() {
+            // Its message is gone with what it waited in; its asker is told.
+            drop(line.first);
+            shared.system.counters().count_drop(DropReason::Stopped);
+            for held in line.rest {
+                let failure = Failure::new(FailureKind::Stopped, Verdict::NotExecuted);
+                shared.give_up(held.envelope, failure);
+            }
+        }
         if let Some(durable) = &shared.durable {
             for (step, stored) in durable.abandon() {
                 shared.settle(step, stored);
@@ -128,7 +173,7 @@ impl<M: Message<Reply: Clone>> Shared<M> {
     pub(super) fn settle(&self, step: Step<M>, stored: Result<(), JournalError>) {
         match step {
             Step::Go(held) => {
-                let (envelope, _) = *held;
+                let envelope = held.envelope;
                 let failure = match (&stored, &self.durable) {
                     (Err(error), Some(durable)) => durable.refusal(error),
                     _ => Failure::new(FailureKind::Stopped, Verdict::NotExecuted),
@@ -177,6 +222,7 @@ impl<M: Message<Reply: Clone>> Shared<M> {
             ..
         } = ending;
         let failed = failed.map(|error| error.to_string());
+        let bytes_are_gone = failed.is_some() || kept != KeptAs::Body;
         let stored = match (&failed, kept) {
             (Some(why), _) => Stored::Lost(why.clone()).kept(),
             (None, KeptAs::Body) => Kept::OnDisk(record),
@@ -186,6 +232,9 @@ impl<M: Message<Reply: Clone>> Shared<M> {
         let due = self.due();
         let mut inner = self.inner.lock();
         inner.stats.storage_failed += u64::from(failed.is_some());
+        if bytes_are_gone {
+            inner.store.unweigh(place, epoch);
+        }
         let waiting = inner.store.end(place, epoch, due, stored);
         drop(inner);
         let Some(waiting) = waiting else { return };
