@@ -13,6 +13,7 @@ mod dedups_drill;
 mod dedups_durable;
 mod dedups_faults;
 mod edges;
+mod fallbacks;
 mod fingerprints;
 mod kinds;
 mod model;

@@ -11,9 +11,9 @@ use callboard::{
     Handler, Message, RequestKey, Responder, System, Threshold, Verdict,
 };
 use callboard_supervision::{
-    AdaptiveMode, AdaptiveSettings, Answer, AskExt, BreakerMode, BreakerSettings, BreakerState,
-    BulkheadSettings, CallPolicy, CallSettings, HedgeSettings, Idempotent, LastAnswers, OfferExt,
-    RateSettings, RetrySettings, ShedSettings,
+    AdaptiveMode, AdaptiveSettings, AskExt, BreakerMode, BreakerSettings, BreakerState,
+    BulkheadSettings, CallPolicy, CallSettings, HedgeSettings, Idempotent, OfferExt, RateSettings,
+    RetrySettings, ShedSettings,
 };
 use futures::FutureExt;
 use futures::future::join_all;
@@ -23,12 +23,12 @@ use crate::common::{ms, secs};
 
 #[derive(Message, Clone, Debug, PartialEq)]
 #[message(reply = u32)]
-struct Get(u32);
+pub(crate) struct Get(pub(crate) u32);
 impl Idempotent for Get {}
 
 /// What a [`Slow`] does, and what it has seen.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     /// How long the next ones take; then the last for all.
     takes: Mutex<VecDeque<Duration>>,
     began: AtomicU32,
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 /// Answers each request after a while, many at once.
-struct Slow(Arc<Shared>);
+pub(crate) struct Slow(Arc<Shared>);
 impl Actor for Slow {}
 impl DeferredHandler<Get> for Slow {
     async fn handle_deferred(
@@ -69,7 +69,7 @@ impl DeferredHandler<Get> for Slow {
     }
 }
 
-fn slow(system: &System, takes: &[Duration]) -> (ActorRef<Slow>, Arc<Shared>) {
+pub(crate) fn slow(system: &System, takes: &[Duration]) -> (ActorRef<Slow>, Arc<Shared>) {
     let shared = Arc::new(Shared::default());
     shared.takes.lock().extend(takes);
     let actor = Arc::clone(&shared);
@@ -79,8 +79,8 @@ fn slow(system: &System, takes: &[Duration]) -> (ActorRef<Slow>, Arc<Shared>) {
 
 /// Lets pass or refuses as it is told.
 #[derive(Clone, Default)]
-struct Door {
-    shut: Arc<Mutex<Option<Failure>>>,
+pub(crate) struct Door {
+    pub(crate) shut: Arc<Mutex<Option<Failure>>>,
     seen: Arc<Mutex<Vec<callboard::clock::Instant>>>,
     system: Option<System>,
 }
@@ -96,7 +96,7 @@ impl Admission<Get> for Door {
     }
 }
 
-fn behind_a_door(system: &System) -> (ActorRef<Slow>, Door) {
+pub(crate) fn behind_a_door(system: &System) -> (ActorRef<Slow>, Door) {
     let door = Door {
         system: Some(system.clone()),
         ..Door::default()
@@ -109,7 +109,7 @@ fn behind_a_door(system: &System) -> (ActorRef<Slow>, Door) {
     (slow, door)
 }
 
-fn full() -> Failure {
+pub(crate) fn full() -> Failure {
     Failure::new(FailureKind::Full, Verdict::NotExecuted)
 }
 
@@ -117,7 +117,7 @@ fn policy(settings: CallSettings) -> CallPolicy {
     CallPolicy::new("test", settings).unwrap()
 }
 
-fn only(set: impl FnOnce(&mut CallSettings)) -> CallPolicy {
+pub(crate) fn only(set: impl FnOnce(&mut CallSettings)) -> CallPolicy {
     let mut settings = CallSettings::nothing();
     set(&mut settings);
     policy(settings)
@@ -533,7 +533,7 @@ async fn g17_a_copy_that_panics_loses_no_probe(system: System) {
     );
 }
 
-fn adaptive(mode: AdaptiveMode) -> AdaptiveSettings {
+pub(crate) fn adaptive(mode: AdaptiveMode) -> AdaptiveSettings {
     AdaptiveSettings {
         mode,
         percentile: 99.0,
@@ -740,110 +740,4 @@ async fn a_recipient_is_the_same_callee_as_its_actor(system: System) {
     let explained = policy.explain();
     assert_eq!(explained.callees.len(), 1);
     assert_eq!(explained.callees[0].stats.requests, 2);
-}
-
-#[callboard::test(both)]
-async fn the_last_good_answer_stands_in_and_says_how_old_it_is(system: System) {
-    let (callee, door) = behind_a_door(&system);
-    let policy = CallPolicy::with_defaults("test");
-    let last = LastAnswers::with_capacity(2, secs(60));
-    let ask = |n| callee.ask(Get(n)).policy(&policy).or_last("it", &last, n);
-    assert_eq!(ask(1).await.unwrap(), Answer::Full(2));
-    *door.shut.lock() = Some(Failure::new(
-        FailureKind::NotAuthorised,
-        Verdict::NotExecuted,
-    ));
-    let answer = ask(1).await.unwrap();
-    let why = answer.why().unwrap();
-    assert_eq!((answer.value(), why.kind), (&2, FailureKind::NotAuthorised));
-    assert!(why.age.is_some());
-    let error = ask(2).await.unwrap_err();
-    assert_eq!(error.kind(), FailureKind::NotAuthorised, "there was none");
-    assert_eq!(error.into_message(), Some(Get(2)));
-    // Bounded: the oldest goes.
-    *door.shut.lock() = None;
-    for n in 2..=3 {
-        ask(n).await.unwrap();
-    }
-    assert_eq!(last.len(), 2);
-    *door.shut.lock() = Some(full());
-    ask(1).await.unwrap_err();
-    assert_eq!(*ask(3).await.unwrap().value(), 4);
-}
-
-#[callboard::test(both)]
-async fn somebody_else_is_asked_only_for_what_did_not_run(system: System) {
-    let (callee, door) = behind_a_door(&system);
-    let (other, _) = behind_a_door(&system);
-    let other = other.recipient::<Get, _>();
-    let policy = only(|settings| settings.retry = None);
-    let answer = callee
-        .ask(Get(1))
-        .policy(&policy)
-        .or_ask("the first", &other)
-        .await;
-    assert_eq!(answer.unwrap(), Answer::Full(2));
-    *door.shut.lock() = Some(full());
-    let answer = callee
-        .ask(Get(1))
-        .policy(&policy)
-        .or_ask("the first", &other)
-        .await
-        .unwrap();
-    assert_eq!(
-        (answer.value(), answer.why().unwrap().kind),
-        (&2, FailureKind::Full)
-    );
-    let doubt = Failure::new(FailureKind::ConnectionLost, Verdict::MaybeExecuted);
-    *door.shut.lock() = Some(doubt);
-    let keyed = callee.ask(Get(1)).key(RequestKey::new()).policy(&policy);
-    let error = keyed.or_ask("the first", &other).await.unwrap_err();
-    assert_eq!(
-        error.verdict(),
-        Verdict::MaybeExecuted,
-        "a key means nothing to the other"
-    );
-    let idempotent = callee.ask(Get(1)).policy_idempotent(&policy);
-    let answer = idempotent.or_ask("the first", &other).await.unwrap();
-    assert!(answer.is_degraded());
-}
-
-#[callboard::test]
-async fn callees_are_remembered_up_to_a_bound_and_counts_stay(system: System) {
-    let policy = CallPolicy::with_defaults("test");
-    for n in 0..callboard_supervision::MAX_CALLEES + 10 {
-        let (callee, _) = slow(&system, &[]);
-        let n = u32::try_from(n).unwrap();
-        assert_eq!(callee.ask(Get(n)).policy(&policy).await.unwrap(), n + 1);
-        callee.stop();
-    }
-    let explained = policy.explain();
-    assert_eq!(explained.callees.len(), callboard_supervision::MAX_CALLEES);
-    assert_eq!(explained.stats.requests, 1_034);
-}
-
-#[callboard::test(both)]
-async fn a_policy_explains_itself(system: System) {
-    let (callee, _) = behind_a_door(&system);
-    let mut settings = CallSettings {
-        deadline: Some(ms(500)),
-        ..CallSettings::default()
-    };
-    settings.attempt.adaptive = Some(adaptive(AdaptiveMode::Follow));
-    let policy = CallPolicy::new("ledger", settings).unwrap();
-    callee.ask(Get(1)).policy(&policy).await.unwrap();
-    let page = policy.explain().to_string();
-    for part in [
-        "policy `ledger`, changed 0 times",
-        "deadline   500ms for all of a request",
-        "retry      3 attempts, full jitter from 50ms to 1s",
-        "budget     20 % of the requests and 10 a second, over 10s",
-        "attempt    2 times p99, 5ms to 10s",
-        "1 requests",
-        "retries left",
-        "breaker  closed",
-    ] {
-        assert!(page.contains(part), "{part} is missing in:\n{page}");
-    }
-    serde_json::to_string(&policy.explain()).unwrap();
 }
