@@ -81,7 +81,7 @@ impl<M: Message + Fingerprint> DedupBuilder<M> {
     /// let mut simulation = Simulation::new(1);
     /// let system = simulation.system().clone();
     /// simulation.block_on(async move {
-    ///     let dedup = Dedup::builder(&system).by_fingerprint(FINGERPRINT_WINDOW).build();
+    ///     let dedup = Dedup::<Charge>::builder(&system).by_fingerprint(FINGERPRINT_WINDOW).build();
     ///     let till = system.actor(|| Till(0)).admission(dedup.clone()).start();
     ///     let charge = |order, sent_at_ms| Charge { order, cents: 100, sent_at_ms };
     ///     assert_eq!(till.ask(charge(1, 0)).await.unwrap(), 100);
