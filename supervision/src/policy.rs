@@ -22,38 +22,6 @@
 //!     Ok(balance)
 //! }
 //! ```
-//!
-//! # The order
-//! What a policy consists of is always put together in the same order, from the outside in, each part only if it is
-//! set:
-//!
-//! | | part | what it does when it says no |
-//! |---|---|---|
-//! | 1 | [fallback](AskExt::fallback), at the call | answers in place of the callee, marked as degraded |
-//! | 2 | deadline of the request | `DeadlineExceeded` |
-//! | 3 | [retry](RetrySettings) with its [budget](BudgetSettings), one layer only (G18) | hands on the failure |
-//! | | *for each attempt* | |
-//! | 4 | [breaker](BreakerSettings), looked at | `Overloaded`, `NotSent`, with `retry_after` |
-//! | 5 | [rate limit](RateSettings) | waits, or `Overloaded`, `NotSent`, with `retry_after` |
-//! | 6 | [bulkhead](BulkheadSettings) | waits, or `Overloaded`, `NotSent` |
-//! | 7 | [shedding](ShedSettings) | `Overloaded`, `NotSent` |
-//! | 8 | breaker, entered: an attempt that tries a callee again is counted here | as 4 |
-//! | 9 | [hedge](HedgeSettings): after a while a second attempt beside the first, through 4 to 8 without waiting | goes on with one |
-//! | 10 | [time of the attempt](AttemptSettings) | `DeadlineExceeded`, with the callee's verdict |
-//!
-//! So an open breaker costs no token and no place; a place is held by attempts, not by who waits between them; and
-//! what waited in line is looked at again before it goes. What a policy itself refuses is not tried again by it:
-//! refusing is meant to make less work.
-//!
-//! # What is kept for whom
-//! The retries of all policies to one callee in the process are counted together, and each policy has its own limit
-//! on the sum (G17). Breaker, bulkhead, rate, latencies and counters are those of one policy and one callee. A callee
-//! is whatever has an id of its own: an actor over its restarts, a pool, a name of another process, a queue.
-//!
-//! # Changing it
-//! [`change`](CallPolicy::change) sets it anew while it is in use; [`PolicyFile`](crate::PolicyFile) does so from a
-//! file. A call goes on with what it began with; the next one has the new settings. Counts, latencies and the state
-//! of the breaker stay.
 
 mod aim;
 mod breaker;
@@ -99,7 +67,39 @@ use live::{Live, Shared};
 
 /// How calls are made: a value with a name, which can be changed while it is in use. Clones are the same policy.
 ///
-/// The [module's page](crate) and its [settings](CallSettings) say what it consists of, and in which order.
+/// Its [settings](CallSettings) say what each part is.
+///
+/// # The order
+/// What a policy consists of is always put together in the same order, from the outside in, each part only if it is
+/// set:
+///
+/// | | part | what it does when it says no |
+/// |---|---|---|
+/// | 1 | [fallback](AskExt::fallback), at the call | answers in place of the callee, marked as degraded |
+/// | 2 | deadline of the request | `DeadlineExceeded` |
+/// | 3 | [retry](RetrySettings) with its [budget](BudgetSettings), one layer only (G18) | hands on the failure |
+/// | | *for each attempt* | |
+/// | 4 | [breaker](BreakerSettings), looked at | `Overloaded`, `NotSent`, with `retry_after` |
+/// | 5 | [rate limit](RateSettings) | waits, or `Overloaded`, `NotSent`, with `retry_after` |
+/// | 6 | [bulkhead](BulkheadSettings) | waits, or `Overloaded`, `NotSent` |
+/// | 7 | [shedding](ShedSettings) | `Overloaded`, `NotSent` |
+/// | 8 | breaker, entered: an attempt that tries a callee again is counted here | as 4 |
+/// | 9 | [hedge](HedgeSettings): after a while a second attempt beside the first, through 4 to 8 without waiting | goes on with one |
+/// | 10 | [time of the attempt](AttemptSettings) | `DeadlineExceeded`, with the callee's verdict |
+///
+/// So an open breaker costs no token and no place; a place is held by attempts, not by who waits between them; and
+/// what waited in line is looked at again before it goes. What a policy itself refuses is not tried again by it:
+/// refusing is meant to make less work.
+///
+/// # What is kept for whom
+/// The retries of all policies to one callee in the process are counted together, and each policy has its own limit
+/// on the sum (G17). Breaker, bulkhead, rate, latencies and counters are those of one policy and one callee. A callee
+/// is whatever has an id of its own: an actor over its restarts, a pool, a name of another process, a queue.
+///
+/// # Changing it
+/// [`change`](CallPolicy::change) sets it anew while it is in use; [`PolicyFile`](crate::PolicyFile) does so from a
+/// file. A call goes on with what it began with; the next one has the new settings. Counts, latencies and the state
+/// of the breaker stay.
 ///
 /// # Guarantees
 /// - All attempts happen inside the request's one deadline, which is inherited and only shrinks (G9, G17).
