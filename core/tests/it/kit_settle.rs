@@ -257,7 +257,11 @@ async fn an_actor_that_waits_for_its_own_rest_is_told_at_once(system: System) {
     let restless = system.start(Restless);
     let kind = restless.ask(SettleInside).await.unwrap();
     assert_eq!(kind, Some(UnsettledKind::InTurn));
-    // Another system is another matter.
+}
+
+// On arbiters only: a simulation doesn't wait for threads that are not its own.
+#[callboard::test(arbiters)]
+async fn a_task_may_wait_until_another_system_rests(system: System) {
     let (done, answer) = oneshot::channel();
     let other = System::with_arbiters(1).unwrap();
     let settled = testing::settle(&other);
