@@ -22,7 +22,7 @@ use crate::config::LinkConfig;
 use crate::connection::end::EndSignal;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
 use crate::stats::{NodeCounters, NodeStats};
-use crate::transport::{ByteStream, Stdio, on_arbiter};
+use crate::transport::{ByteStream, Proof, Stdio, on_arbiter};
 
 use exposed::{Exposed, ToRecipient};
 use topics::ToTopic;
@@ -275,22 +275,17 @@ impl Node {
     }
 
     /// Serves one byte stream, until it ends; answers why it did. `through` is for people. For transports
-    /// of your own, which vouch for the principal they name.
+    /// of your own, which vouch for what the proof says.
     ///
     /// # Cancel safety
     /// Dropping it doesn't end the connection.
-    pub async fn serve(
-        &self,
-        stream: impl ByteStream,
-        through: &str,
-        principal: Option<Principal>,
-    ) -> LinkError {
+    pub async fn serve(&self, stream: impl ByteStream, through: &str, proof: Proof) -> LinkError {
         let core = Arc::clone(&self.owner.core);
         let (tx, rx) = futures::channel::oneshot::channel();
         let label = through.to_owned();
         let placement = callboard::Placement::Spread;
         self.owner.core.system.spawn(placement, move || async move {
-            let ended = serve::serve(&core, stream, &label, principal).await;
+            let ended = serve::serve(&core, stream, &label, proof.principal).await;
             // An error means that nobody waits for it.
             let _ = tx.send(ended);
         });

@@ -9,7 +9,7 @@ pub(crate) mod unix;
 
 use std::fmt;
 
-use callboard::{Boundary, System};
+use callboard::{Boundary, Principal, System};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -37,7 +37,86 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Makes one byte stream. Runs on an arbiter; dropped if it takes longer than
     /// [`connect_timeout`](crate::LinkConfig::connect_timeout).
-    fn connect(&self) -> BoxFuture<'_, std::io::Result<Box<dyn ByteStream>>>;
+    fn connect(&self) -> BoxFuture<'_, std::io::Result<Connected>>;
+}
+
+/// A byte stream, and what it proves about the other side.
+pub struct Connected {
+    /// The stream.
+    pub stream: Box<dyn ByteStream>,
+    /// Who is at its other end, and who can look on.
+    pub proof: Proof,
+}
+
+impl Connected {
+    /// A stream of which is known what `proof` says.
+    #[must_use]
+    pub fn new(stream: impl ByteStream, proof: Proof) -> Self {
+        Connected {
+            stream: Box::new(stream),
+            proof,
+        }
+    }
+}
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connected")
+            .field("proof", &self.proof)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a transport vouches for (G35).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Proof {
+    /// Who the other side is: `uid:1000` by a Unix socket, `cert:billing` by a certificate. `None` where the
+    /// transport can't tell.
+    pub principal: Option<Principal>,
+    /// Who can read along.
+    pub channel: Channel,
+}
+
+impl Proof {
+    /// Of a channel that never leaves this host, to a process that the kernel or this process itself vouches for.
+    #[must_use]
+    pub fn local(principal: Option<Principal>) -> Self {
+        Proof {
+            principal,
+            channel: Channel::Local,
+        }
+    }
+
+    /// Of a channel that is encrypted, and to whom.
+    #[must_use]
+    pub fn encrypted(principal: Option<Principal>) -> Self {
+        Proof {
+            principal,
+            channel: Channel::Encrypted,
+        }
+    }
+
+    /// Of a channel that anybody on the way can read and change.
+    #[must_use]
+    pub fn plain() -> Self {
+        Proof {
+            principal: None,
+            channel: Channel::Plain,
+        }
+    }
+}
+
+/// Who can read along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Channel {
+    /// The kernel of this host only: a pipe, a Unix socket, TCP on loopback, memory.
+    Local,
+    /// Both ends only: TLS.
+    Encrypted,
+    /// Anybody on the way.
+    Plain,
 }
 
 impl fmt::Debug for dyn Connector {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use callboard::Boundary;
 use callboard::process::ProcessStream;
-use callboard::remote::{ByteStream, Connector};
+use callboard::remote::{Connected, Connector, Proof};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -47,7 +47,7 @@ impl Connector for Announced {
         Boundary::Network
     }
 
-    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn ByteStream>>> {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Connected>> {
         Box::pin(async move {
             let mut announced = self.address.subscribe();
             let address = announced
@@ -63,7 +63,7 @@ impl Connector for Announced {
             }
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn ByteStream>)
+            Ok(Connected::new(stream, Proof::local(None)))
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::config::LinkConfig;
 use crate::connection::Connection;
 use crate::connection::shake::shake;
 use crate::error::LinkErrorKind;
-use crate::transport::{ByteStream, Connector};
+use crate::transport::{ByteStream, Connected, Connector};
 use crate::wire::handshake::Hello;
 
 /// Connects, and connects again, until the peer is closed.
@@ -37,7 +37,7 @@ async fn dial(core: &Arc<Core>, connector: &impl Connector) {
         let attempt = core.begin();
         let began = core.system.clock().now();
         let (was_up, why) = match connect(core, connector).await {
-            Ok(stream) => serve(core, attempt, stream).await,
+            Ok(connected) => serve(core, attempt, connected.stream).await,
             Err(why) => (false, why),
         };
         core.down(attempt, was_up, why);
@@ -63,13 +63,10 @@ fn backoff_bound(config: &LinkConfig, failures: u32) -> Duration {
         .max(Duration::from_millis(1))
 }
 
-async fn connect(
-    core: &Core,
-    connector: &impl Connector,
-) -> Result<Box<dyn ByteStream>, LinkErrorKind> {
+async fn connect(core: &Core, connector: &impl Connector) -> Result<Connected, LinkErrorKind> {
     let limit = core.config.connect_timeout;
     match select(connector.connect(), core.system.clock().sleep(limit)).await {
-        Either::Left((Ok(stream), _)) => Ok(stream),
+        Either::Left((Ok(connected), _)) => Ok(connected),
         Either::Left((Err(error), _)) => Err(LinkErrorKind::Unreachable(error.to_string())),
         Either::Right(_) => Err(LinkErrorKind::ConnectTimeout(limit)),
     }

@@ -7,7 +7,7 @@ use callboard::Boundary;
 use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ByteStream, Connector};
+use super::{Connected, Connector, Proof};
 use crate::error::ListenError;
 
 pub(crate) fn check_loopback(address: SocketAddr) -> Result<(), ListenError> {
@@ -30,14 +30,14 @@ impl Connector for TcpConnector {
         Boundary::Network
     }
 
-    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn ByteStream>>> {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Connected>> {
         let address = self.0;
         Box::pin(async move {
             if !super::has_sockets() {
                 return Err(io::Error::other("no arbiter with sockets to run on"));
             }
             let stream = TcpStream::connect(address).await?;
-            Ok(Box::new(without_delay(stream)) as Box<dyn ByteStream>)
+            Ok(Connected::new(without_delay(stream), Proof::local(None)))
         })
     }
 }

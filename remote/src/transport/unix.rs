@@ -9,7 +9,7 @@ use callboard::{Boundary, Principal};
 use futures::future::BoxFuture;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{ByteStream, Connector};
+use super::{Connected, Connector, Proof};
 use crate::error::ListenError;
 
 #[cfg(test)]
@@ -27,7 +27,7 @@ impl Connector for UnixConnector {
         Boundary::SameHost
     }
 
-    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn ByteStream>>> {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Connected>> {
         Box::pin(async move {
             if !super::has_sockets() {
                 return Err(io::Error::other("no arbiter with sockets to run on"));
@@ -40,7 +40,8 @@ impl Connector for UnixConnector {
                 let text = format!("it belongs to user {uid}, this process to {ours}");
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
             }
-            Ok(Box::new(stream) as Box<dyn ByteStream>)
+            let principal = Principal::new(format!("uid:{uid}"));
+            Ok(Connected::new(stream, Proof::local(Some(principal))))
         })
     }
 }

@@ -7,7 +7,7 @@ use callboard::{
     Actor, Admission, Admitted, Context, DropReason, Envelope, FailureKind, Handler, Incarnation,
     Recipient, System, Threshold, Verdict, codec,
 };
-use callboard_remote::{LinkConfig, LinkErrorKind, Node, Peer, Phase};
+use callboard_remote::{LinkConfig, LinkErrorKind, Node, Peer, Phase, Proof};
 use futures::future::join_all;
 use tokio::io::AsyncWriteExt;
 
@@ -172,7 +172,7 @@ async fn g03_a_node_refuses_more_connections_than_it_has_room_for(system: System
     let (near, far) = tokio::io::duplex(4_096);
     let serving = node.clone();
     system.spawn(callboard::Placement::Spread, move || async move {
-        serving.serve(far, "pipe", None).await;
+        serving.serve(far, "pipe", Proof::local(None)).await;
     });
     second.attach(near);
     let error = second.attempted().await.unwrap_err();

@@ -1,7 +1,7 @@
 //! The other end of a connection, spoken by hand.
 
 use callboard::{Placement, System};
-use callboard_remote::{LinkError, Node};
+use callboard_remote::{LinkError, Node, Proof};
 use futures::channel::oneshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -89,7 +89,7 @@ impl Raw {
         let node = node.clone();
         let system: System = node.system().clone();
         system.spawn(Placement::Spread, move || async move {
-            let _ = tx.send(node.serve(far, "raw", None).await);
+            let _ = tx.send(node.serve(far, "raw", Proof::local(None)).await);
         });
         (raw, rx)
     }

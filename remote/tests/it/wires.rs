@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::{Boundary, Placement, System};
-use callboard_remote::{ByteStream, Connector, LinkConfig, Node, Peer};
+use callboard_remote::{Connected, Connector, LinkConfig, Node, Peer, Proof};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -56,7 +56,7 @@ impl Connector for Memory {
         Boundary::SameHost
     }
 
-    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn ByteStream>>> {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Connected>> {
         let node = self.node.lock().clone();
         Box::pin(async move {
             let Some(node) = node else {
@@ -65,9 +65,9 @@ impl Connector for Memory {
             let (near, far) = tokio::io::duplex(4_096);
             let system = node.system().clone();
             system.spawn(Placement::Spread, move || async move {
-                node.serve(far, "memory", None).await;
+                node.serve(far, "memory", Proof::local(None)).await;
             });
-            Ok(Box::new(near) as Box<dyn ByteStream>)
+            Ok(Connected::new(near, Proof::local(None)))
         })
     }
 }
@@ -100,7 +100,7 @@ impl Attached {
             let (near, far) = tokio::io::duplex(4_096);
             let system = node.system().clone();
             system.spawn(Placement::Spread, move || async move {
-                node.serve(far, "pipe", None).await;
+                node.serve(far, "pipe", Proof::local(None)).await;
             });
             peer.attach(near);
         }
