@@ -70,6 +70,8 @@ mod error;
 mod node;
 mod peer;
 mod stats;
+#[cfg(feature = "test")]
+pub mod testing;
 mod transport;
 mod wire;
 

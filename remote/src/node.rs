@@ -280,17 +280,29 @@ impl Node {
     /// # Cancel safety
     /// Dropping it doesn't end the connection.
     pub async fn serve(&self, stream: impl ByteStream, through: &str, proof: Proof) -> LinkError {
+        self.serving(stream, through, proof).await
+    }
+
+    /// Serves from now on; what it returns says why it ended, and keeps no node open.
+    pub(crate) fn serving<S: ByteStream>(
+        &self,
+        stream: S,
+        through: &str,
+        proof: Proof,
+    ) -> impl Future<Output = LinkError> + Send + 'static + use<S> {
         let core = Arc::clone(&self.owner.core);
         let (tx, rx) = futures::channel::oneshot::channel();
-        let label = through.to_owned();
+        let (label, through) = (through.to_owned(), through.to_owned());
         let placement = callboard::Placement::Spread;
         self.owner.core.system.spawn(placement, move || async move {
             let ended = serve::serve(&core, stream, &label, proof.principal).await;
             // An error means that nobody waits for it.
             let _ = tx.send(ended);
         });
-        rx.await
-            .unwrap_or_else(|_| LinkError::new(through, LinkErrorKind::NoArbiter))
+        async move {
+            rx.await
+                .unwrap_or_else(|_| LinkError::new(&through, LinkErrorKind::NoArbiter))
+        }
     }
 
     /// How it is doing.
@@ -315,6 +327,26 @@ impl Node {
     /// more: stop asking first.
     pub fn close(&self) {
         self.owner.core.close();
+    }
+}
+
+/// A node that may be gone: what leads to a node must not keep it open.
+#[cfg(feature = "test")]
+pub(crate) struct WeakNode(std::sync::Weak<Owner>);
+
+#[cfg(feature = "test")]
+impl Node {
+    pub(crate) fn weak(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.owner))
+    }
+}
+
+#[cfg(feature = "test")]
+impl WeakNode {
+    /// The node, if it is open.
+    pub(crate) fn open(&self) -> Option<Node> {
+        let owner = self.0.upgrade()?;
+        (!owner.core.is_closed()).then_some(Node { owner })
     }
 }
 

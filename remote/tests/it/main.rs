@@ -8,6 +8,7 @@ mod asks;
 mod conformance;
 mod hostile;
 mod raw;
+mod simulated;
 mod sockets;
 mod topics;
 mod wires;
