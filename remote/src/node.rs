@@ -22,7 +22,7 @@ use crate::config::LinkConfig;
 use crate::connection::end::EndSignal;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
 use crate::stats::{NodeCounters, NodeStats};
-use crate::transport::{ByteStream, Proof, Stdio, on_arbiter};
+use crate::transport::{ByteStream, Proof, Stdio, UnixSocket, on_arbiter};
 
 use exposed::{Exposed, ToRecipient};
 use topics::ToTopic;
@@ -230,8 +230,9 @@ impl Node {
         listen::tcp(&self.owner.core, address).await
     }
 
-    /// Listens on a Unix socket. Only processes of the same user are let in; their principal is `uid:<n>`
-    /// (G35). A socket file that nobody listens on any more is replaced.
+    /// Listens on a Unix socket: a path, or a [`UnixSocket`]. Only processes of the same user are let in, and of
+    /// those that it [allows](UnixSocket::allow_user); their principal is `uid:<n>` (G35). A socket file that nobody
+    /// listens on any more is replaced.
     ///
     /// # Errors
     /// [`ListenError::InUse`] if somebody listens there, [`ListenError::NoSocket`] if another kind of file
@@ -239,8 +240,30 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping it may leave the listener open until the node is closed.
-    pub async fn listen_unix(&self, path: impl Into<PathBuf>) -> Result<Listener, ListenError> {
-        listen::unix(&self.owner.core, path.into()).await
+    pub async fn listen_unix(
+        &self,
+        socket: impl Into<UnixSocket>,
+    ) -> Result<Listener, ListenError> {
+        listen::unix(&self.owner.core, socket.into()).await
+    }
+
+    /// Listens for peers that come over named pipes (FIFOs) in a directory, which is made if it isn't there. For what
+    /// has a common file system and no common network namespace, and nothing but pipes. The principal is our own
+    /// `uid:<n>`: no other user may enter the directory, which is checked (G35).
+    ///
+    /// Each connection has a pair of pipes of its own, so that what one peer left unread never reaches the next.
+    ///
+    /// # Errors
+    /// [`ListenError::NotPrivate`] if the directory isn't ours, or others may enter it; [`ListenError::InUse`] if
+    /// another node listens there; [`ListenError::NoFifo`] if another kind of file has the name `door`.
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_fifo(
+        &self,
+        directory: impl Into<PathBuf>,
+    ) -> Result<Listener, ListenError> {
+        listen::fifo(&self.owner.core, directory.into()).await
     }
 
     /// Serves the parent over this process's standard input and output, until standard input closes: the

@@ -5,7 +5,7 @@
 //!
 //! - [`SimNet`] is a network in memory. On the simulating executor its delays, cuts and partitions happen in
 //!   virtual time and come from the seed (G38); it runs on arbiters too.
-//! - Tap
+//! - [`Tap`] sits on the byte streams of any transport and breaks them: at a byte, slowly, in silence.
 //!
 //! ```
 //! # extern crate callboard_core as callboard;
@@ -58,6 +58,7 @@ mod conditions;
 mod state;
 mod stats;
 mod stream;
+mod tap;
 mod way;
 
 use std::fmt;
@@ -74,6 +75,7 @@ use crate::transport::{ByteStream, Proof};
 pub use conditions::{Conditions, Ending, Stall};
 pub use stats::NetStats;
 pub use stream::SimConnector;
+pub use tap::{Direction, Tap};
 
 use state::{Host, State};
 use stream::End;

@@ -5,6 +5,7 @@ extern crate callboard_core as callboard;
 
 mod actors;
 mod asks;
+mod broken;
 mod conformance;
 mod hostile;
 mod raw;
