@@ -93,11 +93,12 @@ impl Accepts for TcpListener {
 }
 
 struct Unix {
+    /// Removed when the listener ends, and before that (fields are dropped in order): as long as the listener is open
+    /// its inode isn't used again, so a successor's file isn't taken for its own.
+    _file: Option<unix_transport::SocketFile>,
     listener: UnixListener,
     uid: u32,
     socket: UnixSocket,
-    /// Removed when the listener ends.
-    _file: Option<unix_transport::SocketFile>,
 }
 
 impl Accepts for Unix {
@@ -147,10 +148,10 @@ pub(super) async fn unix(core: &Arc<Core>, socket: UnixSocket) -> Result<Listene
             reason: error.to_string(),
         })?;
         let listener = Unix {
+            _file: file,
             listener,
             uid,
             socket,
-            _file: file,
         };
         start(&shared, listener, address, None)
     })

@@ -216,6 +216,38 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
+/// How often a listener looks again when others come and go at its path.
+const ATTEMPTS: u32 = 8;
+
+/// Why a path can't be had.
+enum Taken {
+    InUse,
+    NoSocket,
+    Io(io::Error),
+}
+
+/// Removes a socket file that nobody listens on. Ok too if it went by itself: a listener that ends takes its file along.
+async fn give_free(path: &Path) -> Result<(), Taken> {
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(Taken::Io(error)),
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) => return gone(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(Taken::NoSocket),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // What a process that ended without removing it leaves behind.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).or_else(gone)
+        }
+        // Also a listener whose backlog is full is one.
+        _ => Err(Taken::InUse),
+    }
+}
+
 /// Binds, replacing a socket file that nobody listens on. Must run on an arbiter.
 pub(crate) async fn listen(
     socket: &UnixSocket,
@@ -238,23 +270,21 @@ pub(crate) async fn listen(
             };
         }
     };
-    let listener = match UnixListener::bind(socket.address().map_err(failed)?) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let kind = fs::symlink_metadata(&path).map_err(failed)?.file_type();
-            if !kind.is_socket() {
-                return Err(ListenError::NoSocket(path));
-            }
-            match UnixStream::connect(&path).await {
-                // What a process that ended without removing it leaves behind.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    fs::remove_file(&path).map_err(failed)?;
-                    UnixListener::bind(&path).map_err(failed)?
-                }
-                // Also a listener whose backlog is full is one.
-                _ => return Err(ListenError::InUse(socket.to_string())),
-            }
+    let address = socket.address().map_err(failed)?;
+    let mut attempts = 0..ATTEMPTS;
+    let listener = loop {
+        match UnixListener::bind(&address) {
+            Ok(listener) => break listener,
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(failed(error)),
+            Err(_) => {}
         }
-        bound => bound.map_err(failed)?,
+        let last = attempts.next().is_none();
+        match give_free(&path).await {
+            Ok(()) if !last => {}
+            Ok(()) | Err(Taken::InUse) => return Err(ListenError::InUse(socket.to_string())),
+            Err(Taken::NoSocket) => return Err(ListenError::NoSocket(path)),
+            Err(Taken::Io(error)) => return Err(failed(error)),
+        }
     };
     // The peer's user id is checked at each connection; this only turns others away earlier.
     let mode = if socket.users.is_empty() {

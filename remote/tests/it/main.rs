@@ -7,6 +7,7 @@ mod actors;
 mod asks;
 mod broken;
 mod conformance;
+mod fifos;
 mod hostile;
 mod raw;
 mod simulated;
