@@ -5,9 +5,12 @@ extern crate callboard_core as callboard;
 
 mod actors;
 mod asks;
+mod broken;
 mod conformance;
+mod fifos;
 mod hostile;
 mod raw;
+mod simulated;
 mod sockets;
 mod topics;
 mod wires;
