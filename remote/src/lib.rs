@@ -3,7 +3,7 @@
 //! A [`Node`] exposes actors by name; a [`Peer`] leads to one other process and gives
 //! [`Recipient`](callboard_core::Recipient)s of what is exposed there, which are used as local ones are: the same
 //! `tell` and `ask`, with `boundary()` to tell the difference and a verdict in every error. Between them runs
-//! one protocol over any byte stream: a child's stdin and stdout, a Unix socket, TCP on loopback.
+//! one protocol over any byte stream: a child's stdin and stdout, a Unix socket, TCP on loopback, TLS.
 //!
 //! # Guarantees
 //! - Every ask ends in exactly one answer or one failure with a verdict (G7); a lost connection is
@@ -11,7 +11,8 @@
 //! - Deadlines travel as remaining time, measured when the frame leaves, and are checked there before the
 //!   handler runs; an ask that is given up is withdrawn over there too (G9).
 //! - Unknown name, unknown type, wrong version and bad payload are answered at once, and typed (G34).
-//! - Off this host nothing speaks (there is no TLS yet); on a Unix socket the user id is checked (G35).
+//! - Off this host nothing speaks without mutual [`Tls`] unless `insecure` is written; on a Unix socket the user id is
+//!   checked (G35).
 //! - Sizes are checked before memory is taken; malformed bytes end their own connection only (G36).
 //!
 //! # Example
@@ -59,7 +60,7 @@
 //! ```
 //!
 //! # What isn't here yet
-//! Sessions that resume after a broken connection (G32), credit per flow (G33), TLS, rights, shared
+//! Sessions that resume after a broken connection (G32), credit per flow (G33), rights, shared
 //! memory. The frame header and the handshake have room for them.
 
 extern crate callboard_core as callboard;
@@ -78,5 +79,8 @@ pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use stats::{NodeStats, PeerStats};
+pub use transport::{
+    Authority, Expect, Fingerprint, Identity, Tls, TlsError, TlsFault, TlsFiles, Trust,
+};
 pub use transport::{ByteStream, Channel, Connected, Connector, Proof, Stdio, stdin_closed};
 pub use wire::{MAX_HELLO, MAX_NAME, MAX_SUBJECT, PROTOCOL_MAX, PROTOCOL_MIN, WireError};

@@ -5,6 +5,7 @@
 
 pub(crate) mod pipe;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod unix;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::error::ListenError;
 
 pub use pipe::{Stdio, stdin_closed};
+pub use tls::{Authority, Expect, Fingerprint, Identity, Tls, TlsError, TlsFault, TlsFiles, Trust};
 
 /// A byte stream in both directions. Anything that can be read and written asynchronously is one: a
 /// socket, a child's stdin and stdout, an in-memory pipe.

@@ -44,7 +44,7 @@ impl Reader {
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                    return Poll::Ready(LinkErrorKind::lost(&error));
                 }
                 Poll::Ready(Ok(())) => {}
             }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
 use crate::transport::ByteStream;
+use crate::transport::tls::{self, TlsFault};
 use crate::wire::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::handshake::{First, Hello, NotHello, first_body, first_header, refuse};
@@ -65,12 +66,17 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<()
         stream.flush().await
     };
     sent.await
-        .map_err(|error: std::io::Error| LinkErrorKind::Io(error.to_string()))
+        .map_err(|error: std::io::Error| LinkErrorKind::lost(&error))
 }
 
 async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<First, LinkErrorKind> {
     let mut header = [0; HEADER];
-    read_exact(stream, &mut header).await?;
+    let read = read_exact(stream, &mut header).await;
+    if tls::is_record(&header) {
+        // Also an alert, which is shorter than a header.
+        return Err(TlsFault::OnlyTls.into());
+    }
+    read?;
     let header = first_header(&header).map_err(|not| match not {
         NotHello::Foreign => LinkErrorKind::NotCallboard {
             first_bytes: show(&header),
@@ -93,7 +99,7 @@ async fn read_exact(
             Ok(0) if filled == 0 => return Err(LinkErrorKind::ClosedByPeer),
             Ok(0) => return Err(WireError::Truncated("hello").into()),
             Ok(count) => filled += count,
-            Err(error) => return Err(LinkErrorKind::Io(error.to_string())),
+            Err(error) => return Err(LinkErrorKind::lost(&error)),
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ impl Writer {
                         traffic.count_out(count);
                     }
                     Poll::Ready(Err(error)) => {
-                        return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                        return Poll::Ready(LinkErrorKind::lost(&error));
                     }
                 }
             }
@@ -68,7 +68,7 @@ impl Writer {
                         return Poll::Pending;
                     }
                     Poll::Ready(Err(error)) => {
-                        return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                        return Poll::Ready(LinkErrorKind::lost(&error));
                     }
                     Poll::Pending => return Poll::Pending,
                 },

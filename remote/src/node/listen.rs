@@ -1,5 +1,7 @@
 //! Listeners: one task each that accepts, one task for each connection.
 
+mod tls;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -67,12 +69,37 @@ impl fmt::Debug for Listener {
 
 /// What differs between kinds of listeners.
 trait Accepts: 'static {
-    type Stream: ByteStream;
+    type Stream: Send + 'static;
 
     async fn accept(&self) -> io::Result<Self::Stream>;
 
     /// Whom the transport proves the other side to be, or why it isn't let in.
     fn check(&self, stream: &Self::Stream) -> Result<Option<Principal>, String>;
+
+    /// Serves it to its end, in a task of its own.
+    async fn serve(
+        core: &Arc<Core>,
+        stream: Self::Stream,
+        through: &str,
+        principal: Result<Option<Principal>, String>,
+    );
+}
+
+/// What is done with a stream on which the protocol begins at once.
+async fn serve_plain(
+    core: &Arc<Core>,
+    stream: impl ByteStream,
+    through: &str,
+    principal: Result<Option<Principal>, String>,
+) {
+    match principal {
+        Ok(principal) => {
+            serve::serve(core, stream, through, principal).await;
+        }
+        Err(why) => {
+            serve::refuse(core, stream, why).await;
+        }
+    }
 }
 
 impl Accepts for TcpListener {
@@ -85,6 +112,15 @@ impl Accepts for TcpListener {
 
     fn check(&self, _stream: &TcpStream) -> Result<Option<Principal>, String> {
         Ok(None)
+    }
+
+    async fn serve(
+        core: &Arc<Core>,
+        stream: TcpStream,
+        through: &str,
+        principal: Result<Option<Principal>, String>,
+    ) {
+        serve_plain(core, stream, through, principal).await;
     }
 }
 
@@ -106,10 +142,26 @@ impl Accepts for Unix {
         let peer = stream.peer_cred().map(|credentials| credentials.uid());
         unix_transport::admit(peer, self.uid).map(Some)
     }
+
+    async fn serve(
+        core: &Arc<Core>,
+        stream: UnixStream,
+        through: &str,
+        principal: Result<Option<Principal>, String>,
+    ) {
+        serve_plain(core, stream, through, principal).await;
+    }
 }
 
 pub(super) async fn tcp(core: &Arc<Core>, address: SocketAddr) -> Result<Listener, ListenError> {
     tcp_transport::check_loopback(address)?;
+    tcp_insecure(core, address).await
+}
+
+pub(super) async fn tcp_insecure(
+    core: &Arc<Core>,
+    address: SocketAddr,
+) -> Result<Listener, ListenError> {
     let shared = Arc::clone(core);
     on_arbiter(&core.system, &address.to_string(), move || async move {
         let listener = tcp_transport::listen(address).await?;
@@ -137,6 +189,8 @@ pub(super) async fn unix(core: &Arc<Core>, path: PathBuf) -> Result<Listener, Li
     })
     .await
 }
+
+pub(super) use tls::tls;
 
 /// Begins to accept on this arbiter, where the listener was made.
 fn start(
@@ -186,14 +240,7 @@ async fn accept_all<L: Accepts>(core: &Arc<Core>, listener: &L, address: &str) {
         let system = core.system.clone();
         // If the system has ended the stream is dropped, which closes it.
         system.spawn(Placement::Spread, move || async move {
-            match checked {
-                Ok(principal) => {
-                    serve::serve(&core, stream, &address, principal).await;
-                }
-                Err(why) => {
-                    serve::refuse(&core, stream, why).await;
-                }
-            }
+            L::serve(&core, stream, &address, checked).await;
         });
     }
 }
