@@ -256,7 +256,11 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping it may leave the listener open until the node is closed.
-    pub async fn listen_tls(&self, address: SocketAddr, tls: &Tls) -> Result<Listener, ListenError> {
+    pub async fn listen_tls(
+        &self,
+        address: SocketAddr,
+        tls: &Tls,
+    ) -> Result<Listener, ListenError> {
         listen::tls(&self.owner.core, address, tls).await
     }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
 use crate::transport::ByteStream;
+use crate::transport::hang_up;
 use crate::transport::tls::{self, TlsFault};
 use crate::wire::WireError;
 use crate::wire::frame::HEADER;
@@ -16,6 +17,21 @@ use crate::wire::handshake::{First, Hello, NotHello, first_body, first_header, r
 
 /// Sends our `Hello`, reads the peer's, and checks that a version is spoken by both. Stalled ones are cut.
 pub(crate) async fn shake<S: ByteStream>(
+    stream: &mut S,
+    ours: &Hello,
+    clock: &Clock,
+    config: &LinkConfig,
+) -> Result<Hello, LinkErrorKind> {
+    let shaken = exchange(stream, ours, clock, config).await;
+    if let Err(LinkErrorKind::Tls(TlsFault::OnlyTls)) = shaken {
+        // By a frame of ours, whichever, it sees that this side doesn't.
+        let _ = send(stream, &refuse("TLS is not spoken here")).await;
+        hang_up(stream, clock).await;
+    }
+    shaken
+}
+
+async fn exchange<S: ByteStream>(
     stream: &mut S,
     ours: &Hello,
     clock: &Clock,

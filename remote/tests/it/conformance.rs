@@ -2,6 +2,7 @@
 
 use callboard::{Boundary, System};
 
+use crate::tls::TlsWire;
 use crate::wires::{Attached, Memory, Tcp, Unix, Wire};
 
 macro_rules! conformance {
@@ -52,6 +53,7 @@ conformance! {
     attached, Attached, both;
     unix, Unix, arbiters;
     tcp, Tcp, arbiters;
+    tls, TlsWire, arbiters;
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod conformance;
 mod hostile;
 mod raw;
 mod sockets;
+mod tls;
 mod topics;
 mod wires;

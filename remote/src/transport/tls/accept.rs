@@ -7,18 +7,12 @@ use std::time::Duration;
 use callboard::Principal;
 use callboard::clock::Clock;
 use futures::future::{Either, select};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::stream::TlsStream;
 use super::{Tls, TlsFault};
-
-/// How long a peer that is turned away may take to read why.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How many bytes of it are read meanwhile.
-const LEFT_OVER: usize = 64 * 1024;
+use crate::transport::hang_up;
 
 /// The handshakes of one listener that have not ended.
 #[derive(Clone)]
@@ -83,9 +77,10 @@ impl Dialled {
         let accepting = pin!(accepting.into_fallible());
         let stream = match select(accepting, clock.sleep(limit)).await {
             Either::Left((Ok(stream), _)) => TlsStream::new(stream),
-            Either::Left((Err((error, stream)), _)) => {
+            Either::Left((Err((error, mut stream)), _)) => {
                 let fault = TlsFault::of_handshake(&error);
-                hang_up(stream, clock).await;
+                // The alert is on its way.
+                hang_up(&mut stream, clock).await;
                 return Err(Some(
                     fault.unwrap_or_else(|| TlsFault::Other(error.to_string())),
                 ));
@@ -98,22 +93,4 @@ impl Dialled {
         };
         Ok((stream, principal))
     }
-}
-
-/// The alert is on its way. Closing a socket with unread bytes would destroy it, so they are read first: a little of
-/// them, and not for long.
-async fn hang_up(mut stream: TcpStream, clock: &Clock) {
-    let reading = pin!(async {
-        // It hangs up whether or not the other side hears it.
-        let _ = stream.shutdown().await;
-        let mut chunk = [0; 1_024];
-        let mut left = LEFT_OVER;
-        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                break;
-            }
-        }
-    });
-    select(reading, clock.sleep(LINGER)).await;
 }

@@ -63,7 +63,11 @@ impl Authority {
         names::check_authority(name)?;
         let key = KeyPair::generate().map_err(setup)?;
         let mut params = authority_params(name);
-        valid_for(&mut params, clock, Duration::from_secs(AUTHORITY_DAYS * 86_400));
+        valid_for(
+            &mut params,
+            clock,
+            Duration::from_secs(AUTHORITY_DAYS * 86_400),
+        );
         let certificate = params.self_signed(&key).map_err(setup)?.into();
         Ok(Authority {
             name: name.to_owned(),
@@ -90,12 +94,11 @@ impl Authority {
         let [certificate] = &found[..] else {
             return Err(TlsError::ForeignAuthority(at));
         };
-        let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
-            TlsError::Malformed {
+        let anchor =
+            webpki::anchor_from_trusted_cert(certificate).map_err(|error| TlsError::Malformed {
                 at: at.clone(),
                 reason: error.to_string(),
-            }
-        })?;
+            })?;
         let Some(name) = common_name(&anchor.subject) else {
             return Err(TlsError::ForeignAuthority(at));
         };
@@ -182,7 +185,12 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Authority({:?}, {})", self.name, Fingerprint::of(&self.certificate))
+        write!(
+            f,
+            "Authority({:?}, {})",
+            self.name,
+            Fingerprint::of(&self.certificate)
+        )
     }
 }
 
@@ -258,7 +266,21 @@ fn host_name(host: &str) -> Result<SanType, TlsError> {
 /// The name in a subject that is nothing but a common name, as this helper writes it.
 fn common_name(subject: &[u8]) -> Option<String> {
     // SET, SEQUENCE, the identifier of "common name", UTF8String; each with a length of one byte.
-    let [0x31, set, 0x30, sequence, 6, 3, 0x55, 4, 3, 0x0C, len, name @ ..] = subject else {
+    let [
+        0x31,
+        set,
+        0x30,
+        sequence,
+        6,
+        3,
+        0x55,
+        4,
+        3,
+        0x0C,
+        len,
+        name @ ..,
+    ] = subject
+    else {
         return None;
     };
     let name = std::str::from_utf8(name).ok()?;

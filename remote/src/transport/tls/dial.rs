@@ -124,7 +124,15 @@ mod tests {
         for address in ["localhost:1", "127.0.0.1:4000", "[::1]:4000", "a.b:65535"] {
             assert_eq!(check_address(address), Ok(()), "{address}");
         }
-        for address in ["", "localhost", ":1", "localhost:", "::1:4000", "a:65536", "a:b"] {
+        for address in [
+            "",
+            "localhost",
+            ":1",
+            "localhost:",
+            "::1:4000",
+            "a:65536",
+            "a:b",
+        ] {
             let error = check_address(address).unwrap_err();
             assert_eq!(error, TlsError::BadAddress(address.into()));
         }

@@ -48,7 +48,9 @@ pub enum TlsError {
     #[error("the private key is not that of the certificate {0}")]
     KeyMismatch(Fingerprint),
     /// A name of a process or an authority.
-    #[error("{0:?} is no name: 1 to 64 letters, digits, '.', '_' or '-' (in an authority's name also spaces)")]
+    #[error(
+        "{0:?} is no name: 1 to 64 letters, digits, '.', '_' or '-' (in an authority's name also spaces)"
+    )]
     BadName(String),
     /// A host.
     #[error("{0:?} is no host name and no IP address")]
@@ -163,7 +165,13 @@ impl TlsFault {
 
     /// The same for errors during the handshake, where the end of the stream is one too.
     pub(super) fn of_handshake(error: &io::Error) -> Option<TlsFault> {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
+        // The latter two: it closed without having read what this side had sent.
+        if matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+        ) {
             return Some(TlsFault::Closed);
         }
         match error.get_ref()?.downcast_ref::<Error>() {

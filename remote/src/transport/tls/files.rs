@@ -88,10 +88,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
 }
 
 /// All certificates of a text; at least one.
-pub(super) fn certificates(
-    at: &str,
-    text: &str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(at: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let found = found.map_err(|error| malformed(at, &error))?;
     if found.is_empty() {

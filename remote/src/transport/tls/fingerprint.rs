@@ -47,7 +47,11 @@ impl FromStr for Fingerprint {
         let digits: Vec<u8> = digits
             .bytes()
             .filter(|byte| *byte != b':')
-            .map(|byte| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+            .map(|byte| {
+                char::from(byte)
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            })
             .collect::<Option<_>>()
             .ok_or_else(bad)?;
         let (pairs, rest) = digits.as_chunks::<2>();
@@ -82,7 +86,14 @@ mod tests {
 
     #[test]
     fn what_is_no_fingerprint_is_told() {
-        for text in ["", "sha256:", "ab", &"0".repeat(63), &"0".repeat(66), &"g".repeat(64)] {
+        for text in [
+            "",
+            "sha256:",
+            "ab",
+            &"0".repeat(63),
+            &"0".repeat(66),
+            &"g".repeat(64),
+        ] {
             let parsed: Result<Fingerprint, TlsError> = text.parse();
             assert_eq!(parsed, Err(TlsError::BadFingerprint(text.to_owned())));
         }

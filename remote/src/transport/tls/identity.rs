@@ -37,10 +37,7 @@ impl Identity {
     /// # Errors
     /// As [`from_pem`](Identity::from_pem), naming the file; [`TlsError::OpenKey`] if others than its owner can use the
     /// file with the key; [`TlsError::File`].
-    pub fn from_files(
-        chain: impl AsRef<Path>,
-        key: impl AsRef<Path>,
-    ) -> Result<Self, TlsError> {
+    pub fn from_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, TlsError> {
         let (chain, key) = (chain.as_ref(), key.as_ref());
         let text = files::read_key(key)?;
         Identity::from_file_texts(chain, key, &text)
@@ -81,13 +78,14 @@ impl Identity {
         };
         let fingerprint = Fingerprint::of(own);
         let secret = Arc::new(key.clone_key());
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::KeyMismatch(fingerprint),
-            _ => TlsError::Malformed {
-                at: key_at.to_owned(),
-                reason: "holds a private key of a kind that can't be used".to_owned(),
-            },
-        })?;
+        let certified =
+            CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => TlsError::KeyMismatch(fingerprint),
+                _ => TlsError::Malformed {
+                    at: key_at.to_owned(),
+                    reason: "holds a private key of a kind that can't be used".to_owned(),
+                },
+            })?;
         Ok(Identity {
             certified: Arc::new(certified),
             secret,
@@ -125,7 +123,11 @@ impl Identity {
     /// The chain, in PEM. Not secret.
     #[must_use]
     pub fn chain_pem(&self) -> String {
-        self.certified.cert.iter().map(|der| pem("CERTIFICATE", der)).collect()
+        self.certified
+            .cert
+            .iter()
+            .map(|der| pem("CERTIFICATE", der))
+            .collect()
     }
 
     /// The private key, in PEM: for who keeps it somewhere else than in a file. Never log it.

@@ -61,7 +61,9 @@ fn choose(uris: &[&str], dns: &[&str]) -> Result<Principal, TlsFault> {
     }
     match (uris, dns) {
         ([uri], _) if is_printable(uri) => Ok(principal(uri)),
-        ([_], _) => Err(TlsFault::Nameless("its URI has characters that none may have")),
+        ([_], _) => Err(TlsFault::Nameless(
+            "its URI has characters that none may have",
+        )),
         ([_, ..], _) => Err(TlsFault::Nameless("it has several URIs")),
         ([], [name]) if name.starts_with('*') => {
             Err(TlsFault::Nameless("its host name is a wildcard"))
@@ -75,7 +77,11 @@ fn choose(uris: &[&str], dns: &[&str]) -> Result<Principal, TlsFault> {
 
 /// Whether it may stand in logs and rules as it is.
 fn is_printable(uri: &str) -> bool {
-    uri.contains(':') && uri.len() <= 255 && uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*')
+    uri.contains(':')
+        && uri.len() <= 255
+        && uri
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'*')
 }
 
 #[cfg(test)]
@@ -136,7 +142,10 @@ mod tests {
         assert_eq!(check("billing-2.eu_west"), Ok(()));
         assert_eq!(check_authority("lesson platform"), Ok(()));
         for name in ["", "a b", "a:b", "a/b", "*", "\u{e9}", &"x".repeat(65)] {
-            assert_eq!(check(name), Err(TlsError::BadName(name.chars().take(64).collect())));
+            assert_eq!(
+                check(name),
+                Err(TlsError::BadName(name.chars().take(64).collect()))
+            );
         }
     }
 }

@@ -61,7 +61,9 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs).map_err(named)
+        Pin::new(&mut self.0)
+            .poll_write_vectored(cx, bufs)
+            .map_err(named)
     }
 
     fn is_write_vectored(&self) -> bool {

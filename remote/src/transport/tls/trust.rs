@@ -75,10 +75,12 @@ impl Trust {
 
     fn add(mut self, at: &str, text: &str) -> Result<Self, TlsError> {
         for certificate in files::certificates(at, text)? {
-            self.roots.add(certificate).map_err(|error| TlsError::Malformed {
-                at: at.to_owned(),
-                reason: error.to_string(),
-            })?;
+            self.roots
+                .add(certificate)
+                .map_err(|error| TlsError::Malformed {
+                    at: at.to_owned(),
+                    reason: error.to_string(),
+                })?;
         }
         Ok(self)
     }
@@ -131,7 +133,10 @@ impl Trust {
     }
 
     /// Who has that certificate, once it is known to be trusted.
-    pub(super) fn principal(&self, certificate: &CertificateDer<'_>) -> Result<Principal, TlsFault> {
+    pub(super) fn principal(
+        &self,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<Principal, TlsFault> {
         match self.look_up(certificate)? {
             Some(pinned) => Ok(pinned.clone()),
             None => names::principal_of(certificate),

@@ -152,7 +152,11 @@ impl ClientCertVerifier for Client {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let is_pinned = self.trust.look_up(end_entity).map_err(TlsFault::into_tls)?.is_some();
+        let is_pinned = self
+            .trust
+            .look_up(end_entity)
+            .map_err(TlsFault::into_tls)?
+            .is_some();
         if !is_pinned {
             let Some(by_authority) = &self.by_authority else {
                 return Err(rustls::CertificateError::UnknownIssuer.into());
@@ -160,7 +164,9 @@ impl ClientCertVerifier for Client {
             by_authority.verify_client_cert(end_entity, intermediates, now)?;
         }
         // Who can't be named can't have rights.
-        self.trust.principal(end_entity).map_err(TlsFault::into_tls)?;
+        self.trust
+            .principal(end_entity)
+            .map_err(TlsFault::into_tls)?;
         Ok(ClientCertVerified::assertion())
     }
 
