@@ -207,7 +207,9 @@ async fn large_messages_go_both_ways(system: System) {
     let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
     let large: Vec<u8> = (0..3 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
     // Encoding takes its time in a build without optimisation.
-    let ask = echo.ask(Echo(large.clone())).deadline(Duration::from_secs(60));
+    let ask = echo
+        .ask(Echo(large.clone()))
+        .deadline(Duration::from_secs(60));
     assert!(ask.await.unwrap() == large);
 }
 

@@ -245,7 +245,7 @@ fn valid_for(params: &mut CertificateParams, clock: &Clock, span: Duration) {
     let epoch = date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(BEFORE);
     // No further than the notation of dates reaches.
-    let end = (now + span).min(Duration::from_secs(LAST));
+    let end = now.saturating_add(span).min(Duration::from_secs(LAST));
     params.not_after = epoch + end;
 }
 
@@ -294,4 +294,50 @@ fn common_name(subject: &[u8]) -> Option<String> {
 #[allow(clippy::needless_pass_by_value)]
 fn setup(error: rcgen::Error) -> TlsError {
     TlsError::Setup(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subject(name: &str) -> Vec<u8> {
+        let len = u8::try_from(name.len()).unwrap();
+        let head = [0x31, len + 9, 0x30, len + 7, 6, 3, 0x55, 4, 3, 0x0C, len];
+        [&head[..], name.as_bytes()].concat()
+    }
+
+    #[test]
+    fn the_name_of_a_kept_authority_is_found_again() {
+        let longest = "x".repeat(64);
+        for name in ["a", "our system", &longest] {
+            assert_eq!(common_name(&subject(name)), Some(name.to_owned()));
+            let authority = Authority::new(name).unwrap();
+            let anchor = webpki::anchor_from_trusted_cert(&authority.certificate).unwrap();
+            assert_eq!(common_name(&anchor.subject), Some(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_span_without_end_ends_where_dates_do() {
+        let authority = Authority::new("our system").unwrap();
+        let issued = authority.issue_valid_for("shop", &[], Duration::MAX);
+        assert!(issued.is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_subject_make_it_panic(mut bytes in vec(any::<u8>(), 0..80), at in 0..20_usize) {
+            let _ = common_name(&bytes);
+            // And near to what it takes.
+            let mut near = subject("our system");
+            if let (Some(byte), Some(other)) = (near.get_mut(at), bytes.pop()) {
+                *byte = other;
+            }
+            let found = common_name(&near);
+            prop_assert!(found.is_none_or(|name| name.len() == 10));
+        }
+    }
 }

@@ -65,7 +65,7 @@ fn choose(uris: &[&str], dns: &[&str]) -> Result<Principal, TlsFault> {
             "its URI has characters that none may have",
         )),
         ([_, ..], _) => Err(TlsFault::Nameless("it has several URIs")),
-        ([], [name]) if name.starts_with('*') => {
+        ([], [name]) if name.contains('*') => {
             Err(TlsFault::Nameless("its host name is a wildcard"))
         }
         // Host names have no case; principals do.
@@ -86,6 +86,9 @@ fn is_printable(uri: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn chosen(uris: &[&str], dns: &[&str]) -> Result<String, String> {
@@ -147,5 +150,35 @@ mod tests {
                 Err(TlsError::BadName(name.chars().take(64).collect()))
             );
         }
+    }
+
+    proptest! {
+        #[test]
+        fn g35_a_principal_is_plain_text_and_only_a_callboard_name_has_no_colon_in_it(
+            uris in vec(uri_like(), 0..3),
+            dns in vec("[a-zA-Z*.-]{1,12}", 0..3),
+        ) {
+            let uris: Vec<&str> = uris.iter().map(String::as_str).collect();
+            let dns: Vec<&str> = dns.iter().map(String::as_str).collect();
+            let Ok(principal) = chosen(&uris, &dns) else {
+                return Ok(());
+            };
+            let name = principal.strip_prefix("cert:").expect("a certificate's");
+            prop_assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*'), "{name:?}");
+            let own: Vec<&str> = uris.iter().filter_map(|uri| uri.strip_prefix(SCHEME)).collect();
+            if name.contains(':') {
+                prop_assert!(own.is_empty());
+            } else {
+                prop_assert_eq!(own, [name]);
+            }
+        }
+    }
+
+    fn uri_like() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "callboard:[a-z:* ]{0,6}",
+            "[a-z]{0,5}:?/{0,2}[a-z*:\\x00-\\x20]{0,6}",
+            ".*"
+        ]
     }
 }

@@ -37,6 +37,11 @@ impl AsyncRead for TlsStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.state().wants_write() {
+            // Such as the answer to new keys, which comes from reading, and which nobody else would write. An error shows
+            // at the next write.
+            let _ = Pin::new(&mut self.0).poll_flush(cx);
+        }
         match ready!(Pin::new(&mut self.0).poll_read(cx, buf)) {
             // The peer's process ended without saying so, or somebody on the way cut the stream. As with TCP that is the
             // end of the connection: the layer above knows what has arrived by what was acknowledged, never by how a

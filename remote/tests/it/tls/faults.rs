@@ -125,7 +125,7 @@ async fn g35_a_denied_certificate_is_refused_though_an_authority_has_signed_it(s
 }
 
 #[callboard::test(arbiters)]
-async fn a_plain_peer_at_a_port_with_tls_is_told_so(system: System) {
+async fn g35_a_plain_peer_at_a_port_with_tls_is_not_served_and_told_so(system: System) {
     let house = House::new();
     let (node, _actor, _probe) = tester(&system, "node");
     let listener = listen(&node, &house.tls("node")).await;
@@ -138,6 +138,7 @@ async fn a_plain_peer_at_a_port_with_tls_is_told_so(system: System) {
             listener.address()
         )
     );
+    assert_eq!(node.state().stats.connects, 0);
 }
 
 #[callboard::test(arbiters)]
