@@ -2,6 +2,7 @@
 
 use callboard::{Boundary, System};
 
+use crate::tls::TlsWire;
 use crate::wires::{Attached, Fifo, InMemory, Memory, OfTheSystem, Simulated, Tcp, Unix, Wire};
 
 macro_rules! conformance {
@@ -65,6 +66,7 @@ conformance! {
     unix, Unix<false>, arbiters;
     unix_abstract, Unix<true>, arbiters;
     tcp, Tcp, arbiters;
+    tls, TlsWire, arbiters;
 }
 
 #[test]

@@ -12,5 +12,6 @@ mod hostile;
 mod raw;
 mod simulated;
 mod sockets;
+mod tls;
 mod topics;
 mod wires;
