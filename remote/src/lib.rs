@@ -69,6 +69,7 @@ mod connection;
 mod error;
 mod node;
 mod peer;
+mod rights;
 mod stats;
 mod transport;
 mod wire;
@@ -77,6 +78,10 @@ pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
+pub use rights::{
+    Decision, Denied, Effect, MAX_RULES, MAX_WHO, REFUSALS, Reason, Refusal, Rights, RightsState,
+    Rule, RuleError, Rules, Standing, Subject, Verb, Verbs, Who, WhoError,
+};
 pub use stats::{NodeStats, PeerStats};
 pub use transport::{ByteStream, Channel, Connected, Connector, Proof, Stdio, stdin_closed};
 pub use wire::{MAX_HELLO, MAX_NAME, MAX_SUBJECT, PROTOCOL_MAX, PROTOCOL_MIN, WireError};
