@@ -79,8 +79,11 @@ pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use rights::{
-    Decision, Denied, Effect, MAX_RULES, MAX_WHO, REFUSALS, Reason, Refusal, Rights, RightsState,
-    Rule, RuleError, Rules, Standing, Subject, Verb, Verbs, Who, WhoError,
+    Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,
+    LoginRefused, MAX_LOGIN_NAME, MAX_RULES, MAX_SECRET, MAX_WHO, MIN_SECRET, NoPlace, Origin,
+    PeerLimits, Place, PlaceKind, Places, REFUSALS, REFUSED_LOGINS, Reason, Refusal, Rights,
+    RightsState, Rule, RuleError, Rules, Secret, SecretError, Secrets, SecretsConfig, SecretsStats,
+    Standing, Subject, Verb, Verbs, Who, WhoError,
 };
 pub use stats::{NodeStats, PeerStats};
 pub use transport::{ByteStream, Channel, Connected, Connector, Proof, Stdio, stdin_closed};

@@ -19,26 +19,26 @@
 //!   before is not called back: it stands in a mailbox, or runs.
 //! - Each refusal is counted by verb and told to whoever listens; neither ever sees a payload or a secret.
 
-//mod attempts;
+mod attempts;
 mod live;
-//mod login;
-//mod places;
+mod login;
+mod places;
 mod refusal;
 mod rules;
-//mod secret;
-//mod secrets;
+mod secret;
+mod secrets;
 mod subject;
 mod verb;
 mod who;
 
-//pub use attempts::AttemptLimits;
+pub use attempts::AttemptLimits;
 pub use live::{Decision, Denied, Rights, RightsState};
-//pub use login::{Login, LoginRefusal, LoginRefused, Origin, REFUSED_LOGINS};
-//pub use places::{NoPlace, PeerLimits, Place, Places, Reserved, Taken};
+pub use login::{Login, LoginRefusal, LoginRefused, Origin, REFUSED_LOGINS};
+pub use places::{Account, AccountSnapshot, NoPlace, PeerLimits, Place, PlaceKind, Places};
 pub use refusal::{REFUSALS, Refusal};
 pub use rules::{Effect, MAX_RULES, Reason, Rule, RuleError, Rules};
-//pub use secret::{MAX_SECRET, MIN_SECRET, Secret};
-//pub use secrets::{SecretError, Secrets, SecretsConfig, SecretsStats};
+pub use secret::{MAX_SECRET, MIN_SECRET, Secret};
+pub use secrets::{MAX_LOGIN_NAME, SecretError, Secrets, SecretsConfig, SecretsStats};
 pub use subject::{Standing, Subject};
 pub use verb::{Verb, Verbs};
 pub use who::{MAX_WHO, Who, WhoError};

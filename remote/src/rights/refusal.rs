@@ -75,10 +75,6 @@ impl<T: Send + Sync + 'static> Events<T> {
     pub(super) fn now(&self) -> Instant {
         self.system.clock().now()
     }
-
-    pub(super) fn system(&self) -> &System {
-        &self.system
-    }
 }
 
 impl<T: Send + Sync + 'static> Drop for Events<T> {
