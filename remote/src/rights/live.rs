@@ -121,13 +121,26 @@ impl Decision {
         verb: Verb,
         name: &str,
     ) -> Result<(), Denied> {
+        self.check_any(rights, subject, verb.into(), name)
+    }
+
+    /// The same for a request that any one of some verbs is enough for.
+    #[inline]
+    pub(crate) fn check_any(
+        &mut self,
+        rights: &Rights,
+        subject: &Subject,
+        needs: Verbs,
+        name: &str,
+    ) -> Result<(), Denied> {
         // Acquire: with the generation come the rules.
         if self.generation != rights.shared.generation.load(Ordering::Acquire) {
             *self = rights.decide(subject, name);
         }
-        if self.verbs.has(verb) {
+        if !self.verbs.and(needs).is_empty() {
             return Ok(());
         }
+        let verb = needs.iter().next().unwrap_or(Verb::Admin);
         Err(rights.refuse(subject, verb, name))
     }
 }
@@ -246,8 +259,7 @@ impl Rights {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Waits until the rules are other ones than those of `generation`, and answers which: for what goes on for
-    /// long, a subscription say, and must end when its right does.
+    /// Waits until the rules are other ones than those of `generation`, and answers which these are.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -257,6 +269,23 @@ impl Rights {
             Ok(now) => *now,
             // The sender lives as long as these rights.
             Err(_) => self.generation(),
+        }
+    }
+
+    /// Waits until the subject may not do that with the name any more: for what goes on for long, a subscription
+    /// say, and ends with its right. At once if it may not now.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn lost(&self, subject: &Subject, verb: Verb, name: &str) -> Denied {
+        let mut decision = Decision::default();
+        loop {
+            // Taken before the check, so that no change falls between the two.
+            let generation = self.generation();
+            if let Err(denied) = decision.check(self, subject, verb, name) {
+                return denied;
+            }
+            self.changed(generation).await;
         }
     }
 

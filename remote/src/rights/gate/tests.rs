@@ -1,0 +1,108 @@
+use callboard::{FailureKind, Principal};
+
+use super::*;
+use crate::rights::{Secret, SecretsConfig, Verb};
+
+const ALICES: &str = "alice's own secret";
+
+fn encrypted() -> Proof {
+    Proof::encrypted(Some(Principal::new("cert:gateway")))
+}
+
+fn here() -> Origin {
+    Origin::named("here")
+}
+
+async fn with_alice(system: &System) -> Gate {
+    let mut config = SecretsConfig::default();
+    config.rounds = 1_000;
+    let secrets = Secrets::with(system, config).unwrap();
+    let secret = Secret::new(ALICES).unwrap();
+    secrets.add("alice", secret).await.unwrap();
+    let gate = Gate::new(system);
+    gate.set_secrets(Some(secrets));
+    gate
+}
+
+#[callboard::test(both)]
+async fn g35_a_login_says_who_a_peer_is(system: System) {
+    let gate = with_alice(&system).await;
+    let login = Some(("alice", ALICES.as_bytes()));
+    let visitor = gate.admit(encrypted(), login, here()).await.unwrap();
+    assert_eq!(visitor.subject.to_string(), "secret:alice");
+    assert_eq!(
+        visitor.proof.principal,
+        Some(Principal::new("secret:alice"))
+    );
+    assert_eq!(gate.places().accounts().len(), 1);
+    drop(visitor);
+    assert!(gate.places().accounts().is_empty());
+    let visitor = gate.admit(encrypted(), None, here()).await.unwrap();
+    assert_eq!(visitor.subject.to_string(), "cert:gateway");
+}
+
+#[callboard::test]
+async fn g35_a_login_that_fails_keeps_out_also_who_has_a_certificate(system: System) {
+    let gate = with_alice(&system).await;
+    for login in [("alice", "a wrong secret of hers"), ("a:b", "x")] {
+        let login = Some((login.0, login.1.as_bytes()));
+        let refused = gate.admit(encrypted(), login, here()).await.unwrap_err();
+        assert_eq!(refused, NotAdmitted::Login(LoginRefused::Wrong));
+    }
+    let login = Some(("alice", ALICES.as_bytes()));
+    let refused = gate.admit(Proof::plain(), login, here()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "secrets are taken over TLS only");
+    gate.set_secrets(None);
+    let refused = gate.admit(encrypted(), login, here()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "logins aren't taken here");
+}
+
+#[callboard::test]
+async fn g35_a_principal_has_only_so_many_connections(system: System) {
+    let gate = Gate::new(&system);
+    let mut limits = PeerLimits::default();
+    limits.connections = 1;
+    gate.places().set_limits(limits);
+    let first = gate.admit(encrypted(), None, here()).await.unwrap();
+    let refused = gate.admit(encrypted(), None, here()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "cert:gateway has its 1 connections");
+    drop(first);
+    assert!(gate.admit(encrypted(), None, here()).await.is_ok());
+}
+
+#[callboard::test]
+async fn g35_the_message_type_says_which_verb_it_takes(system: System) {
+    let gate = Gate::new(&system);
+    let subject = Subject::new(&encrypted());
+    let may = |type_name: &str| {
+        let mut decision = Decision::default();
+        gate.check(&mut decision, &subject, type_name, "orders")
+    };
+    let types = [
+        ("shop.add", Verb::Execute),
+        ("callboard.queue.offer", Verb::Offer),
+        ("callboard.queue.poll", Verb::Poll),
+        ("callboard.topic.publish", Verb::Publish),
+        ("callboard.admin.list", Verb::Admin),
+        ("callboard.lock.acquire", Verb::Execute),
+    ];
+    for (type_name, verb) in types {
+        let failure = may(type_name).unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::NotAuthorised);
+        let expected = format!("cert:gateway may not {verb} \"orders\"");
+        assert_eq!(failure.detail(), Some(&*expected));
+        gate.rights().grant("*", verb.into(), "orders").unwrap();
+        assert!(may(type_name).is_ok());
+        for (other, _) in types.iter().filter(|(_, other)| *other != verb) {
+            assert!(may(other).is_err(), "{verb} is not enough for {other}");
+        }
+        gate.rights().revoke("*", verb.into(), "orders").unwrap();
+    }
+    // A queue is opened by who may do either.
+    for verb in [Verb::Offer, Verb::Poll] {
+        assert!(may("callboard.queue.look").is_err());
+        gate.rights().grant("*", verb.into(), "orders").unwrap();
+        assert!(may("callboard.queue.look").is_ok());
+        gate.rights().revoke("*", verb.into(), "orders").unwrap();
+    }
+}
