@@ -23,8 +23,21 @@ mod tests;
 
 /// The rules in force, and what they refused. Clones share them; a node has one, and several nodes can have the same.
 ///
+/// # How a request is decided
+/// 1. What a subject may do without any rule is said by [`Rules::standing`]: off the host nothing (G35).
+/// 2. Each rule whose principal pattern and name pattern both match allows its verbs, or denies them.
+/// 3. Denied beats allowed, wherever the rules stand and however specific they are (as in NATS).
+///
+/// Whether the name exists plays no part, so the answer doesn't tell (G34).
+///
+/// # Changes
+/// A change is in force for every request that is checked after the call that made it has returned. What was let in
+/// before is not called back: it stands in a mailbox, or runs; a subscription ends when its right is
+/// [lost](Rights::lost).
+///
 /// Checking takes no lock. Who asks for the same name again and again keeps a [`Decision`].
 ///
+/// # Example
 /// ```
 /// # extern crate callboard_core as callboard;
 /// use callboard::{Principal, System};

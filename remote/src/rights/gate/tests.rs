@@ -14,8 +14,10 @@ fn here() -> Origin {
 }
 
 async fn with_alice(system: &System) -> Gate {
-    let mut config = SecretsConfig::default();
-    config.rounds = 1_000;
+    let config = SecretsConfig {
+        rounds: 1_000,
+        ..SecretsConfig::default()
+    };
     let secrets = Secrets::with(system, config).unwrap();
     let secret = Secret::new(ALICES).unwrap();
     secrets.add("alice", secret).await.unwrap();
@@ -60,9 +62,10 @@ async fn g35_a_login_that_fails_keeps_out_also_who_has_a_certificate(system: Sys
 #[callboard::test]
 async fn g35_a_principal_has_only_so_many_connections(system: System) {
     let gate = Gate::new(&system);
-    let mut limits = PeerLimits::default();
-    limits.connections = 1;
-    gate.places().set_limits(limits);
+    gate.places().set_limits(PeerLimits {
+        connections: 1,
+        ..PeerLimits::default()
+    });
     let first = gate.admit(encrypted(), None, here()).await.unwrap();
     let refused = gate.admit(encrypted(), None, here()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cert:gateway has its 1 connections");
