@@ -20,8 +20,6 @@
 //! - Each refusal is counted by verb and told to whoever listens; neither ever sees a payload or a secret.
 
 mod attempts;
-// Until nodes ask it.
-#[allow(dead_code)]
 mod gate;
 mod live;
 mod login;
@@ -35,6 +33,7 @@ mod verb;
 mod who;
 
 pub use attempts::AttemptLimits;
+pub(crate) use gate::Gate;
 pub use live::{Decision, Denied, Rights, RightsState};
 pub use login::{Login, LoginRefusal, LoginRefused, Origin, REFUSED_LOGINS};
 pub use places::{Account, AccountSnapshot, NoPlace, PeerLimits, Place, PlaceKind, Places};

@@ -5,7 +5,7 @@ use parking_lot::RwLock;
 
 use super::live::{Decision, Rights};
 use super::login::{Login, LoginRefused, Origin};
-use super::places::{Account, NoPlace, PeerLimits, Places};
+use super::places::{PeerLimits, Places};
 use super::rules::Rules;
 use super::secrets::Secrets;
 use super::subject::Subject;
@@ -22,15 +22,6 @@ pub(crate) struct Gate {
     secrets: RwLock<Option<Secrets>>,
 }
 
-/// A peer that has been let in, as long as its connection lasts: it has one of its principal's places.
-#[derive(Debug)]
-pub(crate) struct Visitor {
-    /// With the principal that a login proved, if there was one.
-    pub(crate) proof: Proof,
-    pub(crate) subject: Subject,
-    pub(crate) account: Account,
-}
-
 /// Why a peer isn't let in. Its text is for the peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAdmitted {
@@ -38,8 +29,6 @@ pub(crate) enum NotAdmitted {
     Login(#[from] LoginRefused),
     #[error("logins aren't taken here")]
     NoLogins,
-    #[error(transparent)]
-    NoPlace(#[from] NoPlace),
 }
 
 impl Gate {
@@ -64,29 +53,32 @@ impl Gate {
         *self.secrets.write() = secrets;
     }
 
-    /// Lets a peer in. Who gives a login is whom it proves, whatever the transport proved besides; a login that fails
-    /// keeps it out, since falling back to less would hide that.
-    pub(crate) async fn admit(
+    /// Who a peer is, after its login. Who gives one is whom it proves, whatever the transport proved besides; one that
+    /// fails keeps the peer out, since falling back to less would hide that.
+    pub(crate) async fn prove(
         &self,
         mut proof: Proof,
         login: Option<(&str, &[u8])>,
-        origin: Origin,
-    ) -> Result<Visitor, NotAdmitted> {
+        through: &str,
+    ) -> Result<Proof, NotAdmitted> {
         if let Some((name, secret)) = login {
             let secrets = self.secrets.read().clone();
             let secrets = secrets.ok_or(NotAdmitted::NoLogins)?;
             // What can't be a login is nobody's: nothing was guessed.
             let login = Login::new(name, secret).map_err(|_| LoginRefused::Wrong)?;
+            let origin = proof
+                .address
+                .map_or_else(|| Origin::named(through), Origin::from);
             let principal = secrets.login(login, proof.channel, origin).await?;
             proof.principal = Some(principal);
         }
-        let subject = Subject::new(&proof);
-        let account = self.places.open(&subject)?;
-        Ok(Visitor {
-            proof,
-            subject,
-            account,
-        })
+        Ok(proof)
+    }
+
+    /// Whether the subject may now do with that name what such a message does. Nothing is counted.
+    pub(crate) fn may(&self, subject: &Subject, type_name: &str, name: &str) -> bool {
+        let decision = self.rights.decide(subject, name);
+        decision.allows_any(needs(type_name))
     }
 
     /// Whether a request of that message type may go to that name. `decision` is the one of this subject and name.

@@ -137,6 +137,10 @@ impl Decision {
         self.check_any(rights, subject, verb.into(), name)
     }
 
+    pub(crate) fn allows_any(&self, needs: Verbs) -> bool {
+        !self.verbs.and(needs).is_empty()
+    }
+
     /// The same for a request that any one of some verbs is enough for.
     #[inline]
     pub(crate) fn check_any(
@@ -150,7 +154,7 @@ impl Decision {
         if self.generation != rights.shared.generation.load(Ordering::Acquire) {
             *self = rights.decide(subject, name);
         }
-        if !self.verbs.and(needs).is_empty() {
+        if self.allows_any(needs) {
             return Ok(());
         }
         let verb = needs.iter().next().unwrap_or(Verb::Admin);

@@ -1,10 +1,11 @@
-//! How much of a node one principal takes up, over all its connections.
+//! How much of a node one principal takes up, over all its sessions.
 //!
-//! Limits of one connection are those of [`LinkConfig`](crate::LinkConfig); these here keep a principal from getting
-//! more by opening more connections. A place is given back when its guard is dropped, and is free at that moment for
-//! the next who asks.
+//! Limits of one session are those of [`LinkConfig`](crate::LinkConfig); these here keep a principal from getting more
+//! by beginning more sessions. A place is given back when its guard is dropped, and is free at that moment for the
+//! next who asks. It is the session that counts, not the connection: what it takes up stays while it waits for the
+//! next connection, and is given back at once when the peer says that it is over.
 //!
-//! Peers of whom nothing is proved have an account for each connection, since nothing says which belong together; how
+//! Peers of whom nothing is proved have an account for each session, since nothing says which belong together; how
 //! many there are in all is the node's limit. Our own user is counted and not limited: it can stop this process
 //! anyway.
 
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::subject::{Standing, Subject};
+use crate::config::LinkConfig;
 
 #[cfg(test)]
 mod tests;
@@ -30,25 +32,26 @@ mod tests;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PeerLimits {
-    /// Connections. 256.
-    pub connections: usize,
-    /// Asks that are unanswered. 65,536.
-    pub in_flight: usize,
-    /// Subscriptions. 1,024.
+    /// Sessions, those included that wait for their next connection. 256.
+    pub sessions: usize,
+    /// Subscriptions, of all its sessions together. 1,024.
     pub subscriptions: usize,
     /// Queues that it has made and that are still there. 64.
     pub queues: usize,
-    /// Bytes of one message; what a connection allows holds besides. 16 MiB.
+    /// Unanswered asks of one session, where that is less than [`LinkConfig::in_flight`]. Read when a session begins.
+    /// 16,384.
+    pub in_flight: usize,
+    /// Bytes of one message, where that is less than [`LinkConfig::max_message`]. Read when a session begins. 16 MiB.
     pub message_bytes: u32,
 }
 
 impl Default for PeerLimits {
     fn default() -> Self {
         PeerLimits {
-            connections: 256,
-            in_flight: 65_536,
+            sessions: 256,
             subscriptions: 1_024,
             queues: 64,
+            in_flight: 16_384,
             message_bytes: 16 * 1024 * 1024,
         }
     }
@@ -57,8 +60,7 @@ impl Default for PeerLimits {
 impl PeerLimits {
     fn of(&self, kind: PlaceKind) -> usize {
         match kind {
-            PlaceKind::Connection => self.connections,
-            PlaceKind::InFlight => self.in_flight,
+            PlaceKind::Session => self.sessions,
             PlaceKind::Subscription => self.subscriptions,
             PlaceKind::Queue => self.queues,
         }
@@ -69,10 +71,8 @@ impl PeerLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceKind {
-    /// A connection.
-    Connection,
-    /// An unanswered ask.
-    InFlight,
+    /// A session.
+    Session,
     /// A subscription.
     Subscription,
     /// A queue that it made.
@@ -81,9 +81,8 @@ pub enum PlaceKind {
 
 impl PlaceKind {
     /// All kinds.
-    pub const ALL: [PlaceKind; 4] = [
-        PlaceKind::Connection,
-        PlaceKind::InFlight,
+    pub const ALL: [PlaceKind; 3] = [
+        PlaceKind::Session,
         PlaceKind::Subscription,
         PlaceKind::Queue,
     ];
@@ -92,8 +91,7 @@ impl PlaceKind {
 impl fmt::Display for PlaceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PlaceKind::Connection => "connections",
-            PlaceKind::InFlight => "unanswered asks",
+            PlaceKind::Session => "sessions",
             PlaceKind::Subscription => "subscriptions",
             PlaceKind::Queue => "queues",
         })
@@ -167,11 +165,11 @@ struct Counts {
     taken: [AtomicUsize; PlaceKind::ALL.len()],
 }
 
-/// One connection of a principal, with its place. Clones are the same connection; it is given back with the last.
+/// One session of a principal, with its place. Clones are the same session; it is given back with the last.
 #[derive(Clone)]
 pub struct Account {
     counts: Arc<Counts>,
-    /// Of the connection.
+    /// Of the session.
     _place: Arc<Place>,
 }
 
@@ -206,13 +204,13 @@ impl Places {
         }
     }
 
-    /// Takes the place of a connection, and gives what the rest is taken from.
+    /// Takes the place of a session, and gives what the rest is taken from.
     ///
     /// # Errors
     /// [`NoPlace`].
     pub fn open(&self, subject: &Subject) -> Result<Account, NoPlace> {
         let counts = self.counts(subject);
-        let place = Arc::new(counts.take(PlaceKind::Connection)?);
+        let place = Arc::new(counts.take(PlaceKind::Session)?);
         Ok(Account {
             counts,
             _place: place,
@@ -281,13 +279,14 @@ impl Account {
         self.counts.take(kind)
     }
 
-    /// How many bytes a message may have.
-    #[must_use]
-    pub fn message_bytes(&self) -> u32 {
-        match self.counts.subject.standing() {
-            Standing::OwnUser => u32::MAX,
-            _ => self.counts.shared.limits.load().message_bytes,
+    /// The configuration of one session, where its principal is allowed less.
+    pub(crate) fn narrow(&self, mut config: LinkConfig) -> LinkConfig {
+        if self.counts.subject.standing() != Standing::OwnUser {
+            let limits = **self.counts.shared.limits.load();
+            config.in_flight = config.in_flight.min(limits.in_flight);
+            config.max_message = config.max_message.min(limits.message_bytes);
         }
+        config
     }
 
     /// Whose it is.
@@ -296,7 +295,7 @@ impl Account {
         &self.counts.subject
     }
 
-    /// What its principal takes up, with all connections.
+    /// What its principal takes up, with all sessions.
     #[must_use]
     pub fn snapshot(&self) -> AccountSnapshot {
         self.counts.snapshot()

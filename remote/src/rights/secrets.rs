@@ -48,7 +48,8 @@ pub struct SecretsConfig {
     pub rounds: u32,
     /// How many names there can be. 10,000.
     pub names: usize,
-    /// How many logins wait for their turn; one is looked at at a time. 256.
+    /// How many logins wait for their turn; one is looked at at a time. More than can be hashed within a handshake's
+    /// time only wait in vain. 32.
     pub waiting: usize,
     /// How many may fail.
     pub attempts: AttemptLimits,
@@ -59,7 +60,7 @@ impl Default for SecretsConfig {
         SecretsConfig {
             rounds: 600_000,
             names: 10_000,
-            waiting: 256,
+            waiting: 32,
             attempts: AttemptLimits::default(),
         }
     }

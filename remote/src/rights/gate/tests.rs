@@ -9,10 +9,6 @@ fn encrypted() -> Proof {
     Proof::encrypted(Some(Principal::new("cert:gateway")))
 }
 
-fn here() -> Origin {
-    Origin::named("here")
-}
-
 async fn with_alice(system: &System) -> Gate {
     let config = SecretsConfig {
         rounds: 1_000,
@@ -30,17 +26,10 @@ async fn with_alice(system: &System) -> Gate {
 async fn g35_a_login_says_who_a_peer_is(system: System) {
     let gate = with_alice(&system).await;
     let login = Some(("alice", ALICES.as_bytes()));
-    let visitor = gate.admit(encrypted(), login, here()).await.unwrap();
-    assert_eq!(visitor.subject.to_string(), "secret:alice");
-    assert_eq!(
-        visitor.proof.principal,
-        Some(Principal::new("secret:alice"))
-    );
-    assert_eq!(gate.places().accounts().len(), 1);
-    drop(visitor);
-    assert!(gate.places().accounts().is_empty());
-    let visitor = gate.admit(encrypted(), None, here()).await.unwrap();
-    assert_eq!(visitor.subject.to_string(), "cert:gateway");
+    let proof = gate.prove(encrypted(), login, "here").await.unwrap();
+    assert_eq!(proof.principal, Some(Principal::new("secret:alice")));
+    let proof = gate.prove(encrypted(), None, "here").await.unwrap();
+    assert_eq!(proof, encrypted());
 }
 
 #[callboard::test]
@@ -48,29 +37,32 @@ async fn g35_a_login_that_fails_keeps_out_also_who_has_a_certificate(system: Sys
     let gate = with_alice(&system).await;
     for login in [("alice", "a wrong secret of hers"), ("a:b", "x")] {
         let login = Some((login.0, login.1.as_bytes()));
-        let refused = gate.admit(encrypted(), login, here()).await.unwrap_err();
+        let refused = gate.prove(encrypted(), login, "here").await.unwrap_err();
         assert_eq!(refused, NotAdmitted::Login(LoginRefused::Wrong));
     }
     let login = Some(("alice", ALICES.as_bytes()));
-    let refused = gate.admit(Proof::plain(), login, here()).await.unwrap_err();
+    let refused = gate.prove(Proof::plain(), login, "here").await.unwrap_err();
     assert_eq!(refused.to_string(), "secrets are taken over TLS only");
     gate.set_secrets(None);
-    let refused = gate.admit(encrypted(), login, here()).await.unwrap_err();
+    let refused = gate.prove(encrypted(), login, "here").await.unwrap_err();
     assert_eq!(refused.to_string(), "logins aren't taken here");
 }
 
+/// Who is locked out at one address isn't at another.
 #[callboard::test]
-async fn g35_a_principal_has_only_so_many_connections(system: System) {
-    let gate = Gate::new(&system);
-    gate.places().set_limits(PeerLimits {
-        connections: 1,
-        ..PeerLimits::default()
-    });
-    let first = gate.admit(encrypted(), None, here()).await.unwrap();
-    let refused = gate.admit(encrypted(), None, here()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "cert:gateway has its 1 connections");
-    drop(first);
-    assert!(gate.admit(encrypted(), None, here()).await.is_ok());
+async fn g35_failed_logins_count_by_the_address_they_come_from(system: System) {
+    let gate = with_alice(&system).await;
+    let from = |address: &str| encrypted().from_address(address.parse().unwrap());
+    let wrong = Some(("alice", &b"a wrong secret of hers"[..]));
+    let right = Some(("alice", ALICES.as_bytes()));
+    for port in 1..=5 {
+        let proof = from(&format!("192.0.2.1:{port}"));
+        assert!(gate.prove(proof, wrong, "here").await.is_err());
+    }
+    let refused = gate.prove(from("192.0.2.1:6"), right, "here").await;
+    let wait = matches!(refused, Err(NotAdmitted::Login(LoginRefused::Wait(_))));
+    assert!(wait, "{refused:?}");
+    assert!(gate.prove(from("192.0.2.2:6"), right, "here").await.is_ok());
 }
 
 #[callboard::test]

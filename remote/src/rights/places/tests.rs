@@ -11,9 +11,9 @@ fn cert(name: &str) -> Subject {
     )))))
 }
 
-fn limits(connections: usize, subscriptions: usize) -> PeerLimits {
+fn limits(sessions: usize, subscriptions: usize) -> PeerLimits {
     PeerLimits {
-        connections,
+        sessions,
         subscriptions,
         ..PeerLimits::default()
     }
@@ -26,23 +26,23 @@ fn g35_a_freed_place_is_free_at_once() {
     let second = places.open(&cert("a")).unwrap();
     for _ in 0..100 {
         let error = places.open(&cert("a")).unwrap_err();
-        assert_eq!(error.to_string(), "cert:a has its 2 connections");
+        assert_eq!(error.to_string(), "cert:a has its 2 sessions");
         drop(second.clone());
-        assert!(places.open(&cert("a")).is_err(), "a clone is no connection");
+        assert!(places.open(&cert("a")).is_err(), "a clone is no session");
         // Others have places of their own.
         drop(places.open(&cert("b")).unwrap());
     }
     drop(second);
     let second = places.open(&cert("a")).unwrap();
     assert!(places.open(&cert("a")).is_err());
-    assert_eq!(places.refused(), [(PlaceKind::Connection, 201)]);
+    assert_eq!(places.refused(), [(PlaceKind::Session, 201)]);
     drop((first, second));
     assert!(places.accounts().is_empty(), "nobody is kept for nothing");
     assert!(places.shared.accounts.lock().is_empty());
 }
 
 #[test]
-fn g35_more_connections_give_a_principal_no_more_of_the_rest() {
+fn g35_more_sessions_give_a_principal_no_more_of_the_rest() {
     let places = Places::new(limits(2, 1));
     let first = places.open(&cert("a")).unwrap();
     let second = places.open(&cert("a")).unwrap();
@@ -54,7 +54,7 @@ fn g35_more_connections_give_a_principal_no_more_of_the_rest() {
         failure.to_string(),
         "no room (not executed): cert:a has its 1 subscriptions"
     );
-    // It outlives its connection, as what it stands for may.
+    // It outlives its session, as what it stands for may.
     drop(first);
     assert!(second.take(PlaceKind::Subscription).is_err());
     drop(second);
@@ -69,9 +69,12 @@ fn our_own_user_is_counted_and_not_limited_and_the_unproved_stand_alone() {
     let places = Places::new(limits(1, 0));
     let own = Subject::new(&Proof::local(Some(own_user())));
     let accounts: Vec<_> = (0..10).map(|_| places.open(&own).unwrap()).collect();
-    assert_eq!(accounts[0].message_bytes(), u32::MAX);
+    assert_eq!(
+        accounts[0].narrow(LinkConfig::default()),
+        LinkConfig::default()
+    );
     let taken = accounts[0].snapshot().taken;
-    assert_eq!(taken, [(PlaceKind::Connection, 10)]);
+    assert_eq!(taken, [(PlaceKind::Session, 10)]);
     // The same name over a network isn't our own user.
     let pretender = Subject::new(&Proof::encrypted(Some(own_user())));
     let account = places.open(&pretender).unwrap();
@@ -93,7 +96,7 @@ fn limits_change_while_places_are_taken() {
         message_bytes: 10,
         ..limits(1, 2)
     });
-    assert_eq!(account.message_bytes(), 10);
+    assert_eq!(account.narrow(LinkConfig::default()).max_message, 10);
     assert!(taken.iter().all(Result::is_ok), "what is taken stays");
     let mut taken = taken.into_iter();
     taken.next();
@@ -104,16 +107,16 @@ fn limits_change_while_places_are_taken() {
 
 #[test]
 fn limits_come_from_a_file() {
-    let limits: PeerLimits = toml::from_str("connections = 3").unwrap();
+    let limits: PeerLimits = toml::from_str("sessions = 3").unwrap();
     assert_eq!(
         limits,
         PeerLimits {
-            connections: 3,
+            sessions: 3,
             ..PeerLimits::default()
         }
     );
-    let error = toml::from_str::<PeerLimits>("connection = 3").unwrap_err();
-    assert!(error.to_string().contains("unknown field `connection`"));
+    let error = toml::from_str::<PeerLimits>("session = 3").unwrap_err();
+    assert!(error.to_string().contains("unknown field `session`"));
 }
 
 #[test]
@@ -141,27 +144,27 @@ fn g35_threads_that_race_for_places_get_no_more_than_there_are() {
         }
     });
     assert!((1..=3).contains(&most.into_inner()));
-    assert_eq!(account.snapshot().taken, [(PlaceKind::Connection, 1)]);
+    assert_eq!(account.snapshot().taken, [(PlaceKind::Session, 1)]);
 }
 
 proptest! {
     #[test]
     fn g35_places_are_counted_as_a_model_counts(
-        steps in proptest::collection::vec((0..2usize, 0..4usize, any::<bool>()), 0..60),
+        steps in proptest::collection::vec((0..2usize, 0..3usize, any::<bool>()), 0..60),
     ) {
-        let limits = PeerLimits { in_flight: 2, queues: 1, ..limits(2, 3) };
+        let limits = PeerLimits { queues: 1, ..limits(2, 3) };
         let places = Places::new(limits);
         let subjects = [cert("a"), cert("b")];
         let mut accounts: [Vec<Account>; 2] = Default::default();
-        let mut held: [[Vec<Place>; 4]; 2] = Default::default();
+        let mut held: [[Vec<Place>; 3]; 2] = Default::default();
         for (who, kind, gives_back) in steps {
             let kind = PlaceKind::ALL[kind];
             let (accounts, held) = (&mut accounts[who], &mut held[who][kind as usize]);
             match (kind, gives_back) {
-                (PlaceKind::Connection, true) => { accounts.pop(); }
-                (PlaceKind::Connection, false) => {
+                (PlaceKind::Session, true) => { accounts.pop(); }
+                (PlaceKind::Session, false) => {
                     let opened = places.open(&subjects[who]);
-                    prop_assert_eq!(opened.is_ok(), accounts.len() < limits.connections);
+                    prop_assert_eq!(opened.is_ok(), accounts.len() < limits.sessions);
                     accounts.extend(opened);
                 }
                 (_, true) => { held.pop(); }
@@ -178,7 +181,7 @@ proptest! {
         }
         for who in 0..2 {
             if let Some(account) = accounts[who].last() {
-                let mut expected = vec![(PlaceKind::Connection, accounts[who].len())];
+                let mut expected = vec![(PlaceKind::Session, accounts[who].len())];
                 expected.extend(PlaceKind::ALL[1..].iter().map(|kind| (*kind, held[who][*kind as usize].len())));
                 expected.retain(|(_, count)| *count > 0);
                 prop_assert_eq!(account.snapshot().taken, expected);
