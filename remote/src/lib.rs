@@ -70,6 +70,7 @@ mod config;
 mod error;
 mod node;
 mod peer;
+mod rights;
 mod session;
 mod stats;
 #[cfg(feature = "test")]
@@ -81,6 +82,13 @@ pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
+pub use rights::{
+    Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,
+    LoginRefused, MAX_LOGIN_NAME, MAX_RULES, MAX_SECRET, MAX_WHO, MIN_SECRET, NoPlace, Origin,
+    PeerLimits, Place, PlaceKind, Places, REFUSALS, REFUSED_LOGINS, Reason, Refusal, Rights,
+    RightsState, Rule, RuleError, Rules, Secret, SecretError, Secrets, SecretsConfig, SecretsStats,
+    Standing, Subject, Verb, Verbs, Who, WhoError,
+};
 pub use stats::{NodeStats, PeerStats};
 pub use transport::{
     Authority, ByteStream, Channel, Connected, Connector, Expect, FifoConnector, Fingerprint,

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
+use crate::rights::{Gate, Places, Rights, Secrets};
 use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
@@ -104,6 +105,7 @@ pub(crate) struct Core {
     pub(crate) counters: NodeCounters,
     pub(crate) exposed: Exposed,
     pub(crate) sessions: Sessions,
+    pub(crate) gate: Gate,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -205,6 +207,7 @@ impl Node {
             counters: NodeCounters::default(),
             exposed: Exposed::default(),
             sessions: Sessions::default(),
+            gate: Gate::new(system),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });
@@ -394,6 +397,24 @@ impl Node {
             rx.await
                 .unwrap_or_else(|_| LinkError::new(&through, LinkErrorKind::NoArbiter))
         }
+    }
+
+    /// Who may do what here (G35). At first nobody off this host may do anything; see [`Rules::new`](crate::Rules::new).
+    #[must_use]
+    pub fn rights(&self) -> &Rights {
+        self.owner.core.gate.rights()
+    }
+
+    /// How much each principal may take up here.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        self.owner.core.gate.places()
+    }
+
+    /// Takes logins by these secrets from now on, over TLS; `None` for no logins, as at first. Sessions that stand
+    /// stay.
+    pub fn take_logins(&self, secrets: Option<&Secrets>) {
+        self.owner.core.gate.set_secrets(secrets.cloned());
     }
 
     /// How it is doing.

@@ -10,6 +10,7 @@ pub(crate) mod tls;
 pub(crate) mod unix;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub struct Proof {
     pub principal: Option<Principal>,
     /// Who can read along.
     pub channel: Channel,
+    /// Where the other side is, if it has an address: failed logins are counted by it. Who it is it doesn't prove.
+    pub address: Option<SocketAddr>,
 }
 
 impl Proof {
@@ -97,6 +100,7 @@ impl Proof {
         Proof {
             principal,
             channel: Channel::Local,
+            address: None,
         }
     }
 
@@ -106,6 +110,7 @@ impl Proof {
         Proof {
             principal,
             channel: Channel::Encrypted,
+            address: None,
         }
     }
 
@@ -115,7 +120,20 @@ impl Proof {
         Proof {
             principal: None,
             channel: Channel::Plain,
+            address: None,
         }
+    }
+
+    /// The same of a peer at that address.
+    #[must_use]
+    pub fn from_address(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Whether both prove the same peer, wherever it is.
+    pub(crate) fn is_same_peer(&self, other: &Proof) -> bool {
+        self.principal == other.principal && self.channel == other.channel
     }
 }
 

@@ -2,15 +2,17 @@
 //! task.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use callboard::topic::{SubscriberOptions, Topic, TopicError, TopicEvent};
 use callboard::{Failure, FailureKind, Verdict, WireMessage, codec};
-use futures::future::{AbortHandle, Abortable, LocalBoxFuture};
+use futures::future::{AbortHandle, Abortable, Either, LocalBoxFuture, select};
 use futures::stream::{FuturesUnordered, LocalBoxStream, StreamExt};
 
 use super::Core;
+use crate::rights::{PlaceKind, Verb};
 use crate::session::Session;
 use crate::wire::body::{Event, OwnedSubscribe, put_gap};
 use crate::wire::frame::{Kind, put_frame};
@@ -136,6 +138,21 @@ impl Pumps {
         let Some(core) = session.node() else {
             return refuse(FailureKind::UnknownName, &wanted.name);
         };
+        let rights = core.gate.rights().clone();
+        let subject = session.subject.clone();
+        let allowed = rights.check(&subject, Verb::Subscribe, &wanted.name);
+        let place = allowed.map_err(Failure::from).and_then(|()| {
+            let account = session.account.as_ref();
+            let place = account.map(|account| account.take(PlaceKind::Subscription));
+            place.transpose().map_err(Failure::from)
+        });
+        let place = match place {
+            Ok(place) => place,
+            Err(failure) => {
+                core.counters.failed(failure.kind());
+                return session.fail(number, &failure);
+            }
+        };
         let topics = &core.exposed.topics;
         let topic = match topics.find(&wanted.name, &wanted.type_name, wanted.version) {
             Ok((_, topic)) => topic,
@@ -151,7 +168,21 @@ impl Pumps {
         };
         let subscribing = topic.subscribe(wanted.pattern, wanted.options);
         let (handle, registration) = AbortHandle::new_pair();
-        let run = Abortable::new(pump.run(subscribing), registration);
+        let name = wanted.name;
+        let run = async move {
+            let _place = place;
+            let ended = {
+                let lost = pin!(rights.lost(&subject, Verb::Subscribe, &name));
+                match select(pin!(pump.run(subscribing)), lost).await {
+                    Either::Left(_) => None,
+                    Either::Right((denied, _)) => Some(denied),
+                }
+            };
+            if let Some(denied) = ended {
+                pump.fail(&denied.into());
+            }
+        };
+        let run = Abortable::new(run, registration);
         let id = self.next;
         self.next += 1;
         self.handles.insert(number, (id, handle));
@@ -184,12 +215,11 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(self, subscribing: LocalBoxFuture<'static, Result<Encoded, Failure>>) {
+    async fn run(&self, subscribing: LocalBoxFuture<'static, Result<Encoded, Failure>>) {
         let mut subscription = match subscribing.await {
             Ok(subscription) => subscription,
             Err(failure) => {
-                self.core.counters.failed(failure.kind());
-                return self.session.fail(self.number, &failure);
+                return self.fail(&failure);
             }
         };
         self.core.counters.subscriptions();
@@ -227,6 +257,11 @@ impl Pump {
             }
         }
         self.session.say(Kind::Ended, self.number);
+    }
+
+    fn fail(&self, failure: &Failure) {
+        self.core.counters.failed(failure.kind());
+        self.session.fail(self.number, failure);
     }
 
     async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {

@@ -154,6 +154,8 @@ async fn shaken<S: ByteStream>(
         theirs,
         session,
         proof,
+        config: core.config.clone(),
+        account: None,
         is_dialler: true,
     });
     let (pass, _) = new.attach().ok_or(LinkErrorKind::ClosedHere)?;
