@@ -178,7 +178,9 @@ impl<T: WireMessage + Clone> Door<T> {
             Ok(items) => items,
             Err(failure) => return refused(failure, all),
         };
-        if let (1, Some(item)) = (all, items.pop()) {
+        if items.len() == 1
+            && let Some(item) = items.pop()
+        {
             let terms = op.terms.map_or_else(OfferTerms::default, |terms| {
                 terms.of_an_offer(op.group.as_deref())
             });

@@ -7,6 +7,7 @@ mod actors;
 mod asks;
 mod conformance;
 mod hostile;
+mod queues;
 mod raw;
 mod sockets;
 mod topics;
