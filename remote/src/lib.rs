@@ -66,7 +66,9 @@ extern crate callboard_core as callboard;
 
 mod config;
 mod connection;
+mod entrance;
 mod error;
+mod locks;
 mod node;
 mod peer;
 mod queues;
@@ -76,6 +78,7 @@ mod wire;
 
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
+pub use locks::OpenLockError;
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use queues::{OpenQueue, OpenQueueError};

@@ -35,17 +35,14 @@ use callboard::queue::{Keeps, OpenError, Queue};
 use callboard::{Failure, FailureKind, Recipient, Verdict, WireMessage};
 use futures::future::BoxFuture;
 
+use crate::entrance::{Entrance, REACH};
 use crate::error::NameError;
 use crate::node::Node;
 use crate::peer::Peer;
 
-use door::{Door, Entrance};
+use door::Door;
 use route::{RemoteQueue, Ways};
 use wire::{Administer, Look, OfferOp, PollOp, Seen, contract};
-
-/// What an answer may take for its way, beyond what was to be waited for over there: the deadline of asks across a
-/// process (G9).
-const REACH: Duration = Duration::from_secs(5);
 
 /// What a frame has besides items.
 const MARGIN: u32 = 1_024;

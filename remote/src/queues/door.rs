@@ -1,10 +1,7 @@
 //! An exposed queue: what peers ask of it, done to the queue of this process.
 
-use std::future::Future;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use callboard::queue::{
@@ -12,19 +9,17 @@ use callboard::queue::{
     Settlement,
 };
 use callboard::{
-    ActorId, Boundary, Envelope, Failure, FailureKind, Message, Meta, OnEnd, Placement, Refused,
-    Responder, Route, System, Verdict, Watch, WatchHandle, WireMessage, codec,
+    ActorId, FailureKind, Message, Meta, Responder, System, Verdict, WireMessage, codec,
 };
-use futures::FutureExt;
-use futures::future::{AbortHandle, AbortRegistration, Abortable, join_all};
+use futures::future::{Abortable, join_all};
 
 use super::holders::Holders;
 use super::wire::{
     Administer, Administered, Contract, Item, LeaseOp, Look, OfferAnswer, OfferOp, Otherwise,
-    PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireFailure, WireKeeps, WireLeased,
-    contract, nanos,
+    PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
 };
-use super::{BATCH_BYTES, BATCH_ITEMS, REACH};
+use super::{BATCH_BYTES, BATCH_ITEMS};
+use crate::entrance::{REACH, Serve, WireFailure, abortable, refuse, run};
 
 /// How many bytes an item takes in an answer besides itself, at the most, without its texts.
 const ITEM_OVERHEAD: usize = 160;
@@ -36,89 +31,6 @@ pub(super) struct Door<T: WireMessage + Clone> {
     /// How long a lease lasts unless said otherwise.
     lease: Duration,
     holders: Holders<T>,
-}
-
-/// Does what a message says, and answers.
-pub(super) trait Serve<M: Message>: Send + Sync + 'static {
-    fn serve(self: &Arc<Self>, message: M, meta: Meta, responder: Responder<M::Reply>);
-
-    fn leads_to(&self) -> (ActorId, Arc<str>, &System);
-}
-
-/// The way to a door for messages of one type, as nodes expose it.
-pub(super) struct Entrance<D, M> {
-    door: Arc<D>,
-    message: PhantomData<fn(M)>,
-}
-
-impl<D, M> Entrance<D, M> {
-    pub(super) fn new(door: &Arc<D>) -> Arc<Self> {
-        Arc::new(Entrance {
-            door: Arc::clone(door),
-            message: PhantomData,
-        })
-    }
-}
-
-impl<D: Send + Sync, M> Watch for Entrance<D, M> {
-    /// Nobody but the node has this reference, and it doesn't watch.
-    fn watch(&self, _on_end: OnEnd) -> WatchHandle {
-        WatchHandle::over()
-    }
-}
-
-impl<M: Message, D: Serve<M>> Route<M> for Entrance<D, M> {
-    fn id(&self) -> ActorId {
-        self.door.leads_to().0
-    }
-
-    fn label(&self) -> String {
-        self.door.leads_to().1.to_string()
-    }
-
-    fn boundary(&self) -> Boundary {
-        Boundary::SameProcess
-    }
-
-    fn system(&self) -> &System {
-        self.door.leads_to().2
-    }
-
-    fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let Envelope {
-            message,
-            meta,
-            mut responder,
-        } = envelope;
-        if meta.is_expired(self.system().clock()) {
-            let failure = Failure::new(FailureKind::DeadlineExceeded, Verdict::NotExecuted);
-            let envelope = Envelope {
-                message,
-                meta,
-                responder,
-            };
-            return Err(Refused::for_good(envelope, failure));
-        }
-        if responder.progress(Verdict::MaybeExecuted) {
-            self.door.serve(message, meta, responder);
-        }
-        Ok(())
-    }
-}
-
-/// Runs it as far as it comes at once, on the thread of the connection, and the rest as a task.
-fn run(system: &System, work: impl Future<Output = ()> + Send + 'static) {
-    // Items are cloned and decoded by code of theirs (G10); what it drops on the way answers the ask.
-    let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
-    let mut cx = Context::from_waker(Waker::noop());
-    if work.as_mut().poll(&mut cx).is_pending() {
-        // False: the system has ended, and with it who waits here.
-        system.spawn(Placement::Spread, move || work.map(drop));
-    }
-}
-
-fn refuse(kind: FailureKind) -> WireFailure {
-    WireFailure::new(kind, Verdict::NotExecuted)
 }
 
 /// What comes from a peer. What serde says names types of this side, so it stays here.
@@ -481,14 +393,6 @@ impl From<Otherwise> for Settlement {
             Otherwise::Extend(span) => Settlement::Extend(Duration::from_micros(span)),
         }
     }
-}
-
-/// What is given up when the asker gives up.
-fn abortable<R: Send + 'static>(responder: &mut Responder<R>) -> (AbortHandle, AbortRegistration) {
-    let (handle, registration) = AbortHandle::new_pair();
-    let withdrawn = handle.clone();
-    responder.on_withdraw(move || withdrawn.abort());
-    (handle, registration)
 }
 
 impl<T: WireMessage + Clone> Serve<Look> for Door<T> {

@@ -22,9 +22,10 @@ use parking_lot::Mutex;
 
 use super::wire::{
     Administer, Administered, Contract, Item, LeaseOp, Look, OfferAnswer, OfferOp, Otherwise,
-    PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireFailure, WireLeased, micros,
+    PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireLeased,
 };
-use super::{BATCH_BYTES, BATCH_ITEMS, REACH};
+use super::{BATCH_BYTES, BATCH_ITEMS};
+use crate::entrance::{REACH, WireFailure, micros};
 
 /// The references to one exposed queue, one for each right.
 #[derive(Clone)]

@@ -14,8 +14,10 @@
 use std::time::Duration;
 
 use callboard::queue::{ItemPlace, Keeps, QueueState};
-use callboard::{Failure, FailureKind, Message, RequestKey, Verdict};
+use callboard::{Message, RequestKey};
 use serde::{Deserialize, Serialize};
+
+use crate::entrance::WireFailure;
 
 /// What an opened handle counts on: the type of the items, and what the queue keeps. A request with another one is
 /// refused, so that nobody goes on with a queue that was opened anew with other settings.
@@ -57,51 +59,6 @@ impl From<WireKeeps> for Keeps {
             compared_keys: kept(3),
         }
     }
-}
-
-/// A failure without its text, which may name what belongs to the queue's process alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct WireFailure {
-    #[serde(rename = "k")]
-    kind: FailureKind,
-    #[serde(rename = "v")]
-    verdict: Verdict,
-    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u64>,
-}
-
-impl From<&Failure> for WireFailure {
-    fn from(failure: &Failure) -> Self {
-        WireFailure {
-            kind: failure.kind(),
-            verdict: failure.verdict(),
-            retry_after: failure.retry_after().map(micros),
-        }
-    }
-}
-
-impl WireFailure {
-    pub(super) fn new(kind: FailureKind, verdict: Verdict) -> Self {
-        WireFailure {
-            kind,
-            verdict,
-            retry_after: None,
-        }
-    }
-
-    /// The failure, about what is called `what` here.
-    pub(super) fn about(&self, what: &str) -> Failure {
-        let failure = Failure::new(self.kind, self.verdict).with_detail(what);
-        match self.retry_after {
-            Some(span) => failure.with_retry_after(Duration::from_micros(span)),
-            None => failure,
-        }
-    }
-}
-
-/// A span as it travels, rounded up, so that what is left is never called over.
-pub(super) fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 /// A time of day as it travels.

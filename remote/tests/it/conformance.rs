@@ -47,6 +47,15 @@ macro_rules! conformance {
                 g36_items_that_do_not_fit_harm_nobody_else
                 g34_an_item_nobody_can_read_is_a_failed_delivery
             }
+            each! { locks, $wire, $on;
+                g31_a_mutex_elsewhere_has_one_holder_in_order
+                g31_a_lease_from_elsewhere_runs_out_and_its_token_is_stale
+                g31_a_lease_from_elsewhere_is_renewed
+                g31_a_long_wait_costs_nothing_of_the_lease
+                g31_a_wish_that_is_given_up_holds_nothing
+                g31_permits_and_readers_are_shared_elsewhere
+                g34_a_lock_that_cannot_be_opened_says_why
+            }
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order
                 g28_a_subscription_survives_a_lost_connection_and_names_the_gap

@@ -7,6 +7,7 @@ mod actors;
 mod asks;
 mod conformance;
 mod hostile;
+mod locks;
 mod queues;
 mod raw;
 mod sockets;
