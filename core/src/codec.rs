@@ -1,12 +1,44 @@
 //! MessagePack: the one place besides the wire that knows it.
 //!
-//! Payloads are encoded with field names, so that an optional field can be added without a flag day
-//! (G37).
+//! # Two shapes
+//!
+//! A struct is written as a map from field names to values ([`Shape::Named`]), or as the list of its values
+//! ([`Shape::Positional`]), which is smaller and faster. Enums are written by the names of their variants, and bytes
+//! as bytes, in both. [`decode`] takes both, and tells them apart by themselves.
+//!
+//! Names are what lets a type grow: an optional field can be added without a flag day (G37). Positions say
+//! nothing about what they hold: a reader whose type has another field at that place takes the value for that
+//! field's, and if the types agree nobody notices. So positions are used only between two builds whose
+//! [`schema`]s of that type are known to be equal (peers tell each other at the handshake), and names everywhere
+//! else; what is stored is always named, since nobody knows which build will read it.
+//!
+//! # Bounds
+//!
+//! Both ways at most [`MAX_DEPTH`] values may lie inside each other (G36). Lengths in the input are believed only as
+//! far as there is input.
 
-use std::io::{self, Write};
+mod depth;
+mod encoder;
+#[cfg(test)]
+mod tests;
 
-use serde::Serialize;
+use std::io;
+
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// How many values may lie inside each other: lists, maps, structs and variants with a value. A bound on the stack
+/// that decoding takes, the same as serde_json's.
+pub const MAX_DEPTH: usize = 128;
+
+/// How structs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// As maps with field names.
+    Named,
+    /// As lists, in the order of the fields. Only for readers with an equal [`schema`].
+    Positional,
+}
 
 /// A value could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,14 +49,18 @@ impl CodecError {
     pub(crate) fn new(why: String) -> Self {
         CodecError(why)
     }
+
+    fn too_large(limit: usize) -> Self {
+        CodecError(format!("more than {limit} bytes"))
+    }
 }
 
 /// Encodes a value, structs as maps with field names.
 ///
 /// # Errors
-/// If the value refuses to be serialised, or has no MessagePack form.
+/// If the value refuses to be serialised, has no MessagePack form, or is deeper than [`MAX_DEPTH`].
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    rmp_serde::to_vec_named(value).map_err(|error| CodecError(error.to_string()))
+    encode_within(value, usize::MAX)
 }
 
 /// The same for a value that must not take more than `limit` bytes: no more are written.
@@ -35,101 +71,68 @@ pub fn encode_within<T: Serialize + ?Sized>(
     value: &T,
     limit: usize,
 ) -> Result<Vec<u8>, CodecError> {
-    let mut writer = Within {
-        bytes: Vec::new(),
-        limit,
-        is_full: false,
-    };
-    match rmp_serde::encode::write_named(&mut writer, value) {
-        Ok(()) => Ok(writer.bytes),
-        Err(_) if writer.is_full => Err(CodecError(format!("more than {limit} bytes"))),
-        Err(error) => Err(CodecError(error.to_string())),
-    }
+    let mut bytes = Vec::new();
+    encode_into_within(value, &mut bytes, Shape::Named, limit)?;
+    Ok(bytes)
 }
 
-/// Bytes up to a limit.
-struct Within {
-    bytes: Vec<u8>,
-    limit: usize,
-    is_full: bool,
-}
-
-impl Write for Within {
-    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if part.len() > self.limit - self.bytes.len() {
-            self.is_full = true;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.bytes.extend_from_slice(part);
-        Ok(part.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Decodes a value. All of the input must be used.
+/// Appends a value to `out`. Answers the shape it has: a value of which a struct leaves a field out (serde's
+/// `skip_serializing_if`) can't be positional, and is written with names.
+///
+/// ```
+/// use callboard_core::codec::{self, Shape};
+///
+/// #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+/// struct Point {
+///     x: u8,
+///     y: u8,
+/// }
+/// let mut out = b"before ".to_vec();
+/// codec::encode_into(&Point { x: 1, y: 2 }, &mut out, Shape::Positional)?;
+/// assert_eq!(out, b"before \x92\x01\x02");
+/// assert_eq!(codec::decode::<Point>(&out[7..])?, Point { x: 1, y: 2 });
+/// # Ok::<(), codec::CodecError>(())
+/// ```
 ///
 /// # Errors
-/// If the bytes are no MessagePack, not of that type, or followed by more.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let mut reader = bytes;
-    let mut deserializer = rmp_serde::Deserializer::new(&mut reader);
-    let value = T::deserialize(&mut deserializer).map_err(|error| CodecError(error.to_string()))?;
-    drop(deserializer);
-    if reader.is_empty() {
-        Ok(value)
-    } else {
-        Err(CodecError(format!("{} bytes left over", reader.len())))
-    }
+/// As [`encode`]. `out` is as it was before; also if the value's own code panics.
+pub fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    shape: Shape,
+) -> Result<Shape, CodecError> {
+    encoder::append(value, out, shape, usize::MAX)
 }
 
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
+/// The same for a value that must not take more than `limit` bytes: no more are written.
+///
+/// # Errors
+/// As [`encode_into`], and if the value is larger.
+pub fn encode_into_within<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    shape: Shape,
+    limit: usize,
+) -> Result<Shape, CodecError> {
+    encoder::append(value, out, shape, limit)
+}
 
-    use super::*;
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Old {
-        a: u32,
-    }
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct New {
-        a: u32,
-        #[serde(default)]
-        b: Option<String>,
-    }
-
-    #[test]
-    fn an_optional_field_can_be_added_both_ways() {
-        let old = encode(&Old { a: 7 }).unwrap();
-        assert_eq!(decode::<New>(&old), Ok(New { a: 7, b: None }));
-        let new = encode(&New {
-            a: 7,
-            b: Some("x".into()),
-        })
-        .unwrap();
-        assert_eq!(decode::<Old>(&new), Ok(Old { a: 7 }));
-    }
-
-    #[test]
-    fn a_limit_is_kept_to_the_byte() {
-        let text = "abcdefgh";
-        let bytes = encode(text).unwrap();
-        assert_eq!(encode_within(text, bytes.len()), Ok(bytes.clone()));
-        let error = encode_within(text, bytes.len() - 1).unwrap_err();
-        assert_eq!(error.to_string(), "more than 8 bytes");
-    }
-
-    #[test]
-    fn garbage_and_leftovers_are_errors() {
-        assert!(decode::<Old>(&[0xC1]).is_err());
-        assert!(decode::<Old>(&[]).is_err());
-        let mut bytes = encode(&Old { a: 7 }).unwrap();
-        bytes.push(0);
-        assert!(decode::<Old>(&bytes).is_err());
+/// Decodes a value of either shape. All of the input must be used.
+///
+/// # Errors
+/// If the bytes are no MessagePack, not of that type, followed by more, or deeper than [`MAX_DEPTH`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    depth::check(bytes)?;
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(MAX_DEPTH + 1);
+    let value = T::deserialize(&mut deserializer).map_err(|error| CodecError(error.to_string()))?;
+    // Its reader doesn't say how far it is; but only at the end there is no next marker to be read.
+    match bool::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(error))
+            if error.kind() == io::ErrorKind::UnexpectedEof =>
+        {
+            Ok(value)
+        }
+        _ => Err(CodecError("bytes left over behind the value".into())),
     }
 }

@@ -38,6 +38,27 @@ pub trait ReplySink<R>: Send {
     }
 }
 
+/// Where the answers to many asks go: a [`ReplySink`] that is made once and not for each ask, so that an ask that
+/// came over a connection costs no memory of its own. Which ask is meant says its ticket, a number that the
+/// sink's owner chose when it made the responder with [`Responder::shared`].
+///
+/// Each responder made ends with exactly one call of [`finish`](SharedSink::finish) with its ticket (G7), also if it
+/// is dropped. Tickets that were finished may be used again. Calls come from any thread, several at a time, and
+/// also from within [`Route::send`](crate::Route::send): hold no lock there that these methods take.
+pub trait SharedSink<R>: Send + Sync {
+    /// As [`ReplySink::progress`], of that ask.
+    fn progress(&self, ticket: u64, verdict: Verdict) -> bool;
+
+    /// The one end of that ask.
+    fn finish(&self, ticket: u64, outcome: Outcome<R>);
+
+    /// Calls `withdraw` once when the asker of that ask gives up before the end; at once, if it has already.
+    fn on_withdraw(&self, ticket: u64, withdraw: Box<dyn FnOnce() + Send>) {
+        let _ = ticket;
+        drop(withdraw);
+    }
+}
+
 /// The right and the duty to answer one ask.
 ///
 /// Dropping it answers with an error: `NoAnswer`, or `Panicked` while a panic unwinds, and
@@ -54,6 +75,8 @@ enum Way<R> {
     /// To an asker in this process.
     Slot(Answerer<R>),
     Sink(Box<dyn ReplySink<R>>),
+    /// To one of many asks that share a sink.
+    Shared(Arc<dyn SharedSink<R>>, u64),
     /// A stand-in, for a message that may be offered again.
     StandIn(Arc<dyn WayBack<R>>),
 }
@@ -78,6 +101,16 @@ impl<R: Send + 'static> Responder<R> {
     pub fn new(sink: Box<dyn ReplySink<R>>) -> Self {
         Responder {
             way: Way::Sink(sink),
+            reached: Verdict::NotExecuted,
+        }
+    }
+
+    /// A responder that ends in a sink which many asks share, under that ticket. Takes no memory of its own.
+    #[must_use]
+    #[inline]
+    pub fn shared(sink: Arc<dyn SharedSink<R>>, ticket: u64) -> Self {
+        Responder {
+            way: Way::Shared(sink, ticket),
             reached: Verdict::NotExecuted,
         }
     }
@@ -131,7 +164,7 @@ impl<R: Send + 'static> Responder<R> {
     pub fn expects_answer(&self) -> bool {
         match &self.way {
             Way::Nowhere => false,
-            Way::Slot(_) | Way::Sink(_) => true,
+            Way::Slot(_) | Way::Sink(_) | Way::Shared(..) => true,
             Way::StandIn(way) => way.expects_answer(),
         }
     }
@@ -168,6 +201,7 @@ impl<R: Send + 'static> Responder<R> {
             Way::Nowhere => true,
             Way::Slot(answerer) => answerer.progress(verdict),
             Way::Sink(sink) => sink.progress(verdict),
+            Way::Shared(sink, ticket) => sink.progress(*ticket, verdict),
             Way::StandIn(way) => way.progress(verdict),
         }
     }
@@ -178,6 +212,7 @@ impl<R: Send + 'static> Responder<R> {
             Way::Nowhere => {}
             Way::Slot(answerer) => answerer.on_withdraw(Box::new(withdraw)),
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
+            Way::Shared(sink, ticket) => sink.on_withdraw(*ticket, Box::new(withdraw)),
             Way::StandIn(way) => way.on_withdraw(Box::new(withdraw)),
         }
     }
@@ -200,7 +235,7 @@ impl<R: Send + 'static> Responder<R> {
         match std::mem::replace(&mut self.way, Way::Nowhere) {
             Way::Nowhere => None,
             Way::StandIn(way) if !way.expects_answer() => None,
-            way @ (Way::Slot(_) | Way::StandIn(_)) => Some(Box::new(Responder {
+            way @ (Way::Slot(_) | Way::Shared(..) | Way::StandIn(_)) => Some(Box::new(Responder {
                 way,
                 reached: self.reached,
             })),
@@ -230,6 +265,7 @@ impl<R> Responder<R> {
             Way::Nowhere => {}
             Way::Slot(answerer) => answerer.finish(outcome),
             Way::Sink(sink) => sink.finish(outcome),
+            Way::Shared(sink, ticket) => sink.finish(ticket, outcome),
             Way::StandIn(way) => way.finish(outcome),
         }
     }
@@ -241,7 +277,7 @@ impl<R> Drop for Responder<R> {
         // An asker of this process is told by the drop of its answerer.
         match &self.way {
             Way::Nowhere | Way::Slot(_) => {}
-            Way::Sink(_) => self.end(Err(unanswered(self.reached))),
+            Way::Sink(_) | Way::Shared(..) => self.end(Err(unanswered(self.reached))),
             Way::StandIn(way) => way.give_up(unanswered(self.reached)),
         }
     }

@@ -153,7 +153,7 @@ impl<T: WireMessage> OpenQueue<T> {
             offer: peer.recipient(&self.name)?,
             poll: peer.recipient(&self.name)?,
             admin: peer.recipient(&self.name)?,
-            room: peer.config().max_frame.saturating_sub(MARGIN),
+            room: peer.config().max_message.saturating_sub(MARGIN),
             name: Arc::clone(&self.name),
         };
         let open = Look::Open {

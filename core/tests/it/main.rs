@@ -66,6 +66,7 @@ mod replays;
 mod replays_deferred;
 mod replays_random;
 mod safety;
+mod shared_sinks;
 mod stash_faults;
 mod stashes;
 mod stream_wakers;

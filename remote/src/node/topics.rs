@@ -1,21 +1,20 @@
-//! Topics for subscribers in other processes: one pump for each subscription, polled by the connection's
+//! Topics for subscribers in other processes: one pump for each subscription, polled by the session's
 //! task.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use callboard::topic::{SubscriberOptions, Topic, TopicError, TopicEvent};
+use callboard::topic::{SubscriberOptions, Topic, TopicError, TopicEvent, TopicMessage};
 use callboard::{Failure, FailureKind, Verdict, WireMessage, codec};
 use futures::future::{AbortHandle, Abortable, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream, StreamExt};
+use parking_lot::Mutex;
 
 use super::Core;
-use super::in_flight::send_failure;
-use crate::connection::outbox::{Cargo, Outbox, Queued};
-use crate::wire::WireError;
-use crate::wire::body::{Event, Subscribe, put_gap, put_subscribed};
-use crate::wire::frame::{Kind, bare, put_frame};
+use crate::session::Session;
+use crate::wire::body::{Event, OwnedSubscribe, put_gap};
+use crate::wire::frame::{Kind, put_frame};
 
 /// A topic whose type only it knows.
 pub(crate) trait ServeTopic: Send + Sync {
@@ -34,18 +33,123 @@ pub(crate) struct Encoded {
 
 /// What goes to the peer.
 enum Outgoing {
-    Event {
-        subject: String,
-        sequence: u64,
-        payload: Vec<u8>,
-    },
-    Gap {
-        from: u64,
-        to: u64,
-    },
+    Event(Arc<Body>),
+    Gap { from: u64, to: u64 },
 }
 
-pub(crate) struct ToTopic<T: WireMessage + Sync>(pub(crate) Topic<T>);
+pub(crate) struct ToTopic<T: WireMessage + Sync> {
+    topic: Topic<T>,
+    once: Arc<Once>,
+}
+
+impl<T: WireMessage + Sync> ToTopic<T> {
+    pub(crate) fn new(topic: &Topic<T>) -> Self {
+        ToTopic {
+            topic: topic.clone(),
+            once: Arc::default(),
+        }
+    }
+}
+
+/// A message as it lies in frames.
+struct Body {
+    sequence: u64,
+    subject: Box<str>,
+    payload: Vec<u8>,
+}
+
+/// How many encoded messages a topic keeps at the most, and up to how many bytes of them (G3). Who is further behind
+/// than this has its messages encoded for itself.
+const KEPT: usize = 256;
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// The last messages of a topic, encoded once for the subscribers of all sessions.
+#[derive(Default)]
+struct Once {
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// In the order of their numbers.
+    slots: VecDeque<Arc<Slot>>,
+    bytes: usize,
+}
+
+/// A message that is encoded by whoever comes first; the others wait for that long.
+struct Slot {
+    sequence: u64,
+    body: OnceLock<Option<Arc<Body>>>,
+}
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        let body = self.body.get().and_then(Option::as_ref);
+        body.map_or(0, |body| body.payload.len())
+    }
+}
+
+impl Ring {
+    /// The place of a message. `None` for one that is too old to be kept.
+    fn slot(&mut self, sequence: u64) -> Option<Arc<Slot>> {
+        if self
+            .slots
+            .back()
+            .is_none_or(|last| last.sequence < sequence)
+        {
+            let body = OnceLock::new();
+            self.slots.push_back(Arc::new(Slot { sequence, body }));
+            self.trim();
+            return self.slots.back().cloned();
+        }
+        let found = self
+            .slots
+            .binary_search_by_key(&sequence, |slot| slot.sequence);
+        found.ok().and_then(|at| self.slots.get(at).cloned())
+    }
+
+    fn trim(&mut self) {
+        while self.slots.len() > KEPT || (self.bytes > KEPT_BYTES && self.slots.len() > 1) {
+            let oldest = self.slots.pop_front();
+            // What is being encoded just now has not been counted.
+            let bytes = oldest.map_or(0, |slot| slot.bytes());
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+}
+
+impl Once {
+    /// The message encoded, now or before. `None` if it refuses.
+    fn encode<T: WireMessage>(&self, message: &TopicMessage<T>) -> Option<Arc<Body>> {
+        let slot = self.ring.lock().slot(message.sequence());
+        // Outside the lock of the ring: it runs code of the message.
+        let Some(slot) = slot else {
+            return body_of(message);
+        };
+        let mut first = false;
+        let body = slot.body.get_or_init(|| {
+            first = true;
+            body_of(message)
+        });
+        if first {
+            let mut ring = self.ring.lock();
+            // It may have been pushed out meanwhile.
+            if ring.slots.iter().rev().any(|kept| Arc::ptr_eq(kept, &slot)) {
+                ring.bytes += slot.bytes();
+                ring.trim();
+            }
+        }
+        body.clone()
+    }
+}
+
+fn body_of<T: WireMessage>(message: &TopicMessage<T>) -> Option<Arc<Body>> {
+    Some(Arc::new(Body {
+        sequence: message.sequence(),
+        subject: message.subject().into(),
+        payload: codec::encode(message.value()).ok()?,
+    }))
+}
 
 impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
     fn subscribe(
@@ -53,7 +157,7 @@ impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
         pattern: String,
         options: SubscriberOptions,
     ) -> LocalBoxFuture<'static, Result<Encoded, Failure>> {
-        let topic = self.0.clone();
+        let (topic, once) = (self.topic.clone(), Arc::clone(&self.once));
         Box::pin(async move {
             let subscription = topic.subscribe(&pattern, options).await;
             let subscription = subscription.map_err(|error| match error {
@@ -67,24 +171,22 @@ impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
             })?;
             Ok(Encoded {
                 since: subscription.since(),
-                events: subscription.map(encode).boxed_local(),
+                events: subscription
+                    .map(move |event| encode(&once, event))
+                    .boxed_local(),
             })
         })
     }
 }
 
-fn encode<T: WireMessage>(event: TopicEvent<T>) -> Outgoing {
+fn encode<T: WireMessage>(once: &Once, event: TopicEvent<T>) -> Outgoing {
     match event {
         TopicEvent::Message(message) => {
             let sequence = message.sequence();
-            match codec::encode(message.value()) {
-                Ok(payload) => Outgoing::Event {
-                    subject: message.subject().to_owned(),
-                    sequence,
-                    payload,
-                },
-                // It refuses to be encoded: the peer misses it.
-                Err(_) => Outgoing::Gap {
+            match once.encode(&message) {
+                Some(body) => Outgoing::Event(body),
+                // The peer misses it.
+                None => Outgoing::Gap {
                     from: sequence,
                     to: sequence,
                 },
@@ -94,65 +196,64 @@ fn encode<T: WireMessage>(event: TopicEvent<T>) -> Outgoing {
     }
 }
 
-/// The subscriptions of one connection.
+/// The subscriptions of one session.
 pub(crate) struct Pumps {
     running: FuturesUnordered<LocalBoxFuture<'static, PumpId>>,
     /// By the peer's number.
     handles: HashMap<u64, (PumpId, AbortHandle)>,
     next: PumpId,
-    max_frame: u32,
 }
 
-/// Never given twice on a connection, unlike the peer's numbers: an aborted pump is still to be polled
+/// Never given twice in a session, unlike the peer's numbers: an aborted pump is still to be polled
 /// when the peer may use its number again.
 type PumpId = u64;
 
 impl Pumps {
-    pub(crate) fn new(max_frame: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Pumps {
             running: FuturesUnordered::new(),
             handles: HashMap::new(),
             next: 0,
-            max_frame,
         }
     }
 
     /// Begins a subscription, or answers why not.
     pub(crate) fn subscribe(
         &mut self,
-        core: &Arc<Core>,
-        outbox: &Arc<Outbox>,
+        session: &Arc<Session>,
         number: u64,
-        wanted: &Subscribe<'_>,
-    ) -> Result<(), WireError> {
-        if self.handles.contains_key(&number) {
-            return Err(WireError::BadField {
-                frame: Kind::Subscribe.text(),
-                field: "correlation",
-            });
-        }
-        let found = if self.handles.len() < core.config.subscriptions {
-            let topics = &core.exposed.topics;
-            topics.find(wanted.name, wanted.type_name, wanted.version)
-        } else {
-            Err(Failure::new(FailureKind::Full, Verdict::NotExecuted)
-                .with_detail("too many subscriptions on this connection"))
+        wanted: OwnedSubscribe,
+    ) {
+        let refuse = |kind, detail: &str| {
+            let failure = Failure::new(kind, Verdict::NotExecuted).with_detail(detail.to_owned());
+            if let Some(node) = session.node() {
+                node.counters.failed(kind);
+            }
+            session.fail(number, &failure);
         };
-        let topic = match found {
+        if self.handles.contains_key(&number) {
+            return refuse(FailureKind::NoAnswer, "a subscription has that number");
+        }
+        if self.handles.len() >= session.config.subscriptions {
+            return refuse(FailureKind::Full, "too many subscriptions on this session");
+        }
+        let Some(core) = session.node() else {
+            return refuse(FailureKind::UnknownName, &wanted.name);
+        };
+        let topics = &core.exposed.topics;
+        let topic = match topics.find(&wanted.name, &wanted.type_name, wanted.version) {
             Ok((_, topic)) => topic,
             Err(failure) => {
                 core.counters.failed(failure.kind());
-                send_failure(outbox, number, self.max_frame, &failure);
-                return Ok(());
+                return session.fail(number, &failure);
             }
         };
         let pump = Pump {
-            core: Arc::clone(core),
-            outbox: Arc::clone(outbox),
+            core,
+            session: Arc::clone(session),
             number,
-            max_frame: self.max_frame,
         };
-        let subscribing = topic.subscribe(wanted.pattern.to_owned(), wanted.options);
+        let subscribing = topic.subscribe(wanted.pattern, wanted.options);
         let (handle, registration) = AbortHandle::new_pair();
         let run = Abortable::new(pump.run(subscribing), registration);
         let id = self.next;
@@ -163,7 +264,6 @@ impl Pumps {
             let _ = run.await;
             id
         }));
-        Ok(())
     }
 
     pub(crate) fn unsubscribe(&mut self, number: u64) {
@@ -183,9 +283,8 @@ impl Pumps {
 /// take waits in the subscription's own buffer, under its policy (G28).
 struct Pump {
     core: Arc<Core>,
-    outbox: Arc<Outbox>,
+    session: Arc<Session>,
     number: u64,
-    max_frame: u32,
 }
 
 impl Pump {
@@ -194,25 +293,21 @@ impl Pump {
             Ok(subscription) => subscription,
             Err(failure) => {
                 self.core.counters.failed(failure.kind());
-                send_failure(&self.outbox, self.number, self.max_frame, &failure);
-                return;
+                return self.session.fail(self.number, &failure);
             }
         };
         self.core.counters.subscriptions();
         let since = subscription.since;
-        self.send(Kind::Subscribed, |out| put_subscribed(out, since))
+        self.send(Kind::Subscribed, |out| out.extend(since.to_be_bytes()))
             .await;
         while let Some(event) = subscription.events.next().await {
             let sent = match event {
-                Outgoing::Event {
-                    subject,
-                    sequence,
-                    payload,
-                } => {
+                Outgoing::Event(body) => {
+                    let sequence = body.sequence;
                     let event = Event {
                         sequence,
-                        subject: &subject,
-                        payload: &payload,
+                        subject: &body.subject,
+                        payload: &body.payload,
                     };
                     match self.send(Kind::Event, |out| event.put(out)).await {
                         Sent::TooLarge => {
@@ -232,20 +327,16 @@ impl Pump {
                 Sent::Closed => return,
             }
         }
-        self.outbox.push_answer(bare(Kind::Ended, self.number));
+        self.session.say(Kind::Ended, self.number);
     }
 
     async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {
         let mut frame = Vec::new();
-        if put_frame(&mut frame, kind, 0, self.number, self.max_frame, write).is_err() {
+        let max = self.session.theirs.max_message;
+        if put_frame(&mut frame, kind, 0, self.number, max, write).is_err() {
             return Sent::TooLarge;
         }
-        let mut queued = Some(Queued {
-            frame,
-            deadline: None,
-            cargo: Cargo::Other,
-        });
-        if self.outbox.push_waiting(&mut queued).await {
+        if self.session.outbox.push_event(&frame).await {
             Sent::Yes
         } else {
             Sent::Closed

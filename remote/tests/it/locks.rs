@@ -204,7 +204,7 @@ pub(crate) async fn g31_permits_and_readers_are_shared_elsewhere<W: Wire>(system
     assert_eq!(writer.why_lost(), Some(Lost::Stopped));
     let failure = far_page.read().await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Stopped);
-    page.write().await.unwrap();
+    drop(page.write().await.unwrap());
 }
 
 pub(crate) async fn g34_a_lock_that_cannot_be_opened_says_why<W: Wire>(system: System) {

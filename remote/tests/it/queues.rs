@@ -614,7 +614,7 @@ pub(crate) async fn g36_items_that_do_not_fit_harm_nobody_else<W: Wire>(system: 
     let node = Node::new(&system, "queues").unwrap();
     node.expose_queue("texts", &near).unwrap();
     let mut small = LinkConfig::default();
-    small.max_frame = 4_096;
+    small.max_message = 4_096;
     let (_wire, peer) = connect_with::<W>(&system, &node, small).await;
     let queue = peer.queue::<Text>("texts").await.unwrap();
     let text = |length| Text("x".repeat(length));
