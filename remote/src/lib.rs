@@ -67,9 +67,13 @@
 extern crate callboard_core as callboard;
 
 mod config;
+mod entrance;
 mod error;
+mod locks;
 mod node;
 mod peer;
+mod publishing;
+mod queues;
 mod rights;
 mod session;
 mod stats;
@@ -80,8 +84,11 @@ mod wire;
 
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
+pub use locks::OpenLockError;
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
+pub use publishing::Publisher;
+pub use queues::{OpenQueue, OpenQueueError};
 pub use rights::{
     Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,
     LoginRefused, MAX_LOGIN_NAME, MAX_RULES, MAX_SECRET, MAX_WHO, MIN_SECRET, NoPlace, Origin,

@@ -242,7 +242,7 @@ impl Node {
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
-        let entry = Arc::new(ToTopic(topic.clone()));
+        let entry = Arc::new(ToTopic::new(topic));
         self.owner
             .core
             .exposed

@@ -9,6 +9,8 @@ mod broken;
 mod conformance;
 mod fifos;
 mod hostile;
+mod locks;
+mod queues;
 mod raw;
 mod simulated;
 mod sockets;
