@@ -84,6 +84,7 @@ pub use boundary::{Boundary, Verdict};
 pub use callboard_macros::test;
 pub use callboard_macros::{Fingerprint, Message, main};
 pub use cell::ActorSnapshot;
+pub use codec::Blob;
 pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};
 pub use dead_letter::{
