@@ -75,6 +75,7 @@ mod streamed;
 mod systems;
 mod tasks;
 mod topics;
+mod traces;
 #[cfg(not(callboard_plain_alloc))]
 mod ui;
 mod waits;
