@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, Verdict};
+use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent, Verdict};
 
 use super::Session;
 use super::inbox::{Arrival, Behind, Tally};
@@ -200,6 +200,9 @@ fn meta(session: &Session, arrival: &Arrival, request: &Request) -> Meta {
     meta.set_attempt(request.attempt);
     if request.caller_retries {
         meta.set_caller_retries();
+    }
+    if let Some(trace) = request.trace.and_then(TraceParent::from_bytes) {
+        meta.set_trace_parent(trace);
     }
     if let Some(principal) = session.principal() {
         meta.set_principal(principal.clone());
