@@ -40,6 +40,8 @@ pub struct LinkConfig {
     pub in_flight: usize,
     /// How many subscriptions a peer may hold on one connection. 256.
     pub subscriptions: usize,
+    /// How many names, each with a type of message, a peer may watch on one session (G12). 16,384.
+    pub watches: usize,
     /// How many messages a node buffers for one subscriber, whatever it asks for. 8,192.
     pub subscriber_buffer: usize,
     /// How many connections a node serves at once. 1,024.
@@ -84,6 +86,7 @@ impl Default for LinkConfig {
             unread_answers: 32 * 1024 * 1024,
             in_flight: 16_384,
             subscriptions: 256,
+            watches: 16_384,
             subscriber_buffer: 8_192,
             connections: 1_024,
             sessions: 4_096,

@@ -35,11 +35,11 @@ pub(crate) mod shake;
 mod slots;
 pub(crate) mod work;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use callboard::{Failure, Incarnation, Principal, System};
+use callboard::{Failure, Incarnation, Placement, Principal, System};
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::LinkConfig;
@@ -99,6 +99,8 @@ pub(crate) struct Session {
     callers: RwLock<Vec<Arc<dyn Waits>>>,
     attached: Mutex<Attached>,
     ended: OnceLock<LinkErrorKind>,
+    /// Whether its end is under way because the other side doesn't read.
+    is_overrun: AtomicBool,
     /// Whether this side connects.
     pub(crate) is_dialler: bool,
 }
@@ -163,6 +165,7 @@ impl Session {
             callers: RwLock::default(),
             attached: Mutex::default(),
             ended: OnceLock::new(),
+            is_overrun: AtomicBool::new(false),
             is_dialler,
         })
     }
@@ -197,14 +200,28 @@ impl Session {
     /// Puts in an answer; a peer that leaves too much unread is cut off.
     pub(crate) fn answer(&self, frame: Vec<u8>) {
         if let Err(bytes) = self.outbox.push_answer(frame) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.overrun(bytes);
         }
     }
 
     /// The same for one in a buffer of the caller's.
     pub(crate) fn answer_from(&self, frame: &[u8]) {
         if let Err(bytes) = self.outbox.push_answer_from(frame) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.overrun(bytes);
+        }
+    }
+
+    /// Too much is unread. It is ended by a task of its own: who answers may hold locks that the end needs.
+    fn overrun(&self, bytes: usize) {
+        if self.is_overrun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let why = LinkErrorKind::Unread(bytes);
+        self.cut(why.clone());
+        if let Some(session) = self.work.session() {
+            let system = &self.system;
+            // Without arbiters there is nobody left who could be told.
+            system.spawn(Placement::Spread, move || async move { session.end(&why) });
         }
     }
 

@@ -74,6 +74,11 @@ impl Session {
         Some((Pass { generation, end }, received))
     }
 
+    /// Whether a connection feeds it, or is about to.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.lock().end.is_some()
+    }
+
     /// The other side said how much it has: what it lacks is sent again.
     pub(crate) fn resume(&self, theirs: u64) -> Result<(), NeverSent> {
         let now = self.system.clock().now();
@@ -96,6 +101,7 @@ impl Session {
         if is_over || self.outlives.is_zero() {
             self.end(why);
         } else if self.ended.get().is_none() {
+            self.peer.connection_lost(self);
             self.linger(pass.generation);
         }
     }
