@@ -16,4 +16,5 @@ mod simulated;
 mod sockets;
 mod tls;
 mod topics;
+mod watching;
 mod wires;
