@@ -72,6 +72,8 @@ mod peer;
 mod rights;
 mod session;
 mod stats;
+#[cfg(feature = "test")]
+pub mod testing;
 mod transport;
 mod wire;
 
@@ -87,5 +89,8 @@ pub use rights::{
     Standing, Subject, Verb, Verbs, Who, WhoError,
 };
 pub use stats::{NodeStats, PeerStats};
-pub use transport::{ByteStream, Channel, Connected, Connector, Proof, Stdio, stdin_closed};
+pub use transport::{
+    ByteStream, Channel, Connected, Connector, FifoConnector, Proof, Stdio, TcpConnector,
+    UnixConnector, UnixSocket, stdin_closed,
+};
 pub use wire::{MAX_HELLO, MAX_NAME, MAX_SUBJECT, PROTOCOL_MAX, PROTOCOL_MIN, WireError};

@@ -5,9 +5,13 @@ extern crate callboard_core as callboard;
 
 mod actors;
 mod asks;
+mod broken;
 mod conformance;
+mod fifos;
 mod hostile;
 mod raw;
+mod rights;
+mod simulated;
 mod sockets;
 mod topics;
 mod wires;
