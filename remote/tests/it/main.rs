@@ -12,6 +12,7 @@ mod hostile;
 mod locks;
 mod queues;
 mod raw;
+mod rights;
 mod simulated;
 mod sockets;
 mod tls;
