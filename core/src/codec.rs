@@ -19,6 +19,7 @@
 
 mod depth;
 mod encoder;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,8 @@ use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use schema::{Schema, schema};
 
 /// How many values may lie inside each other: lists, maps, structs and variants with a value. A bound on the stack
 /// that decoding takes, the same as serde_json's.

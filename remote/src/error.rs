@@ -138,6 +138,17 @@ pub enum ListenError {
     /// There is a file with that name which is no socket; it is left alone.
     #[error("{} exists and is no socket", .0.display())]
     NoSocket(PathBuf),
+    /// The directory for named pipes isn't for this user alone.
+    #[error("{} is no directory for this user alone: {reason}", .directory.display())]
+    NotPrivate {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is a file where a named pipe should be; it is left alone.
+    #[error("{} exists and is no named pipe", .0.display())]
+    NoFifo(PathBuf),
     /// Standard input or output is no pipe: the process was not started by a parent that speaks over it.
     #[error("standard {stream} is no pipe: {reason}")]
     NoPipe {

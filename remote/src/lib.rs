@@ -71,6 +71,8 @@ mod node;
 mod peer;
 mod session;
 mod stats;
+#[cfg(feature = "test")]
+pub mod testing;
 mod transport;
 mod wire;
 
@@ -79,5 +81,8 @@ pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use stats::{NodeStats, PeerStats};
-pub use transport::{ByteStream, Channel, Connected, Connector, Proof, Stdio, stdin_closed};
+pub use transport::{
+    ByteStream, Channel, Connected, Connector, FifoConnector, Proof, Stdio, TcpConnector,
+    UnixConnector, UnixSocket, stdin_closed,
+};
 pub use wire::{MAX_HELLO, MAX_NAME, MAX_SUBJECT, PROTOCOL_MAX, PROTOCOL_MIN, WireError};

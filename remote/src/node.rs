@@ -22,7 +22,7 @@ use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
 use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
-use crate::transport::{ByteStream, Proof, Stdio, on_arbiter};
+use crate::transport::{ByteStream, Proof, Stdio, UnixSocket, on_arbiter};
 
 pub(crate) use exposed::{Dispatch, Held};
 use exposed::{Exposed, ToRecipient};
@@ -263,8 +263,9 @@ impl Node {
         listen::tcp(&self.owner.core, address).await
     }
 
-    /// Listens on a Unix socket. Only processes of the same user are let in; their principal is `uid:<n>`
-    /// (G35). A socket file that nobody listens on any more is replaced.
+    /// Listens on a Unix socket: a path, or a [`UnixSocket`]. Only processes of the same user are let in, and of
+    /// those that it [allows](UnixSocket::allow_user); their principal is `uid:<n>` (G35). A socket file that nobody
+    /// listens on any more is replaced.
     ///
     /// # Errors
     /// [`ListenError::InUse`] if somebody listens there, [`ListenError::NoSocket`] if another kind of file
@@ -272,8 +273,30 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping it may leave the listener open until the node is closed.
-    pub async fn listen_unix(&self, path: impl Into<PathBuf>) -> Result<Listener, ListenError> {
-        listen::unix(&self.owner.core, path.into()).await
+    pub async fn listen_unix(
+        &self,
+        socket: impl Into<UnixSocket>,
+    ) -> Result<Listener, ListenError> {
+        listen::unix(&self.owner.core, socket.into()).await
+    }
+
+    /// Listens for peers that come over named pipes (FIFOs) in a directory, which is made if it isn't there. For what
+    /// has a common file system and no common network namespace, and nothing but pipes. The principal is our own
+    /// `uid:<n>`: no other user may enter the directory, which is checked (G35).
+    ///
+    /// Each connection has a pair of pipes of its own, so that what one peer left unread never reaches the next.
+    ///
+    /// # Errors
+    /// [`ListenError::NotPrivate`] if the directory isn't ours, or others may enter it; [`ListenError::InUse`] if
+    /// another node listens there; [`ListenError::NoFifo`] if another kind of file has the name `door`.
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_fifo(
+        &self,
+        directory: impl Into<PathBuf>,
+    ) -> Result<Listener, ListenError> {
+        listen::fifo(&self.owner.core, directory.into()).await
     }
 
     /// Serves the parent over this process's standard input and output, until standard input closes: the
@@ -314,17 +337,29 @@ impl Node {
     /// # Cancel safety
     /// Dropping it doesn't end the connection.
     pub async fn serve(&self, stream: impl ByteStream, through: &str, proof: Proof) -> LinkError {
+        self.serving(stream, through, proof).await
+    }
+
+    /// Serves from now on; what it returns says why it ended, and keeps no node open.
+    pub(crate) fn serving<S: ByteStream>(
+        &self,
+        stream: S,
+        through: &str,
+        proof: Proof,
+    ) -> impl Future<Output = LinkError> + Send + 'static + use<S> {
         let core = Arc::clone(&self.owner.core);
         let (tx, rx) = futures::channel::oneshot::channel();
-        let label = through.to_owned();
+        let (label, through) = (through.to_owned(), through.to_owned());
         let placement = callboard::Placement::Spread;
         self.owner.core.system.spawn(placement, move || async move {
             let ended = serve::serve(&core, stream, &label, proof).await;
             // An error means that nobody waits for it.
             let _ = tx.send(ended);
         });
-        rx.await
-            .unwrap_or_else(|_| LinkError::new(through, LinkErrorKind::NoArbiter))
+        async move {
+            rx.await
+                .unwrap_or_else(|_| LinkError::new(&through, LinkErrorKind::NoArbiter))
+        }
     }
 
     /// How it is doing.
@@ -353,6 +388,26 @@ impl Node {
 
     pub(crate) fn core(&self) -> Arc<Core> {
         Arc::clone(&self.owner.core)
+    }
+}
+
+/// A node that may be gone: what leads to a node must not keep it open.
+#[cfg(feature = "test")]
+pub(crate) struct WeakNode(std::sync::Weak<Owner>);
+
+#[cfg(feature = "test")]
+impl Node {
+    pub(crate) fn weak(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.owner))
+    }
+}
+
+#[cfg(feature = "test")]
+impl WeakNode {
+    /// The node, if it is open.
+    pub(crate) fn open(&self) -> Option<Node> {
+        let owner = self.0.upgrade()?;
+        (!owner.core.is_closed()).then_some(Node { owner })
     }
 }
 

@@ -24,8 +24,7 @@ use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name}
 use crate::node::Node;
 use crate::stats::PeerStats;
 use crate::transport::tcp::{TcpConnector, check_loopback};
-use crate::transport::unix::UnixConnector;
-use crate::transport::{ByteStream, Connector};
+use crate::transport::{ByteStream, Connector, FifoConnector, UnixConnector, UnixSocket};
 use crate::wire::limits::{MAX_SUBJECT, cut};
 
 use route::RemoteRoute;
@@ -168,17 +167,30 @@ impl Peer {
         Ok(Peer::dialled(system, TcpConnector(address), config))
     }
 
-    /// A peer reached by a Unix socket, with the default limits. Connects in the background; a socket of
-    /// another user is refused (G35).
+    /// A peer reached by a Unix socket, a path or a [`UnixSocket`], with the default limits. Connects in the
+    /// background; a socket of another user is refused (G35), unless it is [allowed](UnixSocket::allow_user).
     #[must_use]
-    pub fn unix(system: &System, path: impl Into<PathBuf>) -> Self {
-        Peer::unix_with(system, path, LinkConfig::default())
+    pub fn unix(system: &System, socket: impl Into<UnixSocket>) -> Self {
+        Peer::unix_with(system, socket, LinkConfig::default())
     }
 
     /// A peer reached by a Unix socket.
     #[must_use]
-    pub fn unix_with(system: &System, path: impl Into<PathBuf>, config: LinkConfig) -> Self {
-        Peer::dialled(system, UnixConnector(path.into()), config)
+    pub fn unix_with(system: &System, socket: impl Into<UnixSocket>, config: LinkConfig) -> Self {
+        Peer::dialled(system, UnixConnector::new(socket), config)
+    }
+
+    /// A peer reached over named pipes in a directory where a node [listens](crate::Node::listen_fifo), with the
+    /// default limits. Connects in the background; a directory that others may enter is refused (G35).
+    #[must_use]
+    pub fn fifo(system: &System, directory: impl Into<PathBuf>) -> Self {
+        Peer::fifo_with(system, directory, LinkConfig::default())
+    }
+
+    /// A peer reached over named pipes.
+    #[must_use]
+    pub fn fifo_with(system: &System, directory: impl Into<PathBuf>, config: LinkConfig) -> Self {
+        Peer::dialled(system, FifoConnector::new(directory), config)
     }
 
     /// A peer reached by a connector of your own. Connects in the background, again and again.

@@ -3,6 +3,7 @@
 //! The protocol needs nothing but a byte stream in both directions; what differs between a pipe, a Unix
 //! socket and TCP is how one is made, what it proves about the other side, and what it costs.
 
+pub(crate) mod fifo;
 pub(crate) mod pipe;
 pub(crate) mod tcp;
 pub(crate) mod unix;
@@ -16,7 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ListenError;
 
+pub use fifo::FifoConnector;
 pub use pipe::{Stdio, stdin_closed};
+pub use tcp::TcpConnector;
+pub use unix::{UnixConnector, UnixSocket};
 
 /// A byte stream in both directions. Anything that can be read and written asynchronously is one: a
 /// socket, a child's stdin and stdout, an in-memory pipe.

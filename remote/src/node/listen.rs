@@ -15,8 +15,10 @@ use tokio::sync::watch;
 
 use super::{Core, serve};
 use crate::error::ListenError;
+use crate::transport::fifo::FifoListener;
+use crate::transport::pipe::TwoPipes;
 use crate::transport::{
-    ByteStream, Proof, on_arbiter, tcp as tcp_transport, unix as unix_transport,
+    ByteStream, Proof, UnixSocket, on_arbiter, tcp as tcp_transport, unix as unix_transport,
 };
 
 /// How long accepting pauses after it failed: the process is out of descriptors, say.
@@ -91,10 +93,12 @@ impl Accepts for TcpListener {
 }
 
 struct Unix {
+    /// Removed when the listener ends, and before that (fields are dropped in order): as long as the listener is open
+    /// its inode isn't used again, so a successor's file isn't taken for its own.
+    _file: Option<unix_transport::SocketFile>,
     listener: UnixListener,
     uid: u32,
-    /// Removed when the listener ends.
-    _file: unix_transport::SocketFile,
+    socket: UnixSocket,
 }
 
 impl Accepts for Unix {
@@ -106,7 +110,20 @@ impl Accepts for Unix {
 
     fn check(&self, stream: &UnixStream) -> Result<Option<Principal>, String> {
         let peer = stream.peer_cred().map(|credentials| credentials.uid());
-        unix_transport::admit(peer, self.uid).map(Some)
+        self.socket.admit(peer, self.uid).map(Some)
+    }
+}
+
+impl Accepts for FifoListener {
+    type Stream = TwoPipes;
+
+    async fn accept(&self) -> io::Result<TwoPipes> {
+        FifoListener::accept(self).await
+    }
+
+    fn check(&self, _stream: &TwoPipes) -> Result<Option<Principal>, String> {
+        // Nobody else may enter the directory.
+        Ok(Some(self.principal()))
     }
 }
 
@@ -121,20 +138,31 @@ pub(super) async fn tcp(core: &Arc<Core>, address: SocketAddr) -> Result<Listene
     .await
 }
 
-pub(super) async fn unix(core: &Arc<Core>, path: PathBuf) -> Result<Listener, ListenError> {
+pub(super) async fn unix(core: &Arc<Core>, socket: UnixSocket) -> Result<Listener, ListenError> {
     let shared = Arc::clone(core);
-    let address = path.display().to_string();
+    let address = socket.to_string();
     on_arbiter(&core.system, &address.clone(), move || async move {
-        let (listener, file) = unix_transport::listen(path).await?;
+        let (listener, file) = unix_transport::listen(&socket).await?;
         let uid = unix_transport::own_uid().map_err(|error| ListenError::Io {
             address: address.clone(),
             reason: error.to_string(),
         })?;
         let listener = Unix {
+            _file: file,
             listener,
             uid,
-            _file: file,
+            socket,
         };
+        start(&shared, listener, address, None)
+    })
+    .await
+}
+
+pub(super) async fn fifo(core: &Arc<Core>, directory: PathBuf) -> Result<Listener, ListenError> {
+    let shared = Arc::clone(core);
+    let address = directory.display().to_string();
+    on_arbiter(&core.system, &address.clone(), move || async move {
+        let listener = FifoListener::open(&directory)?;
         start(&shared, listener, address, None)
     })
     .await

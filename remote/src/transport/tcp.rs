@@ -18,8 +18,20 @@ pub(crate) fn check_loopback(address: SocketAddr) -> Result<(), ListenError> {
     }
 }
 
-/// Dials one address.
-pub(crate) struct TcpConnector(pub(crate) SocketAddr);
+/// What [`Peer::tcp`](crate::Peer::tcp) dials with, for who puts something around it.
+#[derive(Debug, Clone)]
+pub struct TcpConnector(pub(crate) SocketAddr);
+
+impl TcpConnector {
+    /// Dials that address.
+    ///
+    /// # Errors
+    /// [`ListenError::NotLoopback`] for any address off this host (G35).
+    pub fn new(address: SocketAddr) -> Result<Self, ListenError> {
+        check_loopback(address)?;
+        Ok(TcpConnector(address))
+    }
+}
 
 impl Connector for TcpConnector {
     fn address(&self) -> String {

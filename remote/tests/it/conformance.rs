@@ -2,7 +2,7 @@
 
 use callboard::{Boundary, System};
 
-use crate::wires::{Attached, Memory, Tcp, Unix, Wire};
+use crate::wires::{Attached, Fifo, InMemory, Memory, OfTheSystem, Simulated, Tcp, Unix, Wire};
 
 macro_rules! conformance {
     ($($transport:ident, $wire:ty, $on:ident;)*) => {
@@ -28,6 +28,15 @@ macro_rules! conformance {
                 dropping_the_last_handle_closes_the_connection
                 a_weak_recipient_keeps_no_connection
             }
+            each! { broken, $wire, $on;
+                g36_a_stream_cut_at_any_byte_runs_nothing_twice
+                g36_a_stream_truncated_at_any_byte_runs_nothing_twice
+                g36_a_stream_half_closed_at_any_byte_runs_nothing_twice
+                g36_a_stream_that_falls_silent_is_given_up
+                a_stream_of_single_bytes_carries_everything
+                a_short_stall_costs_nothing_but_time
+                what_was_cut_is_connected_again_once_it_can_be
+            }
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order
                 g28_a_subscription_survives_a_lost_connection_and_names_the_gap
@@ -49,15 +58,19 @@ macro_rules! each {
 
 conformance! {
     memory, Memory, both;
-    attached, Attached, both;
-    unix, Unix, arbiters;
+    simulated, Simulated, both;
+    attached, Attached<InMemory>, both;
+    pipe, Attached<OfTheSystem>, arbiters;
+    fifo, Fifo, arbiters;
+    unix, Unix<false>, arbiters;
+    unix_abstract, Unix<true>, arbiters;
     tcp, Tcp, arbiters;
 }
 
 #[test]
 fn boundaries_are_told() {
     assert_eq!(
-        (Unix::BOUNDARY, Tcp::BOUNDARY),
-        (Boundary::SameHost, Boundary::Network)
+        (Unix::<false>::BOUNDARY, Fifo::BOUNDARY, Tcp::BOUNDARY),
+        (Boundary::SameHost, Boundary::SameHost, Boundary::Network)
     );
 }

@@ -5,12 +5,15 @@ extern crate callboard_core as callboard;
 
 mod actors;
 mod asks;
+mod broken;
 mod conformance;
+mod fifos;
 mod hostile;
 mod ledger;
 mod proof;
 mod proxy;
 mod raw;
+mod simulated;
 mod sockets;
 mod topics;
 mod wires;
