@@ -75,7 +75,10 @@ impl Ledger {
         let books = self.0.lock();
         let index = usize::try_from(number).unwrap();
         let client = books.runs.get(&client);
-        client.and_then(|client| client.runs.get(index)).copied().unwrap_or(0)
+        client
+            .and_then(|client| client.runs.get(index))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Compares what was promised with what was done.

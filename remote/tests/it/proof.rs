@@ -55,7 +55,12 @@ fn check_all_done(ledger: &Ledger, node: &Node, peers: &[Peer], outcomes: &[Outc
         ledger.check(outcome);
         let state = peer.state();
         assert_eq!(state.stats.sessions_ended, 0, "{state:?}");
-        assert_eq!(outcome.count(End::Done), outcome.ends.len(), "{:?}", outcome.failures);
+        assert_eq!(
+            outcome.count(End::Done),
+            outcome.ends.len(),
+            "{:?}",
+            outcome.failures
+        );
         assert_eq!(state.in_flight, 0);
         // The two bounds, and what may overshoot each: a message, and a batch.
         let most = 2 * config().outbox + config().unacknowledged + 1_000_000;
@@ -85,7 +90,10 @@ fn report(proxy: &Proxy, peers: &[Peer], outcomes: &[Outcomes]) {
 async fn over_tcp(system: System) {
     let ledger = Ledger::default();
     let node = node(&system, &ledger);
-    let listener = node.listen_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = node
+        .listen_tcp("127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
     let seed = seed_of(&system);
     let proxy = Proxy::new(&system, seed, Weather::Storm);
     let address = proxy.tcp(listener.socket_addr().unwrap()).await;
@@ -129,12 +137,18 @@ async fn under_fire(
 
 #[test]
 fn g32_keyed_asks_over_tcp_under_fire_run_exactly_once_and_in_order() {
-    Test::new(On::Arbiters).arbiters(2).limit(LONG).run(over_tcp);
+    Test::new(On::Arbiters)
+        .arbiters(2)
+        .limit(LONG)
+        .run(over_tcp);
 }
 
 #[test]
 fn g32_keyed_asks_over_a_unix_socket_under_fire_run_exactly_once_and_in_order() {
-    Test::new(On::Arbiters).arbiters(2).limit(LONG).run(over_unix);
+    Test::new(On::Arbiters)
+        .arbiters(2)
+        .limit(LONG)
+        .run(over_unix);
 }
 
 const LONG: Duration = Duration::from_secs(1_200);

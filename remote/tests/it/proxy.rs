@@ -1,6 +1,7 @@
 //! A proxy between peers and a node that does to bytes what networks do: cuts at any byte, stalls, tears into pieces,
 //! lets one direction vanish, is down for a while. What it does is drawn from a seed.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,8 @@ struct Inner {
     connections: AtomicU64,
     faults: AtomicU64,
     tape: Mutex<Vec<Tape>>,
+    /// Where the next connection is to be cut, and so on.
+    script: Mutex<VecDeque<(Way, usize)>>,
 }
 
 /// What one connection carried, if it was recorded.
@@ -129,6 +132,7 @@ impl Proxy {
             connections: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             tape: Mutex::default(),
+            script: Mutex::default(),
         }))
     }
 
@@ -139,6 +143,11 @@ impl Proxy {
     /// Cuts all connections there are.
     pub(crate) fn cut(&self) {
         self.0.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Cuts the next connection after so many bytes one way; called again, the one after it.
+    pub(crate) fn cut_next(&self, way: Way, after: usize) {
+        self.0.script.lock().push_back((way, after));
     }
 
     /// How many connections it has let through.
@@ -221,14 +230,15 @@ impl Proxy {
         }
         let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
         self.0.tape.lock().push(Tape::default());
+        let scripted = self.0.script.lock().pop_front();
         let proxy = self.clone();
         self.0.system.spawn(Placement::Spread, move || async move {
             let mut cuts = proxy.0.cuts.subscribe();
             let mut weather = proxy.0.weather.subscribe();
             let (near_out, near_in) = tokio::io::split(near);
             let (far_out, far_in) = tokio::io::split(far);
-            let out = proxy.flow(number, Way::ToNode, near_out, far_in);
-            let back = proxy.flow(number, Way::ToPeer, far_out, near_in);
+            let out = proxy.flow(number, Way::ToNode, scripted, near_out, far_in);
+            let back = proxy.flow(number, Way::ToPeer, scripted, far_out, near_in);
             let cut = async {
                 let cut = pin!(cuts.changed());
                 let down = pin!(weather.wait_for(|weather| *weather == Weather::Down));
@@ -243,10 +253,14 @@ impl Proxy {
         &self,
         number: u64,
         way: Way,
+        scripted: Option<(Way, usize)>,
         mut from: ReadHalf<N>,
         mut to: WriteHalf<F>,
     ) {
         let mut fate = Fate::new(self, number, way);
+        let mut until = scripted
+            .filter(|(other, _)| *other == way)
+            .map(|(_, at)| at);
         let mut weather = self.0.weather.subscribe();
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -255,7 +269,9 @@ impl Proxy {
             if count == 0 {
                 return;
             }
-            let bytes = &buffer[..count];
+            let whole = until.is_none_or(|left| count < left);
+            let bytes = &buffer[..until.map_or(count, |left| left.min(count))];
+            until = until.map(|left| left - bytes.len());
             self.record(number, way, bytes);
             weather
                 .wait_for(|weather| *weather != Weather::Frozen)
@@ -267,7 +283,7 @@ impl Proxy {
                 Weather::Storm => fate.carry(self, bytes, &mut to).await,
                 _ => to.write_all(bytes).await.is_ok() && to.flush().await.is_ok(),
             };
-            if !arrived {
+            if !arrived || !whole {
                 return;
             }
         }
@@ -296,7 +312,8 @@ struct Fate {
 impl Fate {
     fn new(proxy: &Proxy, number: u64, way: Way) -> Self {
         let side = u64::from(way == Way::ToPeer);
-        let mut dice = Dice::new(proxy.0.seed ^ (2 * number + side).wrapping_mul(0xD6E8_FEB8_6659_FD93));
+        let mut dice =
+            Dice::new(proxy.0.seed ^ (2 * number + side).wrapping_mul(0xD6E8_FEB8_6659_FD93));
         let left = until_next(&mut dice);
         Fate { dice, left }
     }
