@@ -80,24 +80,40 @@ impl<M: WireMessage> Caller<M> {
 
     /// Its slot in that session, which it opens if it has none yet.
     pub(crate) fn slot(self: &Arc<Self>, session: &Session) -> Slot {
-        let mut state = self.state.lock();
-        if state.session != session.number {
-            state.session = session.number;
-            state.positional = false;
-            let caller: Arc<dyn Waits> = Arc::clone(self) as _;
-            state.slot = session.open(caller, |out| {
-                Open {
-                    version: M::VERSION,
-                    schemas: self.schemas,
-                    name: &self.name,
-                    type_name: M::NAME,
-                }
-                .put(out);
-            });
-        }
-        Slot {
-            number: state.slot,
-            positional: state.positional,
+        loop {
+            let mut state = self.state.lock();
+            let before = state.session;
+            if before > session.number {
+                // It ended since the caller looked, and the next is in use: nothing can be put into it.
+                return Slot {
+                    number: u32::MAX,
+                    positional: false,
+                };
+            }
+            if before > 0 && before < session.number {
+                // Its end is on the way here, on another thread: it must not find the asks of this one.
+                drop(state);
+                self.end(before, "its session has ended");
+                continue;
+            }
+            if before == 0 {
+                state.session = session.number;
+                state.positional = false;
+                let caller: Arc<dyn Waits> = Arc::clone(self) as _;
+                state.slot = session.open(caller, |out| {
+                    Open {
+                        version: M::VERSION,
+                        schemas: self.schemas,
+                        name: &self.name,
+                        type_name: M::NAME,
+                    }
+                    .put(out);
+                });
+            }
+            return Slot {
+                number: state.slot,
+                positional: state.positional,
+            };
         }
     }
 

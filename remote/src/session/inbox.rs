@@ -199,6 +199,10 @@ impl Inbox {
             if matches!(header.kind, Kind::Part | Kind::Void) || !header.kind.is_numbered() {
                 return Err(WireError::Unexpected(header.kind.text()));
             }
+            // One for each slot and each answer is all that ever can be begun at once.
+            if self.parts.len() >= MOST_SLOTS + self.limits.asks {
+                return Err(WireError::NoCredit);
+            }
             if self.parts.insert(number, Vec::new()).is_some() {
                 return Err(bad("number"));
             }
