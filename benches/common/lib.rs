@@ -5,6 +5,7 @@ pub mod args;
 pub mod folder;
 pub mod machine;
 pub mod plan;
+pub mod program;
 pub mod render;
 pub mod results;
 pub mod run;

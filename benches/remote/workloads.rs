@@ -1,0 +1,130 @@
+//! What is measured. Workloads that several systems take are written once, generic, in the files below; each
+//! checks what was answered or what arrived before it reports a figure.
+
+pub(crate) mod ask;
+pub(crate) mod one_way;
+
+use std::time::Duration;
+
+use common::run::Result;
+use common::size::Size;
+
+/// A workload. What a run of it answers stands at each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// One asks, the next ask after the answer. Answers p50 and p99 in microseconds.
+    Sequence(Link),
+    /// That many ask at a time. Answers thousands of asks a second.
+    InFlight(Link, u64),
+    /// One tells. Answers millions of messages a second if they are small, millions of bytes if they are large.
+    OneWay(Link, Shape),
+    /// Answers allocations of the asking process for each ask.
+    Allocations(Link),
+}
+
+/// What lies between the two processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Tcp,
+    Unix,
+    Pipe,
+}
+
+/// What one-way messages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// So many bytes that nobody looks into.
+    Bytes(usize),
+    /// A struct of about 100 bytes, encoded here and decoded there.
+    Order,
+}
+
+/// What a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Answers an ask with what it carries.
+    Echo,
+    /// Counts what it is told.
+    Sink,
+}
+
+impl Link {
+    pub(crate) const ALL: [Link; 3] = [Link::Tcp, Link::Unix, Link::Pipe];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Link::Tcp => "tcp",
+            Link::Unix => "unix",
+            Link::Pipe => "pipe",
+        }
+    }
+}
+
+impl Service {
+    pub(crate) const ALL: [Service; 2] = [Service::Echo, Service::Sink];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+            Service::Sink => "sink",
+        }
+    }
+}
+
+impl Work {
+    pub(crate) fn link(self) -> Link {
+        match self {
+            Work::Sequence(link)
+            | Work::InFlight(link, _)
+            | Work::OneWay(link, _)
+            | Work::Allocations(link) => link,
+        }
+    }
+
+    pub(crate) fn service(self) -> Service {
+        match self {
+            Work::OneWay(..) => Service::Sink,
+            Work::Sequence(_) | Work::InFlight(..) | Work::Allocations(_) => Service::Echo,
+        }
+    }
+}
+
+/// The circumstances of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// About how long what is timed takes; what comes before, to get warm, a quarter of that at least.
+    span: Duration,
+}
+
+impl Run {
+    pub(crate) fn new(size: Size) -> Self {
+        let span = Duration::from_millis(size.pick(600, 40));
+        Run { span }
+    }
+
+    /// Does rounds of `round`, which is told how much to do and answers how long that took: as many as it takes
+    /// until one is long enough to say how much fits into the span, and that in the last. Answers what that one
+    /// did and how long it took.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    pub(crate) async fn rounds(
+        &self,
+        step: u64,
+        mut round: impl AsyncFnMut(u64) -> Result<Duration>,
+    ) -> Result<(u64, Duration)> {
+        let mut count = step;
+        loop {
+            let took = round(count).await?;
+            if took < self.span / 4 {
+                count *= 4;
+                continue;
+            }
+            let fits = count as f64 * self.span.as_secs_f64() / took.as_secs_f64();
+            let steps = (fits / step as f64).ceil().max(1.0) as u64;
+            return Ok((steps * step, round(steps * step).await?));
+        }
+    }
+}
