@@ -10,14 +10,27 @@ use crate::wire::limits::MIN_MAX_FRAME;
 /// use callboard_remote::LinkConfig;
 ///
 /// let mut config = LinkConfig::default();
-/// config.max_frame = 1024 * 1024;
+/// config.max_message = 1024 * 1024;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkConfig {
-    /// The largest body of a frame that this side takes, in bytes (at least 4,096). The peer is told, and
+    /// The largest body of a message that this side takes, in bytes (at least 4,096). The peer is told, and
     /// refuses larger messages on its own side. 16 MiB.
-    pub max_frame: u32,
+    pub max_message: u32,
+    /// How long a session outlives a broken connection (G32). The shorter one of the two sides counts; zero ends it
+    /// with its connection. Leases that are granted over it should last longer. 30 s.
+    pub session_time: Duration,
+    /// How many bytes of requests may be on their way to one receiver here, in its mailbox's line and on the wire
+    /// (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
+    pub window: u64,
+    /// The same for all receivers of one session together: what bounds the memory that a peer can take here. 64 MiB.
+    pub session_window: u64,
+    /// How many bytes are kept until the peer acknowledges them; then writing waits. 8 MiB.
+    pub unacknowledged: usize,
+    /// Above how many bytes payloads are compressed (lz4), where they leave this host and it saves a tenth; `None`
+    /// for never. 4 KiB.
+    pub compress_above: Option<usize>,
     /// How many bytes wait for a connection before senders wait. One message may overshoot it. 1 MiB.
     pub outbox: usize,
     /// How many bytes of answers may wait for a peer that doesn't read, before its connection is cut.
@@ -31,6 +44,8 @@ pub struct LinkConfig {
     pub subscriber_buffer: usize,
     /// How many connections a node serves at once. 1,024.
     pub connections: usize,
+    /// How many sessions a node keeps, with a connection or waiting for one. 4,096.
+    pub sessions: usize,
     /// How long a connection may take to be made. 2 s.
     pub connect_timeout: Duration,
     /// How long a handshake may take (G36). 5 s.
@@ -51,21 +66,27 @@ pub struct LinkConfig {
 
 impl LinkConfig {
     /// What this side takes: never less than control frames need.
-    pub(crate) fn frame_limit(&self) -> u32 {
-        self.max_frame.max(MIN_MAX_FRAME)
+    pub(crate) fn message_limit(&self) -> u32 {
+        self.max_message.max(MIN_MAX_FRAME)
     }
 }
 
 impl Default for LinkConfig {
     fn default() -> Self {
         LinkConfig {
-            max_frame: 16 * 1024 * 1024,
+            max_message: 16 * 1024 * 1024,
+            session_time: Duration::from_secs(30),
+            window: 256 * 1024,
+            session_window: 64 * 1024 * 1024,
+            unacknowledged: 8 * 1024 * 1024,
+            compress_above: Some(4 * 1024),
             outbox: 1024 * 1024,
             unread_answers: 32 * 1024 * 1024,
             in_flight: 16_384,
             subscriptions: 256,
             subscriber_buffer: 8_192,
             connections: 1_024,
+            sessions: 4_096,
             connect_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
             ping_after: Duration::from_secs(1),

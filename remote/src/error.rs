@@ -66,6 +66,15 @@ pub enum LinkErrorKind {
     /// The peer closed the connection.
     #[error("closed the connection")]
     ClosedByPeer,
+    /// The peer ended the session by intent, and perhaps says why.
+    #[error("ended the session{}{}", if .0.is_empty() { "" } else { ": " }, .0)]
+    SaidBye(String),
+    /// The peer doesn't know the session any more: it was started again, or the session's time was over there.
+    #[error("does not know the session any more")]
+    SessionGone,
+    /// No connection came for as long as the session outlives one.
+    #[error("was not reached for {0:?}: the session is over")]
+    SessionExpired(Duration),
     /// This side closed the connection.
     #[error("was closed here")]
     ClosedHere,

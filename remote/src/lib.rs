@@ -6,8 +6,10 @@
 //! one protocol over any byte stream: a child's stdin and stdout, a Unix socket, TCP on loopback.
 //!
 //! # Guarantees
-//! - Every ask ends in exactly one answer or one failure with a verdict (G7); a lost connection is
-//!   `ConnectionLost` / `MaybeExecuted` for what was written, `NoConnection` / `NotSent` for what wasn't.
+//! - Every ask ends in exactly one answer or one failure with a verdict (G7).
+//! - What was sent when a connection broke is sent again over the next, and arrives once and in order (G32). When the
+//!   session ends, what was written is `ConnectionLost` / `MaybeExecuted`, what wasn't `NoConnection` / `NotSent`.
+//! - A receiver that has no room holds back its own senders, and memory is bounded at both ends (G33).
 //! - Deadlines travel as remaining time, measured when the frame leaves, and are checked there before the
 //!   handler runs; an ask that is given up is withdrawn over there too (G9).
 //! - Unknown name, unknown type, wrong version and bad payload are answered at once, and typed (G34).
@@ -59,23 +61,22 @@
 //! ```
 //!
 //! # What isn't here yet
-//! Sessions that resume after a broken connection (G32), credit per flow (G33), TLS, rights, shared
-//! memory. The frame header and the handshake have room for them.
+//! Shared memory, and trees of supervisors across nodes.
 
 extern crate callboard_core as callboard;
 
 mod config;
-mod connection;
 mod error;
 mod node;
 mod peer;
+mod session;
 mod stats;
 mod transport;
 mod wire;
 
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
-pub use node::{ConnectionSnapshot, Listener, Node, NodeState};
+pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use stats::{NodeStats, PeerStats};
 pub use transport::{ByteStream, Channel, Connected, Connector, Proof, Stdio, stdin_closed};

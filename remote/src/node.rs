@@ -1,9 +1,9 @@
 //! The answering side: what a process exposes by name, and where it listens.
 
 mod exposed;
-mod in_flight;
 mod listen;
 mod serve;
+mod sessions;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -19,12 +19,15 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::config::LinkConfig;
-use crate::connection::end::EndSignal;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
+use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Proof, Stdio, on_arbiter};
 
+pub(crate) use exposed::{Dispatch, Held};
 use exposed::{Exposed, ToRecipient};
+use sessions::Sessions;
+pub(crate) use topics::Pumps;
 use topics::ToTopic;
 
 pub use listen::Listener;
@@ -100,6 +103,7 @@ pub(crate) struct Core {
     pub(crate) incarnation: Incarnation,
     pub(crate) counters: NodeCounters,
     pub(crate) exposed: Exposed,
+    pub(crate) sessions: Sessions,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -128,6 +132,26 @@ pub struct ConnectionSnapshot {
     pub principal: Option<String>,
 }
 
+/// A session of a node, with a connection or waiting for one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionSnapshot {
+    /// The name the peer gave.
+    pub peer: String,
+    /// What was proved about it: `uid:1000`.
+    pub principal: Option<String>,
+    /// Whether it has a connection now.
+    pub is_connected: bool,
+    /// Bytes that have arrived and wait here for their receivers, or for the rest of them.
+    pub waiting_bytes: usize,
+    /// Bytes that wait to be written.
+    pub outbox_bytes: usize,
+    /// Bytes that were written, or are about to be, and that the peer hasn't acknowledged.
+    pub unacknowledged: usize,
+    /// Asks of the peer without an answer.
+    pub in_flight: usize,
+}
+
 /// How a node is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -140,6 +164,8 @@ pub struct NodeState {
     pub listeners: Vec<String>,
     /// Who is connected.
     pub connections: Vec<ConnectionSnapshot>,
+    /// What is between it and its peers.
+    pub sessions: Vec<SessionSnapshot>,
     /// What is exposed: name and type with version, in order.
     pub exposed: Vec<String>,
     /// What it has done.
@@ -178,6 +204,7 @@ impl Node {
             incarnation,
             counters: NodeCounters::default(),
             exposed: Exposed::default(),
+            sessions: Sessions::default(),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });
@@ -196,7 +223,10 @@ impl Node {
         recipient: &Recipient<M>,
     ) -> Result<(), NameError> {
         let entry = Arc::new(ToRecipient(recipient.clone()));
-        self.owner.core.exposed.actors.add::<M>(name, entry)
+        self.owner
+            .core
+            .exposed
+            .add(|exposed| exposed.actors.add::<M>(name, entry))
     }
 
     /// Lets peers subscribe to a topic under a name. Topics have names of their own, apart from those of
@@ -210,7 +240,10 @@ impl Node {
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
         let entry = Arc::new(ToTopic(topic.clone()));
-        self.owner.core.exposed.topics.add::<T>(name, entry)
+        self.owner
+            .core
+            .exposed
+            .add(|exposed| exposed.topics.add::<T>(name, entry))
     }
 
     /// Takes everything away that is exposed under a name. Requests that have arrived are still answered.
@@ -260,13 +293,14 @@ impl Node {
         let through = "standard input";
         let ended = on_arbiter(&self.owner.core.system, through, move || async move {
             let stream = Stdio::open()?;
-            Ok(serve::serve(&core, stream, through, None).await)
+            Ok(serve::serve(&core, stream, through, Proof::local(None)).await)
         })
         .await?;
         match ended.kind() {
-            LinkErrorKind::ClosedByPeer | LinkErrorKind::ClosedHere | LinkErrorKind::Io(_) => {
-                Ok(())
-            }
+            LinkErrorKind::ClosedByPeer
+            | LinkErrorKind::SaidBye(_)
+            | LinkErrorKind::ClosedHere
+            | LinkErrorKind::Io(_) => Ok(()),
             _ => Err(ListenError::Io {
                 address: through.to_owned(),
                 reason: ended.to_string(),
@@ -285,7 +319,7 @@ impl Node {
         let label = through.to_owned();
         let placement = callboard::Placement::Spread;
         self.owner.core.system.spawn(placement, move || async move {
-            let ended = serve::serve(&core, stream, &label, proof.principal).await;
+            let ended = serve::serve(&core, stream, &label, proof).await;
             // An error means that nobody waits for it.
             let _ = tx.send(ended);
         });
@@ -315,6 +349,10 @@ impl Node {
     /// more: stop asking first.
     pub fn close(&self) {
         self.owner.core.close();
+    }
+
+    pub(crate) fn core(&self) -> Arc<Core> {
+        Arc::clone(&self.owner.core)
     }
 }
 
@@ -389,6 +427,8 @@ impl Core {
 
     fn state(&self) -> NodeState {
         let exposed = self.exposed.list();
+        let sessions = self.sessions.list();
+        let sessions = sessions.iter().map(|session| session.snapshot()).collect();
         let inner = self.inner.lock();
         NodeState {
             name: self.name.clone(),
@@ -403,6 +443,7 @@ impl Core {
                 .values()
                 .map(|open| open.snapshot.clone())
                 .collect(),
+            sessions,
             exposed,
             stats: self.counters.snapshot(),
         }
@@ -418,6 +459,8 @@ impl Core {
             .collect();
         let listeners = std::mem::take(&mut inner.listeners);
         drop(inner);
+        // Sessions first: who is connected is told by a last word.
+        self.sessions.end_all(&LinkErrorKind::ClosedHere);
         ends.iter()
             .for_each(|end| end.set(LinkErrorKind::ClosedHere));
         listeners.values().for_each(|listener| listener.close());

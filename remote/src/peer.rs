@@ -1,10 +1,10 @@
 //! The asking side: a link to one other process that outlives its connections.
 
-mod ask;
+mod arrivals;
 mod buffer;
+mod caller;
 mod core;
 mod dial;
-mod link;
 mod route;
 mod subscription;
 
@@ -13,6 +13,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard::topic::SubscriberOptions;
 use callboard::{Boundary, Incarnation, OnEnd, Recipient, System, WatchHandle, WireMessage};
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
+use crate::node::Node;
 use crate::stats::PeerStats;
 use crate::transport::tcp::{TcpConnector, check_loopback};
 use crate::transport::unix::UnixConnector;
@@ -28,6 +30,7 @@ use crate::wire::limits::{MAX_SUBJECT, cut};
 
 use route::RemoteRoute;
 
+pub(crate) use self::caller::schemas;
 pub(crate) use self::core::Core;
 
 pub use subscription::{RemoteEvent, RemoteSubscription};
@@ -38,18 +41,23 @@ pub use subscription::{RemoteEvent, RemoteSubscription};
 /// again by itself, after a back-off with full jitter; an [`attached`](Peer::attached) one, a child process,
 /// gets a new byte stream each time the child is started. References stay valid all the while.
 ///
-/// # What a message can meet
-/// - No connection: `NoConnection`, `NotSent`, at once, with the message. Nothing waits for a connection
-///   unless [`connected`](Peer::connected) is awaited first.
-/// - The connection is lost before its frame was handed to the writer: `NoConnection`, `NotSent`. After: `ConnectionLost`,
-///   `MaybeExecuted`. (There are no sessions yet that would resume, G32.)
-/// - The outbox is full: it waits, or for `try_tell` `Full`, `NotSent`, with the message (G3).
-/// - The other side's answer for what it can't do: unknown name, unknown type, wrong version, bad payload,
-///   full mailbox, expired: each at once, with its verdict (G34).
+/// Between a dialled peer and a node runs a session (G32): what was sent and not acknowledged when a connection broke
+/// is sent again over the next, and arrives once and in order. The session ends when the other side is no longer the
+/// same, or when no connection came for [`session_time`](LinkConfig::session_time).
 ///
-/// A tell that was accepted and certainly never left is counted and goes to dead letters (encoded, as `Vec<u8>`). One that
-/// was handed to the operating system when the connection was lost can't be told from one that arrived: without
-/// acknowledgements, which come with sessions, it is not counted. Who must know asks (G6).
+/// # What a message can meet
+/// - No session: `NoConnection`, `NotSent`, at once, with the message. Nothing waits for a first connection
+///   unless [`connected`](Peer::connected) is awaited first.
+/// - A session whose connection is broken: it waits in the outbox, up to its deadline.
+/// - The session ends: `NoConnection`, `NotSent`, if certainly no byte of it has left; else `ConnectionLost`,
+///   `MaybeExecuted`.
+/// - Its receiver takes no more for now, or the outbox is full: it waits, or for `try_tell` `Full`, `NotSent`, with
+///   the message (G3, G33).
+/// - The other side's answer for what it can't do: unknown name, unknown type, wrong version, bad payload,
+///   expired: each at once, with its verdict (G34).
+///
+/// A tell that was accepted, and whose arrival was not acknowledged when its session ended, is counted and goes to
+/// dead letters (encoded, as `Vec<u8>`): it may have arrived. Who must know asks (G6).
 ///
 /// # Ends
 /// It is closed by [`close`](Peer::close), or when the last handle, reference and subscription is dropped.
@@ -94,6 +102,8 @@ pub enum Phase {
     Disconnected,
     /// A connection is being made.
     Connecting,
+    /// The connection is broken, and the session goes on: messages wait for the next connection.
+    Resuming,
     /// Messages can be sent.
     Connected,
     /// Closed for good.
@@ -126,6 +136,10 @@ pub struct PeerState {
     pub last_error: Option<LinkError>,
     /// Bytes that wait to be written.
     pub outbox_bytes: usize,
+    /// Bytes that were written, or are about to be, and that the other side hasn't acknowledged.
+    pub unacknowledged: usize,
+    /// Bytes that have arrived and wait here for their receivers, or for the rest of them.
+    pub waiting_bytes: usize,
     /// Asks without an answer.
     pub in_flight: usize,
     /// What it has done.
@@ -170,7 +184,8 @@ impl Peer {
     /// A peer reached by a connector of your own. Connects in the background, again and again.
     #[must_use]
     pub fn dialled(system: &System, connector: impl Connector, config: LinkConfig) -> Self {
-        let core = Core::new(system, connector.address(), connector.boundary(), config);
+        let (address, boundary) = (connector.address(), connector.boundary());
+        let core = Core::new(system, address, boundary, config, true);
         dial::start(Arc::clone(&core), connector);
         Peer::over(core)
     }
@@ -183,8 +198,9 @@ impl Peer {
 
     /// The same with other limits.
     #[must_use]
-    pub fn attached_with(system: &System, name: &str, config: LinkConfig) -> Self {
-        let core = Core::new(system, name.to_owned(), Boundary::SameHost, config);
+    pub fn attached_with(system: &System, name: &str, mut config: LinkConfig) -> Self {
+        config.session_time = Duration::ZERO;
+        let core = Core::new(system, name.to_owned(), Boundary::SameHost, config, false);
         core.not_attached();
         Peer::over(core)
     }
@@ -192,6 +208,12 @@ impl Peer {
     fn over(core: Arc<Core>) -> Self {
         let owner = Arc::new(Owner { core });
         Peer { owner }
+    }
+
+    /// Lets the other side address what a node of this process exposes, over this link: the way back of references
+    /// that are sent along with messages. This side introduces itself as that node from the next connection on.
+    pub fn offer(&self, node: &Node) {
+        self.owner.core.set_node(Some(node.core()));
     }
 
     /// Gives the peer a new byte stream: the stdin and stdout of a child that was started again. It takes
@@ -289,7 +311,7 @@ impl Peer {
                 match phase {
                     Phase::Connected => return Ok(()),
                     Phase::Closed => return Err(core.last_error()),
-                    Phase::Disconnected => {
+                    Phase::Disconnected | Phase::Resuming => {
                         let error = core.failure();
                         if let Some(error) = error
                             && error.kind() != &LinkErrorKind::NotAttached

@@ -86,6 +86,12 @@ counters! {
         connects,
         /// Connections lost.
         disconnects,
+        /// Connections that went on with a session.
+        resumes,
+        /// Sessions that ended.
+        sessions_ended,
+        /// Frames that arrived again, and were skipped.
+        repeated_frames,
         /// Attempts to connect that failed.
         connect_failures,
         /// Asks accepted for sending.

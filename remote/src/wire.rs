@@ -48,6 +48,12 @@ pub enum WireError {
         /// The field.
         field: &'static str,
     },
+    /// A frame has a number that can't be its own: frames before it are missing.
+    #[error("a frame is out of sequence")]
+    OutOfSequence,
+    /// More was sent than was allowed.
+    #[error("more was sent than there was credit for")]
+    NoCredit,
     /// A frame came that this side doesn't take at this point.
     #[error("the {0} frame came where none may come")]
     Unexpected(&'static str),

@@ -3,38 +3,72 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::{
     DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, Recipient, Refused, Responder,
     System, Verdict, WireMessage, codec,
 };
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 
-use super::in_flight::Answer;
 use super::topics::ServeTopic;
 use crate::error::{NameError, check_name};
+use crate::session::in_flight::Answer;
 
-/// Decodes a message of one type and hands it on.
+/// Completes when a message that found no room has gone its way.
+pub(crate) type Held = BoxFuture<'static, ()>;
+
+/// Decodes a message of one type and hands it on, without waiting: what finds no room is waited for elsewhere.
 pub(crate) trait Dispatch: Send + Sync {
     /// Answers the ask itself, sooner or later, once the payload is decoded; before that it gives the way
     /// back with the failure.
-    fn ask(&self, payload: &[u8], meta: Meta, answer: Answer) -> Result<(), (Answer, Failure)>;
+    fn ask(
+        &self,
+        payload: &[u8],
+        meta: Meta,
+        answer: Answer,
+    ) -> Result<Option<Held>, (Answer, Failure)>;
 
     /// Delivers a tell, or loses it with a count.
-    fn tell(&self, payload: &[u8], meta: Meta) -> Result<(), Failure>;
+    fn tell(&self, payload: &[u8], meta: Meta) -> Result<Option<Held>, Failure>;
+
+    /// The shapes of the message and of its reply; 0 where it is unknown.
+    fn schemas(&self) -> (u64, u64) {
+        (0, 0)
+    }
 }
 
 /// What is exposed by name: actors, and apart from them topics.
 #[derive(Default)]
 pub(crate) struct Exposed {
+    /// Grows with each change.
+    generation: AtomicU64,
     pub(crate) actors: Table<dyn Dispatch>,
     pub(crate) topics: Table<dyn ServeTopic>,
 }
 
 impl Exposed {
+    /// Changes when what has been found may no longer be what is exposed.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn add(
+        &self,
+        add: impl FnOnce(&Self) -> Result<(), NameError>,
+    ) -> Result<(), NameError> {
+        add(self)?;
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
     pub(crate) fn remove(&self, name: &str) -> bool {
         // Both, whatever the first says.
-        self.actors.remove(name) | self.topics.remove(name)
+        let removed = self.actors.remove(name) | self.topics.remove(name);
+        self.generation.fetch_add(1, Ordering::Release);
+        removed
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
@@ -150,7 +184,12 @@ pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
 }
 
 impl<M: WireMessage> Dispatch for ToRecipient<M> {
-    fn ask(&self, payload: &[u8], meta: Meta, answer: Answer) -> Result<(), (Answer, Failure)> {
+    fn ask(
+        &self,
+        payload: &[u8],
+        meta: Meta,
+        answer: Answer,
+    ) -> Result<Option<Held>, (Answer, Failure)> {
         let message = match decode::<M>(payload) {
             Ok(message) => message,
             Err(failure) => return Err((answer, failure)),
@@ -160,24 +199,50 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             meta,
             responder: Responder::new(Box::new(answer)),
         };
-        // The reader never waits: a full mailbox is an answer.
-        if let Some(refused) = send(&self.0, envelope) {
+        Ok(self.deliver(envelope, |refused, _| {
             refused.envelope.responder.fail(refused.failure);
-        }
-        Ok(())
+        }))
     }
 
-    fn tell(&self, payload: &[u8], meta: Meta) -> Result<(), Failure> {
+    fn tell(&self, payload: &[u8], meta: Meta) -> Result<Option<Held>, Failure> {
         let message = decode::<M>(payload)?;
         let envelope = Envelope {
             message,
             meta,
             responder: Responder::nowhere(),
         };
-        if let Some(refused) = send(&self.0, envelope) {
-            bury(self.0.route().system(), &self.0.label(), refused);
+        Ok(self.deliver(envelope, |refused, recipient| {
+            bury(recipient.route().system(), &recipient.label(), refused);
+        }))
+    }
+
+    fn schemas(&self) -> (u64, u64) {
+        crate::peer::schemas::<M>()
+    }
+}
+
+impl<M: WireMessage> ToRecipient<M> {
+    /// Hands it on; if there is no room, what waits for that (G33).
+    fn deliver(
+        &self,
+        envelope: Envelope<M>,
+        lost: impl FnOnce(Refused<M>, &Recipient<M>) + Send + 'static,
+    ) -> Option<Held> {
+        let refused = send(&self.0, envelope)?;
+        if !refused.may_wait {
+            lost(refused, &self.0);
+            return None;
         }
-        Ok(())
+        let recipient = self.0.clone();
+        Some(Box::pin(async move {
+            let waiting = recipient.route().wait_for_room(refused.envelope);
+            // Behind a fence, as in `send`.
+            match AssertUnwindSafe(waiting).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err(refused)) => lost(refused, &recipient),
+                Err(_) => panicked::<M>(),
+            }
+        }))
     }
 }
 
@@ -187,10 +252,14 @@ fn send<M: WireMessage>(recipient: &Recipient<M>, envelope: Envelope<M>) -> Opti
     match catch_unwind(AssertUnwindSafe(|| recipient.route().send(envelope))) {
         Ok(sent) => sent.err(),
         Err(_) => {
-            tracing::error!(target: "callboard::remote", message = M::NAME, "an admission panicked");
+            panicked::<M>();
             None
         }
     }
+}
+
+fn panicked<M: WireMessage>() {
+    tracing::error!(target: "callboard::remote", message = M::NAME, "an admission panicked");
 }
 
 /// A tell that found no room, or nobody: its sender was told long ago that it was accepted.

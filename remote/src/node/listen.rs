@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use super::{Core, serve};
 use crate::error::ListenError;
-use crate::transport::{ByteStream, on_arbiter, tcp as tcp_transport, unix as unix_transport};
+use crate::transport::{
+    ByteStream, Proof, on_arbiter, tcp as tcp_transport, unix as unix_transport,
+};
 
 /// How long accepting pauses after it failed: the process is out of descriptors, say.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -188,7 +190,8 @@ async fn accept_all<L: Accepts>(core: &Arc<Core>, listener: &L, address: &str) {
         system.spawn(Placement::Spread, move || async move {
             match checked {
                 Ok(principal) => {
-                    serve::serve(&core, stream, &address, principal).await;
+                    let proof = Proof::local(principal);
+                    serve::serve(&core, stream, &address, proof).await;
                 }
                 Err(why) => {
                     serve::refuse(&core, stream, why).await;

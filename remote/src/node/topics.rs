@@ -1,4 +1,4 @@
-//! Topics for subscribers in other processes: one pump for each subscription, polled by the connection's
+//! Topics for subscribers in other processes: one pump for each subscription, polled by the session's
 //! task.
 
 use std::collections::HashMap;
@@ -11,11 +11,9 @@ use futures::future::{AbortHandle, Abortable, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream, StreamExt};
 
 use super::Core;
-use super::in_flight::send_failure;
-use crate::connection::outbox::{Cargo, Outbox, Queued};
-use crate::wire::WireError;
-use crate::wire::body::{Event, Subscribe, put_gap, put_subscribed};
-use crate::wire::frame::{Kind, bare, put_frame};
+use crate::session::Session;
+use crate::wire::body::{Event, OwnedSubscribe, put_gap};
+use crate::wire::frame::{Kind, put_frame};
 
 /// A topic whose type only it knows.
 pub(crate) trait ServeTopic: Send + Sync {
@@ -94,65 +92,64 @@ fn encode<T: WireMessage>(event: TopicEvent<T>) -> Outgoing {
     }
 }
 
-/// The subscriptions of one connection.
+/// The subscriptions of one session.
 pub(crate) struct Pumps {
     running: FuturesUnordered<LocalBoxFuture<'static, PumpId>>,
     /// By the peer's number.
     handles: HashMap<u64, (PumpId, AbortHandle)>,
     next: PumpId,
-    max_frame: u32,
 }
 
-/// Never given twice on a connection, unlike the peer's numbers: an aborted pump is still to be polled
+/// Never given twice in a session, unlike the peer's numbers: an aborted pump is still to be polled
 /// when the peer may use its number again.
 type PumpId = u64;
 
 impl Pumps {
-    pub(crate) fn new(max_frame: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Pumps {
             running: FuturesUnordered::new(),
             handles: HashMap::new(),
             next: 0,
-            max_frame,
         }
     }
 
     /// Begins a subscription, or answers why not.
     pub(crate) fn subscribe(
         &mut self,
-        core: &Arc<Core>,
-        outbox: &Arc<Outbox>,
+        session: &Arc<Session>,
         number: u64,
-        wanted: &Subscribe<'_>,
-    ) -> Result<(), WireError> {
-        if self.handles.contains_key(&number) {
-            return Err(WireError::BadField {
-                frame: Kind::Subscribe.text(),
-                field: "correlation",
-            });
-        }
-        let found = if self.handles.len() < core.config.subscriptions {
-            let topics = &core.exposed.topics;
-            topics.find(wanted.name, wanted.type_name, wanted.version)
-        } else {
-            Err(Failure::new(FailureKind::Full, Verdict::NotExecuted)
-                .with_detail("too many subscriptions on this connection"))
+        wanted: OwnedSubscribe,
+    ) {
+        let refuse = |kind, detail: &str| {
+            let failure = Failure::new(kind, Verdict::NotExecuted).with_detail(detail.to_owned());
+            if let Some(node) = session.node() {
+                node.counters.failed(kind);
+            }
+            session.fail(number, &failure);
         };
-        let topic = match found {
+        if self.handles.contains_key(&number) {
+            return refuse(FailureKind::NoAnswer, "a subscription has that number");
+        }
+        if self.handles.len() >= session.config.subscriptions {
+            return refuse(FailureKind::Full, "too many subscriptions on this session");
+        }
+        let Some(core) = session.node() else {
+            return refuse(FailureKind::UnknownName, &wanted.name);
+        };
+        let topics = &core.exposed.topics;
+        let topic = match topics.find(&wanted.name, &wanted.type_name, wanted.version) {
             Ok((_, topic)) => topic,
             Err(failure) => {
                 core.counters.failed(failure.kind());
-                send_failure(outbox, number, self.max_frame, &failure);
-                return Ok(());
+                return session.fail(number, &failure);
             }
         };
         let pump = Pump {
-            core: Arc::clone(core),
-            outbox: Arc::clone(outbox),
+            core,
+            session: Arc::clone(session),
             number,
-            max_frame: self.max_frame,
         };
-        let subscribing = topic.subscribe(wanted.pattern.to_owned(), wanted.options);
+        let subscribing = topic.subscribe(wanted.pattern, wanted.options);
         let (handle, registration) = AbortHandle::new_pair();
         let run = Abortable::new(pump.run(subscribing), registration);
         let id = self.next;
@@ -163,7 +160,6 @@ impl Pumps {
             let _ = run.await;
             id
         }));
-        Ok(())
     }
 
     pub(crate) fn unsubscribe(&mut self, number: u64) {
@@ -183,9 +179,8 @@ impl Pumps {
 /// take waits in the subscription's own buffer, under its policy (G28).
 struct Pump {
     core: Arc<Core>,
-    outbox: Arc<Outbox>,
+    session: Arc<Session>,
     number: u64,
-    max_frame: u32,
 }
 
 impl Pump {
@@ -194,13 +189,12 @@ impl Pump {
             Ok(subscription) => subscription,
             Err(failure) => {
                 self.core.counters.failed(failure.kind());
-                send_failure(&self.outbox, self.number, self.max_frame, &failure);
-                return;
+                return self.session.fail(self.number, &failure);
             }
         };
         self.core.counters.subscriptions();
         let since = subscription.since;
-        self.send(Kind::Subscribed, |out| put_subscribed(out, since))
+        self.send(Kind::Subscribed, |out| out.extend(since.to_be_bytes()))
             .await;
         while let Some(event) = subscription.events.next().await {
             let sent = match event {
@@ -232,20 +226,16 @@ impl Pump {
                 Sent::Closed => return,
             }
         }
-        self.outbox.push_answer(bare(Kind::Ended, self.number));
+        self.session.say(Kind::Ended, self.number);
     }
 
     async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {
         let mut frame = Vec::new();
-        if put_frame(&mut frame, kind, 0, self.number, self.max_frame, write).is_err() {
+        let max = self.session.theirs.max_message;
+        if put_frame(&mut frame, kind, 0, self.number, max, write).is_err() {
             return Sent::TooLarge;
         }
-        let mut queued = Some(Queued {
-            frame,
-            deadline: None,
-            cargo: Cargo::Other,
-        });
-        if self.outbox.push_waiting(&mut queued).await {
+        if self.session.outbox.push_event(&frame).await {
             Sent::Yes
         } else {
             Sent::Closed

@@ -1,23 +1,26 @@
-//! The state of a link: which connection it has now, who waits for what.
+//! The state of a link: which session it has now, who waits for what.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwapOption;
 use callboard::{
-    ActorId, Boundary, ExitReason, Incarnation, OnEnd, System, Terminated, Unwatch, WatchHandle,
+    ActorId, Boundary, DropReason, ExitReason, Incarnation, OnEnd, System, Terminated, Unwatch,
+    WatchHandle,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::buffer::Kept;
-use super::link::Link;
 use super::subscription::Feed;
 use super::{PeerState, Phase, RemoteNode};
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind};
+use crate::node;
+use crate::session::Session;
 use crate::stats::PeerCounters;
-use crate::wire::frame::{Kind, bare};
+use crate::wire::frame::Kind;
 
 /// What a link is, whatever it is connected to at the moment.
 pub(crate) struct Core {
@@ -27,19 +30,23 @@ pub(crate) struct Core {
     pub(crate) address: String,
     pub(crate) boundary: Boundary,
     pub(crate) counters: PeerCounters,
+    /// Whether a session goes on over another stream; a child's pipes never lead to the same process again.
+    pub(crate) resumes: bool,
     /// How this side introduces itself.
     pub(crate) own_name: String,
     pub(crate) own_incarnation: Incarnation,
     /// The id of the link itself, for watchers.
     pub(super) id: ActorId,
     pub(super) phase: watch::Sender<Phase>,
+    session: ArcSwapOption<Session>,
+    /// What the other side may address here.
+    node: RwLock<Option<Arc<node::Core>>>,
     inner: Mutex<Inner>,
     next_number: AtomicU64,
 }
 
 #[derive(Default)]
 struct Inner {
-    link: Option<Arc<Link>>,
     /// Grows with each byte stream, so that a late handshake doesn't replace a newer one.
     attempt: u64,
     remote: Option<RemoteNode>,
@@ -52,13 +59,15 @@ struct Inner {
 }
 
 impl Core {
-    pub(super) fn new(
+    pub(crate) fn new(
         system: &System,
         address: String,
         boundary: Boundary,
         config: LinkConfig,
+        resumes: bool,
     ) -> Arc<Self> {
         Arc::new(Core {
+            resumes,
             system: system.clone(),
             config,
             address,
@@ -68,9 +77,36 @@ impl Core {
             own_incarnation: crate::node::fresh_incarnation(system),
             id: ActorId::fresh(),
             phase: watch::Sender::new(Phase::Disconnected),
+            session: ArcSwapOption::empty(),
+            node: RwLock::default(),
             inner: Mutex::default(),
             next_number: AtomicU64::new(1),
         })
+    }
+
+    /// The way back to who has connected to a node: what it offers can be asked from here.
+    pub(crate) fn accepted(node: &Arc<node::Core>, address: String) -> Arc<Self> {
+        let boundary = Boundary::SameHost;
+        let config = node.config.clone();
+        let core = Core::new(&node.system, address, boundary, config, true);
+        core.set_node(Some(Arc::clone(node)));
+        core
+    }
+
+    /// Its first connection is up.
+    pub(crate) fn serve(&self, session: &Arc<Session>) {
+        self.session.store(Some(Arc::clone(session)));
+        if session.ended().is_some() {
+            // In between.
+            self.session.store(None);
+        }
+        self.enter(Phase::Connected);
+    }
+
+    /// It has a connection again.
+    pub(crate) fn back(&self) {
+        self.counters.resumes();
+        self.enter(Phase::Connected);
     }
 
     pub(super) fn not_attached(&self) {
@@ -120,8 +156,17 @@ impl Core {
         });
     }
 
-    pub(crate) fn link(&self) -> Option<Arc<Link>> {
-        self.inner.lock().link.clone()
+    /// The session there is now, with a connection or without.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.session.load_full()
+    }
+
+    pub(crate) fn node(&self) -> Option<Arc<node::Core>> {
+        self.node.read().clone()
+    }
+
+    pub(crate) fn set_node(&self, node: Option<Arc<node::Core>>) {
+        *self.node.write() = node;
     }
 
     pub(super) fn named(&self, name: &str) -> (Arc<str>, ActorId) {
@@ -139,28 +184,36 @@ impl Core {
         let mut inner = self.inner.lock();
         inner.attempt += 1;
         let attempt = inner.attempt;
-        let old = inner.link.take();
         self.enter(Phase::Connecting);
         drop(inner);
-        if let Some(old) = old {
-            old.end.set(LinkErrorKind::Replaced);
+        if let Some(session) = self.session() {
+            session.cut(LinkErrorKind::Replaced);
         }
         attempt
     }
 
     /// A connection is up. `false` if it isn't wanted any more.
-    pub(crate) fn up(&self, attempt: u64, link: &Arc<Link>, remote: RemoteNode) -> bool {
+    pub(crate) fn up(&self, attempt: u64, session: &Arc<Session>) -> bool {
         let mut inner = self.inner.lock();
         if self.is_closed() || inner.attempt != attempt {
             return false;
         }
-        inner.link = Some(Arc::clone(link));
-        inner.remote = Some(remote);
-        inner.last_error = None;
-        for (number, feed) in &inner.subscriptions {
-            link.outbox.push_answer(feed.frame(*number));
+        let is_new = !self.is_current(session);
+        if is_new {
+            self.session.store(Some(Arc::clone(session)));
+            for (number, feed) in &inner.subscriptions {
+                session.answer(feed.frame(*number));
+            }
         }
+        inner.remote = Some(RemoteNode {
+            name: session.theirs.node.clone(),
+            incarnation: session.theirs.incarnation,
+        });
+        inner.last_error = None;
         self.counters.connects();
+        if !is_new {
+            self.counters.resumes();
+        }
         self.enter(Phase::Connected);
         true
     }
@@ -178,12 +231,50 @@ impl Core {
         if inner.attempt != attempt {
             return;
         }
-        inner.link = None;
         inner.last_error = Some(error);
-        self.enter(Phase::Disconnected);
+        self.enter(self.without_connection());
     }
 
-    pub(super) fn close(&self) {
+    /// Whether that is the session there is now.
+    pub(crate) fn is_current(&self, session: &Session) -> bool {
+        let current = self.session.load();
+        current
+            .as_ref()
+            .is_some_and(|current| current.number == session.number)
+    }
+
+    /// What it is while there is no connection.
+    fn without_connection(&self) -> Phase {
+        if self.session.load().is_some() {
+            Phase::Resuming
+        } else {
+            Phase::Disconnected
+        }
+    }
+
+    /// A session has ended.
+    pub(crate) fn session_ended(&self, session: &Session, why: &LinkErrorKind) {
+        let error = self.error(why.clone());
+        if !session.is_dialler
+            && let Some(node) = self.node()
+        {
+            node.sessions.remove(session);
+            // Nobody dials here: it won't have another.
+            self.set_node(None);
+        }
+        let mut inner = self.inner.lock();
+        if !self.is_current(session) {
+            return;
+        }
+        self.session.store(None);
+        inner.last_error = Some(error);
+        self.counters.sessions_ended();
+        if matches!(self.current_phase(), Phase::Resuming | Phase::Connected) {
+            self.enter(Phase::Disconnected);
+        }
+    }
+
+    pub(crate) fn close(&self) {
         let closed = self.phase.send_if_modified(|phase| {
             let changes = *phase != Phase::Closed;
             *phase = Phase::Closed;
@@ -195,18 +286,22 @@ impl Core {
         let mut inner = self.inner.lock();
         inner.attempt += 1;
         inner.last_error = Some(self.error(LinkErrorKind::ClosedHere));
-        let link = inner.link.take();
         let watchers = std::mem::take(&mut inner.watchers);
         let feeds = std::mem::take(&mut inner.subscriptions);
         drop(inner);
         feeds.values().for_each(|feed| feed.ended());
-        if let Some(link) = link {
-            link.end.set(LinkErrorKind::ClosedHere);
-            link.give_up(self, &LinkErrorKind::ClosedHere);
+        if let Some(session) = self.session() {
+            session.end(&LinkErrorKind::ClosedHere);
         }
         for (id, label, on_end) in watchers.into_values() {
             on_end(terminated(id, label));
         }
+    }
+
+    /// An answer came for an ask that has ended.
+    pub(crate) fn late_reply(&self) {
+        self.counters.late_replies();
+        self.system.counters().count_drop(DropReason::LateReply);
     }
 
     pub(super) fn subscribe(&self, number: u64, feed: Arc<dyn Feed>) {
@@ -215,8 +310,8 @@ impl Core {
             drop(inner);
             return feed.ended();
         }
-        if let Some(link) = &inner.link {
-            link.outbox.push_answer(feed.frame(number));
+        if let Some(session) = self.session() {
+            session.answer(feed.frame(number));
         }
         inner.subscriptions.insert(number, feed);
     }
@@ -225,8 +320,8 @@ impl Core {
     pub(crate) fn unsubscribe(&self, number: u64) {
         let mut inner = self.inner.lock();
         let feed = inner.subscriptions.remove(&number);
-        if let (Some(_), Some(link)) = (&feed, &inner.link) {
-            link.outbox.push_answer(bare(Kind::Unsubscribe, number));
+        if let (Some(_), Some(session)) = (&feed, self.session()) {
+            session.say(Kind::Unsubscribe, number);
         }
         drop(inner);
         drop(feed);
@@ -275,10 +370,12 @@ impl Core {
 
     pub(super) fn state(&self) -> PeerState {
         let inner = self.inner.lock();
-        let (outbox_bytes, in_flight) = inner
-            .link
+        let session = self.session();
+        let load = |session: &Arc<Session>| session.outbox.load();
+        let (outbox_bytes, in_flight) = session.as_ref().map_or((0, 0), load);
+        let unacknowledged = session
             .as_ref()
-            .map_or((0, 0), |link| link.outbox.load());
+            .map_or(0, |session| session.unacknowledged());
         PeerState {
             address: self.address.clone(),
             boundary: self.boundary,
@@ -286,6 +383,8 @@ impl Core {
             remote: inner.remote.clone(),
             last_error: inner.last_error.clone(),
             outbox_bytes,
+            unacknowledged,
+            waiting_bytes: session.as_ref().map_or(0, |session| session.waiting()),
             in_flight,
             stats: self.counters.snapshot(),
         }

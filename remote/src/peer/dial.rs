@@ -6,24 +6,22 @@ use std::time::Duration;
 
 use callboard::Placement;
 use futures::future::{Either, select};
+use uuid::Uuid;
 
-use super::link::{AskingSide, Link};
-use super::{Core, Phase, RemoteNode};
+use super::{Core, Phase};
 use crate::config::LinkConfig;
-use crate::connection::Connection;
-use crate::connection::shake::shake;
 use crate::error::LinkErrorKind;
-use crate::transport::{ByteStream, Connected, Connector};
-use crate::wire::handshake::Hello;
+use crate::session::{Attachment, Begin, Pass, Session, connection, shake};
+use crate::transport::{ByteStream, Connected, Connector, Proof};
+use crate::wire::WireError;
+use crate::wire::handshake::{Hello, SessionHello, SessionState};
 
 /// Connects, and connects again, until the peer is closed.
 pub(super) fn start(core: Arc<Core>, connector: impl Connector) {
     let system = core.system.clone();
     let gone = Arc::clone(&core);
     let spawned = system.spawn(Placement::Spread, move || async move {
-        let dialling = pin!(dial(&core, &connector));
-        let closed = pin!(core.wait_for(|phase| *phase == Phase::Closed));
-        select(dialling, closed).await;
+        dial(&core, &connector).await;
     });
     if !spawned {
         let attempt = gone.begin();
@@ -33,13 +31,16 @@ pub(super) fn start(core: Arc<Core>, connector: impl Connector) {
 
 async fn dial(core: &Arc<Core>, connector: &impl Connector) {
     let mut failures = 0;
-    loop {
+    while !core.is_closed() {
         let attempt = core.begin();
         let began = core.system.clock().now();
-        let (was_up, why) = match connect(core, connector).await {
-            Ok(connected) => serve(core, attempt, connected.stream).await,
+        let connected = core.unless_closed(connect(core, connector)).await;
+        let (was_up, why) = match connected {
+            Ok(Connected { stream, proof }) => serve(core, attempt, stream, proof).await,
             Err(why) => (false, why),
         };
+        // An answer, not a failure: there is a node, and it waits for a new session.
+        let at_once = why == LinkErrorKind::SessionGone && failures == 0;
         core.down(attempt, was_up, why);
         let lasted = core.system.clock().now().since(began);
         if was_up && lasted >= core.config.stable_after {
@@ -47,8 +48,16 @@ async fn dial(core: &Arc<Core>, connector: &impl Connector) {
         }
         let bound = backoff_bound(&core.config, failures);
         failures = failures.saturating_add(1);
-        let wait = core.system.entropy().jitter(bound);
-        core.system.clock().sleep(wait).await;
+        if !at_once {
+            let wait = core.system.entropy().jitter(bound);
+            let waited = core.system.clock().sleep(wait);
+            let waited = async {
+                waited.await;
+                Ok(())
+            };
+            // If it is closed meanwhile, the loop sees that.
+            let _ = core.unless_closed(waited).await;
+        }
     }
 }
 
@@ -77,52 +86,114 @@ async fn serve<S: ByteStream>(
     core: &Arc<Core>,
     attempt: u64,
     mut stream: S,
+    proof: Proof,
 ) -> (bool, LinkErrorKind) {
-    let ours = Hello::ours(
-        &core.own_name,
-        core.own_incarnation,
-        core.config.frame_limit(),
-    );
-    let clock = core.system.clock();
-    let theirs = match shake(&mut stream, &ours, clock, &core.config).await {
-        Ok(theirs) => theirs,
+    let shaking = shaken(core, &mut stream, proof);
+    let (session, pass) = match core.unless_closed(shaking).await {
+        Ok(shaken) => shaken,
         Err(why) => return (false, why),
     };
-    let link = Link::new(core, theirs.max_frame);
-    let remote = RemoteNode {
-        name: theirs.node,
-        incarnation: theirs.incarnation,
-    };
-    if !core.up(attempt, &link, remote) {
+    let mut attachment = Attachment::new(&session, pass);
+    if !core.up(attempt, &session) {
+        attachment.why = LinkErrorKind::Replaced;
+        if !core.is_current(&session) {
+            session.end(&LinkErrorKind::Replaced);
+        }
         return (false, LinkErrorKind::Replaced);
     }
-    // Also if this task is dropped with its arbiter, or because the peer was closed.
-    let _give_up = GiveUp { core, link: &link };
-    let connection = Connection {
-        system: &core.system,
-        config: &core.config,
-        outbox: &link.outbox,
-        end: &link.end,
-        traffic: &core.counters.traffic,
-    };
-    let mut side = AskingSide {
-        core,
-        link: &link,
-        incarnation: theirs.incarnation,
-    };
-    let why = connection.run(stream, &mut side).await;
-    link.give_up(core, &why);
+    let why = connection::run(&session, &attachment.pass, stream).await;
+    attachment.why = why.clone();
     (true, why)
 }
 
-struct GiveUp<'a> {
-    core: &'a Core,
-    link: &'a Link,
+async fn shaken<S: ByteStream>(
+    core: &Arc<Core>,
+    stream: &mut S,
+    proof: Proof,
+) -> Result<(Arc<Session>, Pass), LinkErrorKind> {
+    let old = core.session().and_then(|old| {
+        if !core.resumes {
+            // The stream before is gone, and what was at its end with it.
+            old.end(&LinkErrorKind::Replaced);
+        }
+        let (pass, received) = old.attach()?;
+        Some((Attachment::new(&old, pass), received))
+    });
+    let (id, state, received) = match &old {
+        Some((old, received)) => (old.session.id, SessionState::GoesOn, *received),
+        None => (fresh_id(core), SessionState::New, 0),
+    };
+    let ours = core.hello(id, state, received);
+    let clock = core.system.clock();
+    let theirs = shake::introduce(stream, &ours, clock, &core.config).await?;
+    let Some(session) = theirs.session.clone() else {
+        return Err(LinkErrorKind::Version {
+            theirs: theirs.versions,
+            ours: ours.versions,
+        });
+    };
+    if let Some((old, _)) = old {
+        let (old, pass) = old.keep();
+        let same = theirs.incarnation == old.theirs.incarnation && session.id == id;
+        if session.state != SessionState::GoesOn || !same {
+            old.end(&LinkErrorKind::SessionGone);
+            return Err(LinkErrorKind::SessionGone);
+        }
+        if old.resume(session.received).is_err() {
+            let why = LinkErrorKind::Protocol(WireError::OutOfSequence);
+            old.end(&why);
+            return Err(why);
+        }
+        return Ok((old, pass));
+    }
+    if session.state == SessionState::Gone || session.id != id {
+        return Err(LinkErrorKind::SessionGone);
+    }
+    let new = Session::new(Begin {
+        peer: Arc::clone(core),
+        theirs,
+        session,
+        proof,
+        is_dialler: true,
+    });
+    let (pass, _) = new.attach().ok_or(LinkErrorKind::ClosedHere)?;
+    Ok((new, pass))
 }
 
-impl Drop for GiveUp<'_> {
-    fn drop(&mut self) {
-        self.link.give_up(self.core, &LinkErrorKind::ClosedHere);
+/// Drawn at random: who knows it may go on with the session.
+fn fresh_id(core: &Core) -> [u8; 16] {
+    if core.system.clock().is_manual() {
+        // The same again with the same seed (G38).
+        let entropy = core.system.entropy();
+        let (high, low) = (entropy.next_u64(), entropy.next_u64());
+        return (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+    }
+    Uuid::new_v4().into_bytes()
+}
+
+impl Core {
+    /// Waits, unless the peer is closed meanwhile.
+    async fn unless_closed<T>(
+        &self,
+        work: impl Future<Output = Result<T, LinkErrorKind>>,
+    ) -> Result<T, LinkErrorKind> {
+        let closed = pin!(self.wait_for(|phase| *phase == Phase::Closed));
+        match select(pin!(work), closed).await {
+            Either::Left((done, _)) => done,
+            Either::Right(_) => Err(LinkErrorKind::ClosedHere),
+        }
+    }
+
+    /// How this side introduces itself.
+    pub(crate) fn hello(&self, id: [u8; 16], state: SessionState, received: u64) -> Hello {
+        let config = &self.config;
+        let node = self.node();
+        let name = node.as_ref().map_or(&*self.own_name, |node| &*node.name);
+        let incarnation = node
+            .as_ref()
+            .map_or(self.own_incarnation, |node| node.incarnation);
+        let session = SessionHello::of(config, id, state, received);
+        Hello::ours(name, incarnation, config.message_limit(), session)
     }
 }
 
@@ -134,12 +205,8 @@ pub(super) fn attach(core: &Arc<Core>, stream: impl ByteStream) {
     let attempt = core.begin();
     let serving = Arc::clone(core);
     let spawned = core.system.spawn(Placement::Spread, move || async move {
-        let core = serving;
-        let served = pin!(serve(&core, attempt, stream));
-        let closed = pin!(core.wait_for(|phase| *phase == Phase::Closed));
-        if let Either::Left(((was_up, why), _)) = select(served, closed).await {
-            core.down(attempt, was_up, why);
-        }
+        let (was_up, why) = serve(&serving, attempt, stream, Proof::local(None)).await;
+        serving.down(attempt, was_up, why);
     });
     if !spawned {
         core.down(attempt, false, LinkErrorKind::NoArbiter);

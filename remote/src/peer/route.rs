@@ -1,6 +1,5 @@
 //! The route to an exposed name in another process.
 
-use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
@@ -12,26 +11,28 @@ use callboard::{
 };
 use futures::future::BoxFuture;
 
-use super::ask::WaitingAsk;
-use super::link::Link;
+use super::caller::{Caller, Slot};
 use super::{Core, Owner};
-use crate::connection::outbox::{Cargo, NoRoom, Queued};
+use crate::session::Session;
+use crate::session::outbox::{Letter, NoRoom, Ticket};
+use crate::session::scratch::{self, finish_frame, shape};
+use crate::wire::WireError;
 use crate::wire::body::Request;
-use crate::wire::frame::{Kind, put_frame};
+use crate::wire::frame::{HEADER, Kind};
 
-pub(crate) struct RemoteRoute<M> {
+pub(crate) struct RemoteRoute<M: WireMessage> {
     owner: Arc<Owner>,
     name: Arc<str>,
     id: ActorId,
-    message: PhantomData<fn(M)>,
+    caller: Arc<Caller<M>>,
 }
 
 /// Finds the way to an exposed name again without keeping the link open.
-struct WeakRemoteRoute<M> {
+struct WeakRemoteRoute<M: WireMessage> {
     owner: Weak<Owner>,
     name: Arc<str>,
     id: ActorId,
-    message: PhantomData<fn(M)>,
+    caller: Arc<Caller<M>>,
 }
 
 impl<M: WireMessage> WeakRoute<M> for WeakRemoteRoute<M> {
@@ -41,24 +42,64 @@ impl<M: WireMessage> WeakRoute<M> for WeakRemoteRoute<M> {
         if owner.core.is_closed() {
             return None;
         }
-        let name = Arc::clone(&self.name);
-        Some(Arc::new(RemoteRoute::new(owner, name, self.id)))
+        Some(Arc::new(RemoteRoute {
+            owner,
+            name: Arc::clone(&self.name),
+            id: self.id,
+            caller: Arc::clone(&self.caller),
+        }))
     }
 }
 
 /// A message ready to be queued, and what is needed to give it back.
 struct Prepared<M: WireMessage> {
-    link: Arc<Link>,
-    queued: Option<Queued>,
+    session: Arc<Session>,
+    letter: Letter,
     message: M,
     meta: Meta,
-    ask: Option<Arc<WaitingAsk<M>>>,
+    ask: Option<Reserved<M>>,
+}
+
+/// An ask that is prepared, until it is put into the outbox. Dropped before, it never was.
+struct Reserved<M: WireMessage> {
+    caller: Arc<Caller<M>>,
+    session: Arc<Session>,
+    ticket: Ticket,
+    is_pushed: bool,
+}
+
+impl<M: WireMessage> Reserved<M> {
+    /// It won't be put in: its responder, if the asker is still there.
+    fn give_back(&mut self) -> Option<Responder<M::Reply>> {
+        if std::mem::replace(&mut self.is_pushed, true) {
+            return None;
+        }
+        let responder = self.caller.take_back(self.ticket);
+        if responder.is_none() {
+            // Its withdrawal counted it as ended.
+            self.session.outbox.never_asked();
+        }
+        responder
+    }
+}
+
+impl<M: WireMessage> Drop for Reserved<M> {
+    fn drop(&mut self) {
+        drop(self.give_back());
+    }
+}
+
+/// What came of preparing a message.
+enum Preparation<M: WireMessage> {
+    Ready(Prepared<M>),
+    /// Its asker has gone already.
+    Unwanted,
 }
 
 impl<M: WireMessage> Prepared<M> {
     /// The message as it was, and why it comes back.
     fn refused(self, failure: Failure, may_wait: bool) -> Refused<M> {
-        let responder = self.ask.and_then(|ask| ask.take());
+        let responder = self.ask.and_then(|mut ask| ask.give_back());
         Refused {
             envelope: Envelope {
                 message: self.message,
@@ -73,12 +114,12 @@ impl<M: WireMessage> Prepared<M> {
 
 impl<M: WireMessage> RemoteRoute<M> {
     pub(crate) fn new(owner: Arc<Owner>, name: Arc<str>, id: ActorId) -> Self {
-        let message = PhantomData;
+        let caller = Caller::new(&owner.core, Arc::clone(&name));
         RemoteRoute {
             owner,
             name,
             id,
-            message,
+            caller,
         }
     }
 
@@ -96,110 +137,87 @@ impl<M: WireMessage> RemoteRoute<M> {
         Refused::for_good(envelope, failure)
     }
 
-    /// Encodes a message for the connection there is now.
-    fn prepare(&self, envelope: Envelope<M>) -> Result<Prepared<M>, Refused<M>> {
-        let Some(link) = self.core().link() else {
+    /// Encodes a message for the session there is now.
+    fn prepare(&self, envelope: Envelope<M>) -> Result<Preparation<M>, Refused<M>> {
+        let Some(session) = self.core().session() else {
             return Err(self.refuse(envelope, self.no_connection()));
         };
-        let payload = match codec::encode(&envelope.message) {
-            Ok(payload) => payload,
-            Err(error) => {
-                let failure = Failure::new(FailureKind::BadPayload, Verdict::NotSent)
-                    .with_detail(format!("{} can't be encoded: {error}", M::NAME));
-                return Err(self.refuse(envelope, failure));
-            }
+        let slot = self.caller.slot(&session);
+        let is_ask = envelope.responder.expects_answer();
+        let mut frame = scratch::take();
+        let encoded = encode(&session, slot, &envelope, &mut frame);
+        let flags = match encoded {
+            Ok(flags) => flags,
+            Err(failure) => return Err(self.refuse(envelope, failure)),
         };
         let Envelope {
             message,
             meta,
-            responder,
+            mut responder,
         } = envelope;
-        let number = self.core().next_number();
-        let request = Request {
-            remaining: meta.remaining(self.core().system.clock()),
-            attempt: meta.attempt().max(1),
-            key: meta.key(),
-            caller_retries: meta.caller_retries(),
-            name: &self.name,
-            type_name: M::NAME,
-            version: M::VERSION,
-            payload: &payload,
+        let mut letter = Letter {
+            slot: slot.number,
+            frame,
+            deadline: meta.deadline,
+            asked: None,
         };
-        let expects_answer = responder.expects_answer();
-        let kind = if expects_answer {
-            Kind::Ask
-        } else {
-            Kind::Tell
-        };
-        let mut frame = Vec::new();
-        let put = put_frame(
-            &mut frame,
-            kind,
-            request.flags(),
-            number,
-            link.max_frame,
-            |out| {
-                request.put(out);
-            },
-        );
-        if let Err(error) = put {
-            let failure = Failure::new(FailureKind::TooLarge, Verdict::NotSent)
-                .with_detail(error.to_string());
+        if !is_ask {
+            finish_frame(&mut letter.frame, Kind::Tell, flags, 0);
+            return Ok(Preparation::Ready(Prepared {
+                session,
+                letter,
+                message,
+                meta,
+                ask: None,
+            }));
+        }
+        let Some(ticket) = self.caller.reserve() else {
+            let failure = Failure::new(FailureKind::Full, Verdict::NotSent)
+                .with_detail(format!("too many unanswered asks of {}", self.name));
             let envelope = Envelope {
                 message,
                 meta,
                 responder,
             };
             return Err(self.refuse(envelope, failure));
-        }
-        let (ask, cargo) = if expects_answer {
-            let ask = Arc::new(self.waiting(&link, number, responder));
-            let cargo = Cargo::Ask(number, Arc::clone(&ask) as _);
-            (Some(ask), cargo)
-        } else {
-            let cargo = Cargo::Tell {
-                target: Arc::clone(&self.name),
-                message_type: std::any::type_name::<M>(),
-                key: meta.key(),
-            };
-            (None, cargo)
         };
-        let queued = Some(Queued {
-            frame,
-            deadline: meta.deadline,
-            cargo,
+        finish_frame(&mut letter.frame, Kind::Ask, flags, ticket);
+        // Until its frame leaves, who gives up may be sure; if it leaves at once, that is now.
+        let left = session.outbox.is_flowing();
+        let reached = if left {
+            Verdict::MaybeExecuted
+        } else {
+            Verdict::NotSent
+        };
+        responder.progress(reached);
+        let (caller, at) = (Arc::clone(&self.caller), Arc::downgrade(&session));
+        responder.on_withdraw(move || {
+            if let Some(session) = at.upgrade() {
+                withdraw(&caller, &session, ticket);
+            }
         });
-        Ok(Prepared {
-            link,
-            queued,
+        if self.caller.store(ticket, responder, left).is_some() {
+            return Ok(Preparation::Unwanted);
+        }
+        letter.asked = Some((Arc::clone(&self.caller) as _, ticket));
+        Ok(Preparation::Ready(Prepared {
+            letter,
             message,
             meta,
-            ask,
-        })
+            ask: Some(Reserved {
+                caller: Arc::clone(&self.caller),
+                session: Arc::clone(&session),
+                ticket,
+                is_pushed: false,
+            }),
+            session,
+        }))
     }
 
-    fn waiting(
-        &self,
-        link: &Arc<Link>,
-        number: u64,
-        mut responder: Responder<M::Reply>,
-    ) -> WaitingAsk<M> {
-        // Until its frame leaves, who gives up may be sure.
-        responder.progress(Verdict::NotSent);
-        let (core, at) = (Arc::downgrade(self.core()), Arc::downgrade(link));
-        responder.on_withdraw(move || {
-            if let Some(core) = core.upgrade() {
-                core.counters.withdrawn();
-            }
-            if let Some(link) = at.upgrade() {
-                link.outbox.withdraw(number);
-            }
-        });
-        WaitingAsk::new(Arc::clone(self.core()), responder)
-    }
-
-    fn accepted(&self, prepared: &Prepared<M>) {
-        if prepared.ask.is_some() {
+    fn accepted(&self, prepared: &mut Prepared<M>) {
+        scratch::give(std::mem::take(&mut prepared.letter.frame));
+        if let Some(ask) = &mut prepared.ask {
+            ask.is_pushed = true;
             self.core().counters.asks();
         } else {
             self.core().counters.tells();
@@ -207,7 +225,53 @@ impl<M: WireMessage> RemoteRoute<M> {
     }
 }
 
-impl<M> Watch for RemoteRoute<M> {
+/// The asker gave up.
+fn withdraw<M: WireMessage>(caller: &Caller<M>, session: &Session, ticket: Ticket) {
+    let Some(left) = caller.withdraw(ticket) else {
+        return;
+    };
+    session.peer.counters.withdrawn();
+    session.outbox.ask_ended();
+    if left {
+        session.say(Kind::Cancel, ticket);
+    }
+}
+
+/// Encodes all of a request but its header; the flags for that.
+fn encode<M: WireMessage>(
+    session: &Session,
+    slot: Slot,
+    envelope: &Envelope<M>,
+    frame: &mut Vec<u8>,
+) -> Result<u8, Failure> {
+    let meta = &envelope.meta;
+    let request = Request {
+        slot: slot.number,
+        remaining: meta.remaining(session.system.clock()),
+        attempt: meta.attempt().max(1),
+        key: meta.key(),
+        caller_retries: meta.caller_retries(),
+        trace: None,
+    };
+    frame.resize(HEADER, 0);
+    request.put(frame);
+    let payload = frame.len();
+    codec::encode_into(&envelope.message, frame, shape(slot.positional)).map_err(|error| {
+        Failure::new(FailureKind::BadPayload, Verdict::NotSent)
+            .with_detail(format!("{} can't be encoded: {error}", M::NAME))
+    })?;
+    let len = frame.len() - HEADER;
+    let max = session.theirs.max_message;
+    if len > max as usize {
+        let len = len as u64;
+        let error = WireError::FrameTooLarge { len, max };
+        let failure = Failure::new(FailureKind::TooLarge, Verdict::NotSent);
+        return Err(failure.with_detail(error.to_string()));
+    }
+    Ok(request.flags() | session.pack_from(frame, payload))
+}
+
+impl<M: WireMessage> Watch for RemoteRoute<M> {
     /// Fires when the link is closed for good. That the actor over there ended is not noticed yet.
     fn watch(&self, on_end: OnEnd) -> WatchHandle {
         self.owner
@@ -234,20 +298,23 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
     }
 
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let mut prepared = self.prepare(envelope)?;
-        match prepared.link.outbox.push(&mut prepared.queued) {
+        let mut prepared = match self.prepare(envelope)? {
+            Preparation::Ready(prepared) => prepared,
+            Preparation::Unwanted => return Ok(()),
+        };
+        match prepared.session.outbox.push(&mut prepared.letter) {
             Ok(()) => {
-                self.accepted(&prepared);
+                self.accepted(&mut prepared);
                 Ok(())
             }
             Err(NoRoom::Closed) => {
                 self.core().counters.failed(FailureKind::NoConnection);
                 Err(prepared.refused(self.no_connection(), false))
             }
-            Err(NoRoom::Full) => {
+            Err(NoRoom::Full(why)) => {
                 self.core().counters.failed(FailureKind::Full);
                 let failure = Failure::new(FailureKind::Full, Verdict::NotSent)
-                    .with_detail(format!("the outbox to {}", self.core().address));
+                    .with_detail(format!("{} at {}: {why}", self.name, self.core().address));
                 Err(prepared.refused(failure, true))
             }
         }
@@ -255,12 +322,15 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(async move {
-            let mut prepared = self.prepare(envelope)?;
-            let link = Arc::clone(&prepared.link);
+            let mut prepared = match self.prepare(envelope)? {
+                Preparation::Ready(prepared) => prepared,
+                Preparation::Unwanted => return Ok(()),
+            };
+            let session = Arc::clone(&prepared.session);
             let deadline = prepared.meta.deadline.unwrap_or(Instant::FAR);
             let mut due = self.core().system.clock().sleep_until(deadline);
             let pushed = {
-                let mut push = pin!(link.outbox.push_waiting(&mut prepared.queued));
+                let mut push = pin!(session.outbox.push_waiting(&mut prepared.letter));
                 std::future::poll_fn(|cx| match push.as_mut().poll(cx) {
                     Poll::Ready(pushed) => Poll::Ready(Some(pushed)),
                     Poll::Pending => Pin::new(&mut due).poll(cx).map(|()| None),
@@ -269,7 +339,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
             };
             match pushed {
                 Some(true) => {
-                    self.accepted(&prepared);
+                    self.accepted(&mut prepared);
                     Ok(())
                 }
                 Some(false) => {
@@ -291,7 +361,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
             owner: Arc::downgrade(&self.owner),
             name: Arc::clone(&self.name),
             id: self.id,
-            message: PhantomData,
+            caller: Arc::clone(&self.caller),
         }))
     }
 }

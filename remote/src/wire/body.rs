@@ -4,21 +4,32 @@
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 0..8 | remaining time in microseconds, `u64`; all ones for none |
-//! | 8..12 | attempt, `u32`, 1 for the first |
-//! | 12..16 | version of the message type, `u32` |
-//! | | if flag [`KEYED`] is set: the request key, 16 bytes |
-//! | | `u8` length and exposed name |
-//! | | `u8` length and name of the message type |
+//! | 0..4 | the slot it is for, `u32`: what [`Open`] gave to a name and a type |
+//! | | if [`TIMED`] is set: remaining time in microseconds, `u64` |
+//! | | if [`RETRIED`] is set: attempt, `u32`, 2 or more |
+//! | | if [`KEYED`] is set: the request key, 16 bytes |
+//! | | if [`TRACED`] is set: trace id (16 bytes), span id (8 bytes), trace flags (1 byte), as W3C Trace Context has them |
 //! | | the payload: all that is left |
 //!
-//! `Reply`: the payload. `Failed`: kind `u8`, verdict `u8`, `u32` the milliseconds
+//! `Reply`: the payload. The payload is MessagePack: structs as maps with field names, or, if [`POSITIONAL`] is set, as
+//! arrays; if [`PACKED`] is set it is an lz4 block behind its plain length (`u32`).
+//!
+//! `Open` (its correlation is the slot): version of the message type `u32`, schema of the message and of its reply,
+//! `u64` each (0: unknown), name, name of the type. `Opened` (likewise): flag [`POSITIONAL`] if both schemas are known
+//! there and equal, so that payloads of either direction may be positional.
+//!
+//! `Credit` (its correlation is the slot, or all ones for the session): how many bytes of bodies may have been sent
+//! there since the session began, `u64`. `Part` (its correlation is a number of the large frame): a piece of a frame,
+//! header and body; flags say whether it is the first, the last, or both. `Void`: nothing that matters.
+//!
+//! `Failed`: kind `u8`, verdict `u8`, `u32` the milliseconds
 //! to be left alone (0: not said), `u16` length and a text. `Subscribe`: version of
 //! the message type `u32`, capacity `u32`, name, name of the type, `u16` length and pattern; its flags are the
 //! policy for a slow subscriber (0 drops the oldest, 1 the newest, 2 disconnects).
 //! `Subscribed`: the number of the last message published before, `u64`. `Event`: sequence `u64`, `u16` length and
 //! subject, payload. `Gap`: first and last number that were missed, `u64` each.
-//! `Ping`, `Pong`, `Cancel`, `Unsubscribe` and `Ended` have none.
+//! `Watch`: name. `Life`: what happened `u8`, incarnation `u64`, `u16` length and a text.
+//! `Ping`, `Pong`, `Ack`, `Cancel`, `Unsubscribe`, `Unwatch` and `Ended` have none. `Bye`: `u16` length and a text.
 
 use std::time::Duration;
 
@@ -38,89 +49,169 @@ mod tests;
 pub(crate) const KEYED: u8 = 1;
 /// Flag of `Tell` and `Ask`: the caller retries, layers below don't (G18).
 pub(crate) const CALLER_RETRIES: u8 = 2;
-const REQUEST_FLAGS: u8 = KEYED | CALLER_RETRIES;
+/// Flag of `Tell` and `Ask`: it has a deadline.
+pub(crate) const TIMED: u8 = 4;
+/// Flag of `Tell` and `Ask`: it is not the first attempt.
+pub(crate) const RETRIED: u8 = 8;
+/// Flag of `Tell` and `Ask`: a trace context is there.
+pub(crate) const TRACED: u8 = 16;
+/// Flag of what has a payload, and of `Opened`: structs are arrays.
+pub(crate) const POSITIONAL: u8 = 32;
+/// Flag of what has a payload: it is compressed.
+pub(crate) const PACKED: u8 = 64;
+const REQUEST_FLAGS: u8 = KEYED | CALLER_RETRIES | TIMED | RETRIED | TRACED | POSITIONAL | PACKED;
 
-/// Where in the body of a request its remaining time stands. It is written when the frame leaves, not
-/// when it is queued (G9).
-pub(crate) const REMAINING: std::ops::Range<usize> = 0..8;
+/// Flag of `Part`: a large frame begins.
+pub(crate) const FIRST: u8 = 1;
+/// Flag of `Part`: it ends.
+pub(crate) const LAST: u8 = 2;
 
-/// A `Tell` or an `Ask`.
+/// The slot of `Credit` that stands for the whole session.
+pub(crate) const EVERYTHING: u64 = u64::MAX;
+
+/// Where in the body of a request that has a deadline its remaining time stands. It is written when the frame
+/// leaves, not when it is queued (G9).
+pub(crate) const REMAINING: std::ops::Range<usize> = 4..12;
+
+/// The trace context of a request: trace id, span id, flags.
+pub(crate) type Trace = [u8; 25];
+
+/// What stands before the payload of a `Tell` or an `Ask`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Request<'a> {
+pub(crate) struct Request {
+    pub(crate) slot: u32,
     pub(crate) remaining: Option<Duration>,
     pub(crate) attempt: u32,
     pub(crate) key: Option<RequestKey>,
     pub(crate) caller_retries: bool,
-    pub(crate) name: &'a str,
-    pub(crate) type_name: &'a str,
-    pub(crate) version: u32,
-    pub(crate) payload: &'a [u8],
+    pub(crate) trace: Option<Trace>,
 }
 
 /// Remaining time as it stands on the wire. Rounded up, so that what is left is never called expired.
-pub(crate) fn encode_remaining(remaining: Option<Duration>) -> [u8; 8] {
-    let micros = remaining.map_or(u64::MAX, |span| {
-        u64::try_from(span.as_nanos().div_ceil(1_000))
-            .unwrap_or(u64::MAX)
-            .min(u64::MAX - 1)
-    });
-    micros.to_be_bytes()
+pub(crate) fn encode_remaining(remaining: Duration) -> [u8; 8] {
+    u64::try_from(remaining.as_nanos().div_ceil(1_000))
+        .unwrap_or(u64::MAX)
+        .to_be_bytes()
 }
 
-impl<'a> Request<'a> {
+impl Request {
     pub(crate) fn flags(&self) -> u8 {
         let mut flags = 0;
-        if self.key.is_some() {
-            flags |= KEYED;
-        }
-        if self.caller_retries {
-            flags |= CALLER_RETRIES;
-        }
+        let mut set = |flag, is: bool| {
+            if is {
+                flags |= flag;
+            }
+        };
+        set(TIMED, self.remaining.is_some());
+        set(RETRIED, self.attempt > 1);
+        set(KEYED, self.key.is_some());
+        set(TRACED, self.trace.is_some());
+        set(CALLER_RETRIES, self.caller_retries);
         flags
     }
 
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        out.extend(encode_remaining(self.remaining));
-        out.extend(self.attempt.to_be_bytes());
-        out.extend(self.version.to_be_bytes());
+        out.extend(self.slot.to_be_bytes());
+        if let Some(remaining) = self.remaining {
+            out.extend(encode_remaining(remaining));
+        }
+        if self.attempt > 1 {
+            out.extend(self.attempt.to_be_bytes());
+        }
         if let Some(key) = self.key {
             out.extend(key.as_uuid().into_bytes());
         }
-        put_name(out, self.name);
-        put_name(out, self.type_name);
-        out.extend(self.payload);
+        if let Some(trace) = self.trace {
+            out.extend(trace);
+        }
     }
 
-    pub(crate) fn decode(kind: Kind, flags: u8, body: &'a [u8]) -> Result<Self, WireError> {
+    /// Reads it, and the payload behind it.
+    pub(crate) fn decode(kind: Kind, flags: u8, body: &[u8]) -> Result<(Self, &[u8]), WireError> {
         let mut fields = Fields::new(kind.text(), body);
         if flags & !REQUEST_FLAGS != 0 {
             return Err(fields.bad("flag"));
         }
-        let remaining = match fields.u64()? {
-            u64::MAX => None,
-            micros => Some(Duration::from_micros(micros)),
-        };
-        let attempt = fields.u32()?;
-        if attempt == 0 {
-            return Err(fields.bad("attempt"));
-        }
-        let version = fields.u32()?;
-        let key = if flags & KEYED != 0 {
-            Some(RequestKey::from_uuid(Uuid::from_bytes(fields.bytes16()?)))
-        } else {
-            None
-        };
-        Ok(Request {
-            remaining,
-            attempt,
-            key,
+        let slot = fields.u32()?;
+        let mut request = Request {
+            slot,
+            remaining: None,
+            attempt: 1,
+            key: None,
             caller_retries: flags & CALLER_RETRIES != 0,
+            trace: None,
+        };
+        if flags & TIMED != 0 {
+            request.remaining = Some(Duration::from_micros(fields.u64()?));
+        }
+        if flags & RETRIED != 0 {
+            request.attempt = fields.u32()?;
+            if request.attempt < 2 {
+                return Err(fields.bad("attempt"));
+            }
+        }
+        if flags & KEYED != 0 {
+            let key = Uuid::from_bytes(fields.array()?);
+            request.key = Some(RequestKey::from_uuid(key));
+        }
+        if flags & TRACED != 0 {
+            request.trace = Some(fields.array()?);
+        }
+        Ok((request, fields.rest()))
+    }
+}
+
+/// An `Open`: what a slot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Open<'a> {
+    pub(crate) version: u32,
+    /// Of the message and of its reply; 0 if unknown.
+    pub(crate) schemas: (u64, u64),
+    pub(crate) name: &'a str,
+    pub(crate) type_name: &'a str,
+}
+
+impl<'a> Open<'a> {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.version.to_be_bytes());
+        out.extend(self.schemas.0.to_be_bytes());
+        out.extend(self.schemas.1.to_be_bytes());
+        put_name(out, self.name);
+        put_name(out, self.type_name);
+    }
+
+    pub(crate) fn decode(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::new(Kind::Open.text(), body);
+        let open = Open {
+            version: fields.u32()?,
+            schemas: (fields.u64()?, fields.u64()?),
             name: fields.name("name")?,
             type_name: fields.name("type name")?,
-            version,
-            payload: fields.rest(),
-        })
+        };
+        fields.end()?;
+        Ok(open)
     }
+}
+
+/// Reads a body that is one number: of `Subscribed` and `Credit`.
+pub(crate) fn decode_number(kind: Kind, body: &[u8]) -> Result<u64, WireError> {
+    let mut fields = Fields::new(kind.text(), body);
+    let number = fields.u64()?;
+    fields.end()?;
+    Ok(number)
+}
+
+/// Appends the text of a `Bye`.
+pub(crate) fn put_bye(out: &mut Vec<u8>, why: &str) {
+    put_long_text(out, why, MAX_DETAIL);
+}
+
+/// Reads the text of a `Bye`.
+pub(crate) fn decode_bye(body: &[u8]) -> Result<String, WireError> {
+    let mut fields = Fields::new(Kind::Bye.text(), body);
+    let why = handshake::printable(fields.long_text(MAX_DETAIL, "reason")?);
+    fields.end()?;
+    Ok(why)
 }
 
 fn verdict_number(verdict: Verdict) -> u8 {
@@ -194,7 +285,27 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) pattern: &'a str,
 }
 
+/// The same, kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnedSubscribe {
+    pub(crate) version: u32,
+    pub(crate) options: SubscriberOptions,
+    pub(crate) name: String,
+    pub(crate) type_name: String,
+    pub(crate) pattern: String,
+}
+
 impl<'a> Subscribe<'a> {
+    pub(crate) fn to_owned(&self) -> OwnedSubscribe {
+        OwnedSubscribe {
+            version: self.version,
+            options: self.options,
+            name: self.name.to_owned(),
+            type_name: self.type_name.to_owned(),
+            pattern: self.pattern.to_owned(),
+        }
+    }
+
     pub(crate) fn flags(&self) -> u8 {
         match self.options.policy {
             SlowSubscriber::DropNewest => 1,
@@ -236,19 +347,6 @@ impl<'a> Subscribe<'a> {
         fields.end()?;
         Ok(subscribe)
     }
-}
-
-/// Appends the body of a `Subscribed`.
-pub(crate) fn put_subscribed(out: &mut Vec<u8>, last: u64) {
-    out.extend(last.to_be_bytes());
-}
-
-/// Reads the body of a `Subscribed`: the number of the last message published before.
-pub(crate) fn decode_subscribed(body: &[u8]) -> Result<u64, WireError> {
-    let mut fields = Fields::new(Kind::Subscribed.text(), body);
-    let last = fields.u64()?;
-    fields.end()?;
-    Ok(last)
 }
 
 /// An `Event`.

@@ -1,9 +1,9 @@
 //! Bounds of what is taken from a peer.
 
 /// The oldest protocol version this side speaks.
-pub const PROTOCOL_MIN: u16 = 1;
+pub const PROTOCOL_MIN: u16 = 2;
 /// The newest protocol version this side speaks.
-pub const PROTOCOL_MAX: u16 = 1;
+pub const PROTOCOL_MAX: u16 = 2;
 
 /// The longest name of a node, an actor, a topic or a message type, in bytes.
 pub const MAX_NAME: usize = 255;

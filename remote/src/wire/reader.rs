@@ -13,7 +13,7 @@ impl<'a> Fields<'a> {
         Fields { frame, rest: body }
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self
             .rest
             .split_at_checked(len)
@@ -22,7 +22,7 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (taken, rest) = self
             .rest
             .split_first_chunk::<N>()
@@ -47,19 +47,20 @@ impl<'a> Fields<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(crate) fn bytes16(&mut self) -> Result<[u8; 16], WireError> {
-        self.array()
-    }
-
     /// A text with a length of one byte.
     pub(crate) fn name(&mut self, field: &'static str) -> Result<&'a str, WireError> {
-        let len = usize::from(self.u8()?);
-        let name = self.text(len, field)?;
+        let name = self.short_text(field)?;
         if super::limits::is_name(name) {
             Ok(name)
         } else {
             Err(self.bad(field))
         }
+    }
+
+    /// The same, whatever it says: it may be empty.
+    pub(crate) fn short_text(&mut self, field: &'static str) -> Result<&'a str, WireError> {
+        let len = usize::from(self.u8()?);
+        self.text(len, field)
     }
 
     /// A text with a length of two bytes, of at most `max`.

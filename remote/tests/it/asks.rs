@@ -307,7 +307,7 @@ pub(crate) async fn g34_a_full_mailbox_is_an_answer_and_the_reader_goes_on<W: Wi
 
 pub(crate) async fn g36_a_message_above_the_peers_limit_comes_back_unsent<W: Wire>(system: System) {
     let mut config = LinkConfig::default();
-    config.max_frame = 10_000;
+    config.max_message = 10_000;
     let node = Node::with(&system, "small", Incarnation(3), config).unwrap();
     let (_actor, _probe) = expose_tester(&node);
     let (_wire, peer) = connect::<W>(&system, &node).await;
@@ -328,7 +328,7 @@ pub(crate) async fn g36_a_reply_above_the_askers_limit_is_told_with_its_verdict<
 ) {
     let (node, _actor, _probe) = tester(&system, "large");
     let mut config = LinkConfig::default();
-    config.max_frame = 10_000;
+    config.max_message = 10_000;
     let (_wire, peer) = connect_with::<W>(&system, &node, config).await;
     let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
     let error = echo.ask(Echo(vec![1; 12_000])).await.unwrap_err();

@@ -1,5 +1,7 @@
 //! The other end of a connection, spoken by hand.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use callboard::{Placement, System};
 use callboard_remote::{LinkError, Node, Proof};
 use futures::channel::oneshot;
@@ -7,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 pub(crate) const PING: u8 = 3;
 pub(crate) const PONG: u8 = 4;
+pub(crate) const ACK: u8 = 5;
+pub(crate) const OPEN: u8 = 10;
 pub(crate) const ASK: u8 = 17;
 pub(crate) const REPLY: u8 = 18;
 pub(crate) const FAILED: u8 = 19;
@@ -15,7 +19,7 @@ pub(crate) const SUBSCRIBE: u8 = 32;
 pub(crate) const UNSUBSCRIBE: u8 = 34;
 
 /// A stream on which the test says what it likes.
-pub(crate) struct Raw(pub(crate) DuplexStream);
+pub(crate) struct Raw(pub(crate) DuplexStream, u16);
 
 /// A frame as it stands on the wire.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +38,21 @@ pub(crate) fn frame(kind: u8, flags: u8, correlation: u64, body: &[u8]) -> Vec<u
     bytes
 }
 
+/// A session that begins: another one each time.
 pub(crate) fn hello(oldest: u16, newest: u16) -> Vec<u8> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut session = *b"raw raw raw raw!";
+    session[8..].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    hello_of(oldest, newest, session, 0, 0)
+}
+
+pub(crate) fn hello_of(
+    oldest: u16,
+    newest: u16,
+    session: [u8; 16],
+    state: u8,
+    received: u64,
+) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend(oldest.to_be_bytes());
     body.extend(newest.to_be_bytes());
@@ -43,20 +61,57 @@ pub(crate) fn hello(oldest: u16, newest: u16) -> Vec<u8> {
     body.extend(1_000_000_u32.to_be_bytes());
     body.push(3);
     body.extend(b"raw");
+    body.extend(session);
+    body.push(state);
+    body.extend(received.to_be_bytes());
+    // Windows, asks in flight, the session's time, no login.
+    body.extend(10_000_000_u64.to_be_bytes());
+    body.extend(10_000_000_u64.to_be_bytes());
+    body.extend(1_000_u32.to_be_bytes());
+    body.extend(30_000_u32.to_be_bytes());
+    body.extend([0; 3]);
     frame(1, 0, u64::from_be_bytes(*b"CALLBRD\n"), &body)
+}
+
+/// The types that [`Raw::shake`] opens slots for, at `tester`, in this order.
+const TYPES: [&str; 3] = ["test.add", "test.hold", "test.echo"];
+
+/// Opens a slot for each of [`TYPES`].
+pub(crate) fn opens() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (slot, type_name) in (0..).zip(TYPES) {
+        let mut body = 1_u32.to_be_bytes().to_vec();
+        body.extend([0; 16]);
+        for name in ["tester", type_name] {
+            body.push(u8::try_from(name.len()).unwrap());
+            body.extend(name.as_bytes());
+        }
+        bytes.extend(frame(OPEN, 0, slot, &body));
+    }
+    bytes
 }
 
 /// An ask of `test.add` or the like at `tester`, with no deadline.
 pub(crate) fn ask(correlation: u64, type_name: &str, payload: &[u8]) -> Vec<u8> {
-    let mut body = u64::MAX.to_be_bytes().to_vec();
-    body.extend(1_u32.to_be_bytes());
-    body.extend(1_u32.to_be_bytes());
-    for name in ["tester", type_name] {
-        body.push(u8::try_from(name.len()).unwrap());
-        body.extend(name.as_bytes());
-    }
+    let slot = TYPES.iter().position(|known| *known == type_name).unwrap();
+    let mut body = u32::try_from(slot).unwrap().to_be_bytes().to_vec();
     body.extend(payload);
     frame(ASK, 0, correlation, &body)
+}
+
+/// Numbers every frame that has a number, going on from `last`.
+pub(crate) fn numbered(last: &mut u16, bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut at = 0;
+    while let Some(header) = bytes.get_mut(at..at + 16) {
+        let len = u32::from_be_bytes(*header.first_chunk().unwrap()) as usize;
+        if header[4] > 6 && header[6..8] == [0, 0] {
+            *last += 1;
+            header[6..8].copy_from_slice(&last.to_be_bytes());
+        }
+        at += 16 + len;
+    }
+    bytes
 }
 
 /// A subscription to `lesson.viewed` at the topic `views`.
@@ -79,7 +134,7 @@ impl Raw {
     /// Both ends of a stream.
     pub(crate) fn pair(buffer: usize) -> (Raw, DuplexStream) {
         let (near, far) = tokio::io::duplex(buffer);
-        (Raw(near), far)
+        (Raw(near, 0), far)
     }
 
     /// A stream that a node serves, and how that ends.
@@ -94,7 +149,13 @@ impl Raw {
         (raw, rx)
     }
 
+    /// Sends whole frames, numbered.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        let bytes = numbered(&mut self.1, bytes);
+        self.send_bytes(&bytes).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         // The other side may have closed; then that is what the test looks at.
         let _ = self.0.write_all(bytes).await;
     }
@@ -123,9 +184,19 @@ impl Raw {
         }
     }
 
-    /// Introduces itself and reads the other's introduction.
+    /// Introduces itself, reads the other's introduction, and opens slots.
     pub(crate) async fn shake(&mut self) {
-        self.send(&hello(1, 1)).await;
+        self.send(&hello(2, 2)).await;
         assert_eq!(self.read().await.unwrap().kind, 1);
+        self.send(&opens()).await;
+    }
+
+    /// Is connected to, and goes along with the session that the other begins.
+    pub(crate) async fn welcome(&mut self) {
+        let theirs = self.read().await.unwrap();
+        assert_eq!(theirs.kind, 1);
+        let name = usize::from(theirs.body[24]);
+        let session = *theirs.body[25 + name..].first_chunk().unwrap();
+        self.send(&hello_of(2, 2, session, 0, 0)).await;
     }
 }

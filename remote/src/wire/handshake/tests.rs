@@ -7,8 +7,22 @@ fn hello() -> Hello {
         versions: (1, 3),
         features: 5,
         incarnation: Incarnation(7),
-        max_frame: 65_536,
+        max_message: 65_536,
         node: "node-a".to_owned(),
+        session: Some(session()),
+    }
+}
+
+fn session() -> SessionHello {
+    SessionHello {
+        id: *b"0123456789abcdef",
+        state: SessionState::GoesOn,
+        received: 258,
+        window: 3,
+        session_window: 4,
+        in_flight: 5,
+        session_millis: 30_000,
+        login: Some(("alice".to_owned(), Secret(b"sesame".to_vec()))),
     }
 }
 
@@ -22,7 +36,7 @@ fn read(frame: &[u8]) -> Result<First, NotHello> {
 /// Golden bytes: this shape holds for all versions.
 #[test]
 fn g37_a_hello_looks_like_this_in_every_version() {
-    let mut expected = vec![0, 0, 0, 31, 1, 0, 0, 0];
+    let mut expected = vec![0, 0, 0, 31 + 49 + 14, 1, 0, 0, 0];
     expected.extend(b"CALLBRD\n");
     expected.extend([0, 1, 0, 3]);
     expected.extend([0, 0, 0, 0, 0, 0, 0, 5]);
@@ -30,6 +44,11 @@ fn g37_a_hello_looks_like_this_in_every_version() {
     expected.extend([0, 1, 0, 0]);
     expected.push(6);
     expected.extend(b"node-a");
+    expected.extend(b"0123456789abcdef\x01");
+    expected.extend([0, 0, 0, 0, 0, 0, 1, 2]);
+    expected.extend([0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4]);
+    expected.extend([0, 0, 0, 5, 0, 0, 0x75, 0x30]);
+    expected.extend(b"\x05alice\x00\x06sesame");
     assert_eq!(hello().encode(), expected);
     assert_eq!(read(&expected), Ok(First::Hello(hello())));
 }
@@ -43,15 +62,35 @@ fn g37_what_a_later_version_adds_to_a_hello_is_ignored() {
 }
 
 #[test]
+fn g37_a_hello_of_version_1_ends_with_the_name() {
+    let old = Hello {
+        versions: (1, 1),
+        session: None,
+        ..hello()
+    };
+    assert_eq!(read(&old.encode()), Ok(First::Hello(old)));
+}
+
+#[test]
+fn g35_a_secret_shows_nowhere() {
+    let shown = format!("{:?}", hello());
+    assert!(
+        shown.contains("alice") && !shown.contains("sesame"),
+        "{shown}"
+    );
+    assert!(!shown.contains("115"), "nor as numbers: {shown}");
+}
+
+#[test]
 fn g37_versions_are_agreed_on_the_newest_that_both_speak() {
     let speaking = |versions| Hello {
         versions,
         ..hello()
     };
-    assert_eq!(speaking((1, 3)).agree(&speaking((2, 9))), Some(3));
-    assert_eq!(speaking((2, 9)).agree(&speaking((1, 3))), Some(3));
-    assert_eq!(speaking((1, 1)).agree(&speaking((1, 1))), Some(1));
-    assert_eq!(speaking((1, 1)).agree(&speaking((7, 9))), None);
+    assert_eq!(speaking((1, 3)).agree((2, 9)), Some(3));
+    assert_eq!(speaking((2, 9)).agree((1, 3)), Some(3));
+    assert_eq!(speaking((1, 1)).agree((1, 1)), Some(1));
+    assert_eq!(speaking((1, 1)).agree((7, 9)), None);
 }
 
 #[test]
@@ -84,13 +123,13 @@ fn bad_hellos_are_refused() {
         }),
         field("version range")
     );
-    let max_frame = 10;
+    let max_message = 10;
     assert_eq!(
         bad(Hello {
-            max_frame,
+            max_message,
             ..hello()
         }),
-        field("frame limit")
+        field("message limit")
     );
     for node in ["", "a\nb"] {
         let node = node.to_owned();
@@ -115,12 +154,13 @@ proptest! {
         more in any::<u16>(),
         features in any::<u64>(),
         incarnation in any::<u64>(),
-        max_frame in MIN_MAX_FRAME..,
+        max_message in MIN_MAX_FRAME..,
         node in "\\PC{1,60}",
     ) {
         let versions = (oldest, oldest.saturating_add(more));
+        let session = (versions.1 >= 2).then(session);
         let incarnation = Incarnation(incarnation);
-        let hello = Hello { versions, features, incarnation, max_frame, node };
+        let hello = Hello { versions, features, incarnation, max_message, node, session };
         prop_assert_eq!(read(&hello.encode()), Ok(First::Hello(hello)));
     }
 

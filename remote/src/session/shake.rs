@@ -11,33 +11,98 @@ use crate::error::LinkErrorKind;
 use crate::transport::ByteStream;
 use crate::wire::WireError;
 use crate::wire::frame::HEADER;
-use crate::wire::handshake::{First, Hello, NotHello, first_body, first_header, refuse};
+use crate::wire::handshake::{
+    First, Hello, NotHello, SessionHello, SessionState, first_body, first_header, refuse,
+};
 
-/// Sends our `Hello`, reads the peer's, and checks that a version is spoken by both. Stalled ones are cut.
-pub(crate) async fn shake<S: ByteStream>(
+/// Introduces this side, and hears who is there. Of who connects.
+pub(crate) async fn introduce<S: ByteStream>(
     stream: &mut S,
     ours: &Hello,
     clock: &Clock,
     config: &LinkConfig,
 ) -> Result<Hello, LinkErrorKind> {
-    let limit = config.handshake_timeout;
-    let exchange = pin!(async {
-        // At the same time, so that two sides with next to no buffer between them don't wait for each
-        // other.
+    let exchange = async {
+        let encoded = ours.encode();
+        // At the same time, so that a refusal is heard by who is still writing.
         let (mut reading, mut writing) = tokio::io::split(stream);
-        let ours_encoded = ours.encode();
-        let sending = send(&mut writing, &ours_encoded);
+        let sending = send(&mut writing, &encoded);
         let (first, ()) = try_join(receive(&mut reading), sending).await?;
         match first {
             First::Refuse(why) => Err(LinkErrorKind::Refused(why)),
-            First::Hello(theirs) if ours.agree(&theirs).is_none() => Err(LinkErrorKind::Version {
-                theirs: theirs.versions,
-                ours: ours.versions,
-            }),
+            First::Hello(theirs) => checked(ours.versions, theirs),
+        }
+    };
+    within(exchange, clock, config).await
+}
+
+/// Hears who connects.
+pub(crate) async fn listen<S: ByteStream>(
+    stream: &mut S,
+    clock: &Clock,
+    config: &LinkConfig,
+) -> Result<Hello, LinkErrorKind> {
+    let exchange = async {
+        match receive(stream).await? {
+            First::Refuse(why) => Err(LinkErrorKind::Refused(why)),
             First::Hello(theirs) => Ok(theirs),
         }
-    });
-    match select(exchange, clock.sleep(limit)).await {
+    };
+    within(exchange, clock, config).await
+}
+
+/// Answers who has connected, and checks that a version is spoken by both.
+pub(crate) async fn reply<S: ByteStream>(
+    stream: &mut S,
+    ours: &Hello,
+    theirs: Hello,
+    clock: &Clock,
+    config: &LinkConfig,
+) -> Result<Hello, LinkErrorKind> {
+    let encoded = ours.encode();
+    within(send(stream, &encoded), clock, config).await?;
+    checked(ours.versions, theirs)
+}
+
+fn checked(ours: (u16, u16), theirs: Hello) -> Result<Hello, LinkErrorKind> {
+    if theirs.agree(ours).is_some() {
+        return Ok(theirs);
+    }
+    Err(LinkErrorKind::Version {
+        theirs: theirs.versions,
+        ours,
+    })
+}
+
+impl SessionHello {
+    /// What this side says of a session.
+    pub(crate) fn of(
+        config: &LinkConfig,
+        id: [u8; 16],
+        state: SessionState,
+        received: u64,
+    ) -> Self {
+        SessionHello {
+            id,
+            state,
+            received,
+            window: config.window.max(1),
+            session_window: config.session_window.max(1),
+            in_flight: u32::try_from(config.in_flight.max(1)).unwrap_or(u32::MAX),
+            session_millis: u32::try_from(config.session_time.as_millis()).unwrap_or(u32::MAX),
+            login: None,
+        }
+    }
+}
+
+/// Stalled ones are cut (G36).
+async fn within<T>(
+    exchange: impl Future<Output = Result<T, LinkErrorKind>>,
+    clock: &Clock,
+    config: &LinkConfig,
+) -> Result<T, LinkErrorKind> {
+    let limit = config.handshake_timeout;
+    match select(pin!(exchange), clock.sleep(limit)).await {
         Either::Left((result, _)) => result,
         Either::Right(_) => Err(LinkErrorKind::HandshakeStalled(limit)),
     }

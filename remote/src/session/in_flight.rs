@@ -1,4 +1,4 @@
-//! Asks of one connection between their arrival and their answer.
+//! Asks of one session between their arrival and their answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use callboard::{DropReason, Failure, FailureKind, Outcome, ReplySink, Verdict, c
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::Core;
-use crate::connection::outbox::Outbox;
-use crate::wire::body::put_failure;
-use crate::wire::frame::{Kind, put_frame};
+use super::Session;
+use super::scratch::{self, finish_frame, shape};
+use crate::wire::WireError;
+use crate::wire::frame::{HEADER, Kind};
 
 /// What is called when the asker of a request gives up.
 type OnWithdraw = Box<dyn FnOnce() + Send>;
 
-/// The asks in flight on one connection.
+/// The asks in flight on one session.
 #[derive(Default)]
 pub(crate) struct InFlight {
     running: Mutex<HashMap<u64, Option<OnWithdraw>>>,
@@ -54,10 +54,14 @@ impl InFlight {
         }
     }
 
-    /// The connection is over: all askers are gone.
+    /// The session is over: all askers are gone.
     pub(crate) fn withdraw_all(&self) {
         let running = std::mem::take(&mut *self.running.lock());
         running.into_values().flatten().for_each(|hook| hook());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.running.lock().len()
     }
 
     fn is_wanted(&self, ask: u64) -> bool {
@@ -80,29 +84,29 @@ impl InFlight {
     }
 }
 
-/// The way back of one ask over its connection.
+/// The way back of one ask over its session.
 pub(crate) struct Answer {
-    pub(crate) core: Arc<Core>,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) session: Arc<Session>,
     /// The exposed name: what a peer may know of the receiver.
     pub(crate) name: Arc<str>,
     pub(crate) number: u64,
-    /// The largest body that the peer takes.
-    pub(crate) max_frame: u32,
+    /// The asker takes structs as arrays.
+    pub(crate) positional: bool,
 }
 
 impl Answer {
     /// Ends the ask without an answer.
     pub(crate) fn fail(self, failure: &Failure) {
-        if self.in_flight.end(self.number) {
+        if self.session.in_flight.end(self.number) {
             self.send_failure(failure);
         }
     }
 
     fn send_failure(&self, failure: &Failure) {
-        self.core.counters.failed(failure.kind());
-        send_failure(&self.outbox, self.number, self.max_frame, failure);
+        if let Some(node) = self.session.node() {
+            node.counters.failed(failure.kind());
+        }
+        self.session.fail(self.number, failure);
     }
 
     fn send_reply<R: Serialize>(&self, reply: &R) {
@@ -110,57 +114,50 @@ impl Answer {
             Failure::new(kind, Verdict::Executed)
                 .with_detail(format!("the reply of {}: {why}", self.name))
         };
-        let payload = match codec::encode(reply) {
-            Ok(payload) => payload,
-            Err(error) => {
+        let session = &self.session;
+        let most = session.theirs.max_message;
+        let sent = scratch::with(|frame| {
+            frame.resize(HEADER, 0);
+            let put = codec::encode_into(reply, frame, shape(self.positional));
+            // A hand-written `Serialize` may refuse.
+            put.map_err(|error| {
                 tracing::warn!(target: "callboard::remote", name = %self.name, %error, "bad reply");
-                let why = "it can't be encoded".to_owned();
-                return self.send_failure(&refuse(FailureKind::BadPayload, why));
+                refuse(FailureKind::BadPayload, "it can't be encoded".to_owned())
+            })?;
+            let len = u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX);
+            if len > most {
+                let error = WireError::FrameTooLarge {
+                    len: len.into(),
+                    max: most,
+                };
+                return Err(refuse(FailureKind::TooLarge, error.to_string()));
             }
-        };
-        let mut frame = Vec::new();
-        let put = put_frame(
-            &mut frame,
-            Kind::Reply,
-            0,
-            self.number,
-            self.max_frame,
-            |out| {
-                out.extend(&payload);
-            },
-        );
-        match put {
+            let flags = session.pack(frame);
+            finish_frame(frame, Kind::Reply, flags, self.number);
+            session.answer_from(frame);
+            Ok(())
+        });
+        match sent {
             Ok(()) => {
-                self.core.counters.replies();
-                self.outbox.push_answer(frame);
+                if let Some(node) = session.node() {
+                    node.counters.replies();
+                }
             }
-            Err(error) => self.send_failure(&refuse(FailureKind::TooLarge, error.to_string())),
+            Err(failure) => self.send_failure(&failure),
         }
-    }
-}
-
-/// Sends a `Failed` frame about an ask or a subscription.
-pub(crate) fn send_failure(outbox: &Outbox, number: u64, max_frame: u32, failure: &Failure) {
-    let mut frame = Vec::new();
-    let put = put_frame(&mut frame, Kind::Failed, 0, number, max_frame, |out| {
-        put_failure(out, failure);
-    });
-    // It fits: its texts are cut, and the handshake refuses smaller limits.
-    if put.is_ok() {
-        outbox.push_answer(frame);
     }
 }
 
 impl<R: Serialize> ReplySink<R> for Answer {
     fn progress(&mut self, _verdict: Verdict) -> bool {
-        self.in_flight.is_wanted(self.number)
+        self.session.in_flight.is_wanted(self.number)
     }
 
     fn finish(self: Box<Self>, outcome: Outcome<R>) {
-        if !self.in_flight.end(self.number) {
-            // The asker gave up, or its connection is gone (G8).
+        if !self.session.in_flight.end(self.number) {
+            // The asker gave up, or its session is over (G8).
             if outcome.is_ok() {
-                self.core
+                self.session
                     .system
                     .counters()
                     .count_drop(DropReason::LateReply);
@@ -174,7 +171,7 @@ impl<R: Serialize> ReplySink<R> for Answer {
     }
 
     fn on_withdraw(&mut self, withdraw: OnWithdraw) {
-        self.in_flight.hook(self.number, withdraw);
+        self.session.in_flight.hook(self.number, withdraw);
     }
 }
 

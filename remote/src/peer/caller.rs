@@ -1,0 +1,370 @@
+//! Who asks and tells at one name with one message type: its slot in the session, and the asks that wait (G7).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, codec};
+use parking_lot::Mutex;
+
+use super::Core;
+use crate::session::Session;
+use crate::session::outbox::{Ticket, Waits};
+use crate::wire::body::{Open, PACKED};
+
+/// A ticket is the slot (20 bits), how often the place was used before (28), and the place (16).
+const PLACE_BITS: u32 = 16;
+const TURN_BITS: u32 = 28;
+
+/// See the module.
+pub(crate) struct Caller<M: WireMessage> {
+    core: Weak<Core>,
+    name: Arc<str>,
+    /// The shapes of the message and of its reply; 0 where it is unknown.
+    schemas: (u64, u64),
+    state: Mutex<State<M::Reply>>,
+}
+
+struct State<R> {
+    /// Which session the rest is about; 0 for none yet.
+    session: u64,
+    slot: u32,
+    positional: bool,
+    places: Vec<Place<R>>,
+    free: Vec<u16>,
+}
+
+struct Place<R> {
+    turn: u32,
+    ask: Ask<R>,
+}
+
+/// An ask between being accepted and its one end. The responder is taken out for each call, so that none of its
+/// code runs under the lock.
+enum Ask<R> {
+    None,
+    /// Being prepared, or out to be told something.
+    Out {
+        left: bool,
+    },
+    Waits {
+        responder: Responder<R>,
+        left: bool,
+    },
+    /// It ended while its responder was out.
+    Ended(Option<Failure>),
+}
+
+/// Where to send to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) number: u32,
+    pub(crate) positional: bool,
+}
+
+impl<M: WireMessage> Caller<M> {
+    pub(crate) fn new(core: &Arc<Core>, name: Arc<str>) -> Arc<Self> {
+        Arc::new(Caller {
+            core: Arc::downgrade(core),
+            name,
+            schemas: schemas::<M>(),
+            state: Mutex::new(State {
+                session: 0,
+                slot: 0,
+                positional: false,
+                places: Vec::new(),
+                free: Vec::new(),
+            }),
+        })
+    }
+
+    /// Its slot in that session, which it opens if it has none yet.
+    pub(crate) fn slot(self: &Arc<Self>, session: &Session) -> Slot {
+        let mut state = self.state.lock();
+        if state.session != session.number {
+            state.session = session.number;
+            state.positional = false;
+            let caller: Arc<dyn Waits> = Arc::clone(self) as _;
+            state.slot = session.open(caller, |out| {
+                Open {
+                    version: M::VERSION,
+                    schemas: self.schemas,
+                    name: &self.name,
+                    type_name: M::NAME,
+                }
+                .put(out);
+            });
+        }
+        Slot {
+            number: state.slot,
+            positional: state.positional,
+        }
+    }
+
+    /// A place for an ask. `None` if there are too many for one name.
+    pub(crate) fn reserve(&self) -> Option<Ticket> {
+        let mut state = self.state.lock();
+        let place = match state.free.pop() {
+            Some(place) => place,
+            None => {
+                let place = u16::try_from(state.places.len()).ok()?;
+                state.places.push(Place {
+                    turn: 0,
+                    ask: Ask::None,
+                });
+                place
+            }
+        };
+        let slot = state.slot;
+        let entry = state.places.get_mut(usize::from(place))?;
+        entry.ask = Ask::Out { left: false };
+        Some(ticket(slot, entry.turn, place))
+    }
+
+    /// Puts the responder where the answer will look for it. `left` if it counts as sent already. Gives the
+    /// responder back if the asker has gone meanwhile.
+    pub(crate) fn store(
+        &self,
+        ticket: Ticket,
+        responder: Responder<M::Reply>,
+        left: bool,
+    ) -> Option<Responder<M::Reply>> {
+        let mut state = self.state.lock();
+        match state.place(ticket) {
+            Some(place) if matches!(place.ask, Ask::Out { .. }) => {
+                place.ask = Ask::Waits { responder, left };
+                None
+            }
+            _ => {
+                state.vacate(ticket);
+                Some(responder)
+            }
+        }
+    }
+
+    /// Takes the responder of an ask that waits, which is over then.
+    pub(crate) fn take_back(&self, ticket: Ticket) -> Option<Responder<M::Reply>> {
+        self.state.lock().finish(ticket)
+    }
+
+    /// The asker gave up. Answers whether the other side must be told.
+    pub(crate) fn withdraw(&self, ticket: Ticket) -> Option<bool> {
+        let mut state = self.state.lock();
+        let place = state.place(ticket)?;
+        match std::mem::replace(&mut place.ask, Ask::Ended(None)) {
+            Ask::Waits { responder, left } => {
+                state.vacate(ticket);
+                drop(state);
+                // Its asker has gone: nobody is told.
+                drop(responder);
+                Some(left)
+            }
+            Ask::Out { left } => Some(left),
+            other => {
+                place.ask = other;
+                None
+            }
+        }
+    }
+}
+
+impl<R> State<R> {
+    fn place(&mut self, ticket: Ticket) -> Option<&mut Place<R>> {
+        let (slot, turn, place) = parts(ticket);
+        if slot != self.slot {
+            return None;
+        }
+        let place = self.places.get_mut(usize::from(place))?;
+        (place.turn == turn && !matches!(place.ask, Ask::None)).then_some(place)
+    }
+
+    fn vacate(&mut self, ticket: Ticket) {
+        let (_, _, number) = parts(ticket);
+        if let Some(place) = self.places.get_mut(usize::from(number)) {
+            place.ask = Ask::None;
+            place.turn = (place.turn + 1) & ((1 << TURN_BITS) - 1);
+            self.free.push(number);
+        }
+    }
+
+    /// Ends an ask that waits.
+    fn finish(&mut self, ticket: Ticket) -> Option<Responder<R>> {
+        let place = self.place(ticket)?;
+        match std::mem::replace(&mut place.ask, Ask::None) {
+            Ask::Waits { responder, .. } => {
+                self.vacate(ticket);
+                Some(responder)
+            }
+            other => {
+                place.ask = other;
+                None
+            }
+        }
+    }
+}
+
+fn ticket(slot: u32, turn: u32, place: u16) -> Ticket {
+    (u64::from(slot) << (TURN_BITS + PLACE_BITS))
+        | (u64::from(turn) << PLACE_BITS)
+        | u64::from(place)
+}
+
+fn parts(ticket: Ticket) -> (u32, u32, u16) {
+    let low = |bits: u64, width: u32| u32::try_from(bits & ((1 << width) - 1)).unwrap_or(0);
+    (
+        slot_of(ticket),
+        low(ticket >> PLACE_BITS, TURN_BITS),
+        u16::try_from(ticket & 0xFFFF).unwrap_or(0),
+    )
+}
+
+/// Whose ticket it is.
+pub(crate) fn slot_of(ticket: Ticket) -> u32 {
+    u32::try_from(ticket >> (TURN_BITS + PLACE_BITS)).unwrap_or(u32::MAX)
+}
+
+impl<M: WireMessage> Waits for Caller<M> {
+    fn left(&self, ticket: Ticket) -> bool {
+        let mut state = self.state.lock();
+        let Some(place) = state.place(ticket) else {
+            return false;
+        };
+        let ask = std::mem::replace(&mut place.ask, Ask::Out { left: true });
+        let Ask::Waits { mut responder, .. } = ask else {
+            // Its asker has gone.
+            place.ask = ask;
+            return false;
+        };
+        drop(state);
+        let wanted = responder.progress(Verdict::MaybeExecuted);
+        let mut state = self.state.lock();
+        let Some(place) = state.place(ticket) else {
+            return false;
+        };
+        match std::mem::replace(&mut place.ask, Ask::None) {
+            Ask::Out { .. } if wanted => {
+                let left = true;
+                place.ask = Ask::Waits { responder, left };
+                true
+            }
+            // The session ended, or the asker went, while the responder was out.
+            Ask::Ended(failure) => {
+                state.vacate(ticket);
+                drop(state);
+                if let Some(failure) = failure {
+                    responder.fail(failure);
+                }
+                false
+            }
+            _ => {
+                state.vacate(ticket);
+                false
+            }
+        }
+    }
+
+    fn reply(&self, session: &Session, ticket: Ticket, flags: u8, payload: &[u8]) -> bool {
+        let Some(responder) = self.take_back(ticket) else {
+            return false;
+        };
+        let counters = &session.peer.counters;
+        let unpacked;
+        let mut payload = payload;
+        if flags & PACKED != 0 {
+            match session.unpack(payload) {
+                Ok(plain) => {
+                    unpacked = plain;
+                    payload = &unpacked;
+                }
+                Err(failure) => {
+                    counters.failed(FailureKind::BadPayload);
+                    responder.fail(failure.with_verdict(Verdict::Executed));
+                    return true;
+                }
+            }
+        }
+        // A hand-written `Deserialize` may panic.
+        match catch_unwind(AssertUnwindSafe(|| codec::decode::<M::Reply>(payload))) {
+            Ok(Ok(reply)) => {
+                counters.replies();
+                responder.send(reply);
+            }
+            undecodable => {
+                counters.failed(FailureKind::BadPayload);
+                let why = match undecodable {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "decoding it panicked".to_owned(),
+                };
+                let failure = Failure::new(FailureKind::BadPayload, Verdict::Executed);
+                responder.fail(failure.with_detail(format!("the reply to {}: {why}", M::NAME)));
+            }
+        }
+        true
+    }
+
+    fn fail(&self, session: &Session, ticket: Ticket, failure: Failure) -> bool {
+        let Some(responder) = self.take_back(ticket) else {
+            return false;
+        };
+        session.peer.counters.failed(failure.kind());
+        responder.fail(failure);
+        true
+    }
+
+    fn end(&self, session: u64, detail: &str) {
+        let mut state = self.state.lock();
+        if state.session != session {
+            return;
+        }
+        state.session = 0;
+        let failure = |left: bool| {
+            let failure = if left {
+                Failure::new(FailureKind::ConnectionLost, Verdict::MaybeExecuted)
+            } else {
+                Failure::new(FailureKind::NoConnection, Verdict::NotSent)
+            };
+            failure.with_detail(detail.to_owned())
+        };
+        let mut ended = Vec::new();
+        let slot = state.slot;
+        for number in 0..state.places.len() {
+            let Ok(number) = u16::try_from(number) else {
+                break;
+            };
+            let place = &mut state.places[usize::from(number)];
+            match std::mem::replace(&mut place.ask, Ask::None) {
+                Ask::None => {}
+                Ask::Waits { responder, left } => {
+                    ended.push((responder, failure(left)));
+                    let ticket = ticket(slot, place.turn, number);
+                    state.vacate(ticket);
+                }
+                Ask::Out { left } => place.ask = Ask::Ended(Some(failure(left))),
+                already => place.ask = already,
+            }
+        }
+        drop(state);
+        let core = self.core.upgrade();
+        for (responder, failure) in ended {
+            if let Some(core) = &core {
+                core.counters.failed(failure.kind());
+            }
+            responder.fail(failure);
+        }
+    }
+
+    fn positional(&self, session: u64) {
+        let mut state = self.state.lock();
+        if state.session == session {
+            state.positional = true;
+        }
+    }
+
+    fn target(&self) -> (&str, &'static str) {
+        (&self.name, std::any::type_name::<M>())
+    }
+}
+
+/// Of a message and of its reply; 0 where it is unknown.
+pub(crate) fn schemas<M: WireMessage>() -> (u64, u64) {
+    (0, 0)
+}

@@ -1,0 +1,279 @@
+//! What outlives connections: the state that both ends keep of what they have told each other (G32, G33).
+//!
+//! A session begins with the first connection between two nodes and goes on over any number of them. Each side
+//! numbers the frames that it sends, keeps them until the other has acknowledged them ([`log`]), and sends them again
+//! over the next connection from where the other says; so each arrives once and in order. It ends
+//! - by intent: one side says `Bye`;
+//! - when the other side is no longer the same: it answers that it doesn't know the session, or with another
+//!   incarnation;
+//! - when no connection came for the session's time;
+//! - when the other side breaks the protocol, or leaves too much unread.
+//!
+//! Then each message in flight ends with its verdict: `NotSent` if certainly no byte of it has left, else
+//! `MaybeExecuted`.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`outbox`] | what waits to be taken by the connection, in lanes, with credit |
+//! | [`log`] | what was taken and isn't acknowledged |
+//! | [`inbox`] | what has arrived: numbers, slots, pieces, messages that wait for their receiver |
+//! | [`in_flight`] | asks of the other side that aren't answered |
+//! | [`work`] | one task a session: receivers that were full, subscriptions |
+//! | [`connection`] | one byte stream: reads, writes, keeps time |
+//! | [`shake`] | how one begins |
+
+pub(crate) mod connection;
+mod heartbeat;
+pub(crate) mod in_flight;
+pub(crate) mod inbox;
+mod life;
+pub(crate) mod log;
+pub(crate) mod outbox;
+mod pack;
+pub(crate) mod scratch;
+pub(crate) mod shake;
+mod slots;
+pub(crate) mod work;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use callboard::{Failure, Incarnation, Principal, System};
+use parking_lot::{Mutex, RwLock};
+
+use crate::config::LinkConfig;
+use crate::error::LinkErrorKind;
+use crate::node::{self, SessionSnapshot};
+use crate::peer;
+use crate::stats::Traffic;
+use crate::transport::{Channel, Proof};
+use crate::wire::body::{PACKED, put_failure};
+use crate::wire::frame::{HEADER, Kind, bare, put_frame};
+use crate::wire::handshake::{Hello, LZ4, SessionHello};
+
+use connection::EndSignal;
+use in_flight::InFlight;
+use inbox::Inbox;
+pub(crate) use life::{Attachment, Pass};
+use log::Log;
+use outbox::{Outbox, Waits};
+use work::Work;
+
+/// The other side of a session, as it introduced itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Theirs {
+    pub(crate) node: String,
+    pub(crate) incarnation: Incarnation,
+    /// The largest body of a message that it takes.
+    pub(crate) max_message: u32,
+    pub(crate) lz4: bool,
+    pub(crate) window: u64,
+}
+
+/// See the module.
+pub(crate) struct Session {
+    pub(crate) system: System,
+    pub(crate) config: LinkConfig,
+    /// Drawn by who connects; both sides call it so.
+    pub(crate) id: [u8; 16],
+    /// Never given twice in this process.
+    pub(crate) number: u64,
+    pub(crate) theirs: Theirs,
+    pub(crate) proof: Proof,
+    /// How long it outlives a broken connection.
+    pub(crate) outlives: Duration,
+    /// What asks over it, here.
+    pub(crate) peer: Arc<peer::Core>,
+    pub(crate) outbox: Outbox,
+    pub(crate) log: Mutex<Log>,
+    pub(crate) inbox: Mutex<Inbox>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) work: Work,
+    /// By slot.
+    callers: RwLock<Vec<Arc<dyn Waits>>>,
+    attached: Mutex<Attached>,
+    ended: OnceLock<LinkErrorKind>,
+    /// Whether this side connects.
+    pub(crate) is_dialler: bool,
+}
+
+/// Which connection feeds it.
+#[derive(Default)]
+struct Attached {
+    /// Grows with each connection.
+    generation: u64,
+    end: Option<Arc<EndSignal>>,
+}
+
+/// What a new session is made of.
+pub(crate) struct Begin {
+    pub(crate) peer: Arc<peer::Core>,
+    pub(crate) theirs: Hello,
+    /// Of the other side.
+    pub(crate) session: SessionHello,
+    pub(crate) proof: Proof,
+    pub(crate) is_dialler: bool,
+}
+
+impl Session {
+    pub(crate) fn new(begin: Begin) -> Arc<Self> {
+        let Begin {
+            peer,
+            theirs,
+            session,
+            proof,
+            is_dialler,
+        } = begin;
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let config = peer.config.clone();
+        let most_asks = config.in_flight.min(session.in_flight as usize);
+        let their_time = Duration::from_millis(session.session_millis.into());
+        let on_way = config.compress_above.is_some() && proof.channel != Channel::Local;
+        Arc::new_cyclic(|this| Session {
+            system: peer.system.clone(),
+            id: session.id,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            outlives: config.session_time.min(their_time),
+            outbox: Outbox::new(&config, session.session_window, most_asks),
+            inbox: Mutex::new(Inbox::new(&config)),
+            work: Work::new(this.clone()),
+            theirs: Theirs {
+                node: theirs.node,
+                incarnation: theirs.incarnation,
+                max_message: theirs.max_message,
+                lz4: on_way && theirs.features & LZ4 != 0,
+                window: session.window,
+            },
+            config,
+            proof,
+            peer,
+            log: Mutex::default(),
+            in_flight: InFlight::default(),
+            callers: RwLock::default(),
+            attached: Mutex::default(),
+            ended: OnceLock::new(),
+            is_dialler,
+        })
+    }
+
+    /// The node whose exposed names the other side may address.
+    pub(crate) fn node(&self) -> Option<Arc<node::Core>> {
+        self.peer.node()
+    }
+
+    /// Whom the transport, or a login, proved the other side to be.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.proof.principal.as_ref()
+    }
+
+    pub(crate) fn traffic<R>(&self, count: impl FnOnce(&Traffic) -> R) -> R {
+        match self.node() {
+            Some(node) if !self.is_dialler => count(&node.counters.traffic),
+            _ => count(&self.peer.counters.traffic),
+        }
+    }
+
+    /// Whether nothing has arrived over it yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.inbox.lock().is_untouched()
+    }
+
+    /// Why it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<&LinkErrorKind> {
+        self.ended.get()
+    }
+
+    /// Puts in an answer; a peer that leaves too much unread is cut off.
+    pub(crate) fn answer(&self, frame: Vec<u8>) {
+        if let Err(bytes) = self.outbox.push_answer(frame) {
+            self.end(&LinkErrorKind::Unread(bytes));
+        }
+    }
+
+    /// The same for one in a buffer of the caller's.
+    pub(crate) fn answer_from(&self, frame: &[u8]) {
+        if let Err(bytes) = self.outbox.push_answer_from(frame) {
+            self.end(&LinkErrorKind::Unread(bytes));
+        }
+    }
+
+    /// Compresses the payload of an answer, all of its body, if that helps. The flags that say so.
+    fn pack(&self, frame: &mut Vec<u8>) -> u8 {
+        self.pack_from(frame, HEADER)
+    }
+
+    /// The same for what stands in a frame from `at` on.
+    pub(crate) fn pack_from(&self, frame: &mut Vec<u8>, at: usize) -> u8 {
+        let above = self.config.compress_above.filter(|_| self.theirs.lz4);
+        if above.is_some_and(|above| frame.len() - at > above) && pack::pack(frame, at) {
+            PACKED
+        } else {
+            0
+        }
+    }
+
+    /// The plain bytes of a payload that was compressed.
+    pub(crate) fn unpack(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
+        pack::unpack(payload, self.config.message_limit())
+    }
+
+    /// Puts in a frame without a body.
+    pub(crate) fn say(&self, kind: Kind, correlation: u64) {
+        self.answer(bare(kind, correlation));
+    }
+
+    /// Ends an ask, a subscription or a watch of the other side without an answer.
+    pub(crate) fn fail(&self, number: u64, failure: &Failure) {
+        let mut frame = Vec::new();
+        let put = put_frame(&mut frame, Kind::Failed, 0, number, MAX_FAILURE, |out| {
+            put_failure(out, failure);
+        });
+        // It fits: its texts are cut.
+        if put.is_ok() {
+            self.answer(frame);
+        }
+    }
+
+    /// A slot for the asks and tells of one caller.
+    pub(crate) fn open(&self, caller: Arc<dyn Waits>, open: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let mut callers = self.callers.write();
+        callers.push(caller);
+        let slot = self.outbox.add_flow(self.theirs.window);
+        let mut frame = Vec::new();
+        // Two names and some numbers: always below the limit.
+        let _ = put_frame(&mut frame, Kind::Open, 0, slot.into(), MAX_FAILURE, open);
+        self.answer(frame);
+        slot
+    }
+
+    /// Whose slot that is.
+    pub(crate) fn caller(&self, slot: u32) -> Option<Arc<dyn Waits>> {
+        self.callers.read().get(slot as usize).cloned()
+    }
+
+    pub(crate) fn snapshot(&self) -> SessionSnapshot {
+        SessionSnapshot {
+            peer: self.theirs.node.clone(),
+            principal: self.principal().map(ToString::to_string),
+            is_connected: self.attached.lock().end.is_some(),
+            waiting_bytes: self.waiting(),
+            outbox_bytes: self.outbox.load().0,
+            unacknowledged: self.unacknowledged(),
+            in_flight: self.in_flight.len(),
+        }
+    }
+
+    /// Bytes that have arrived and wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inbox.lock().bytes()
+    }
+
+    /// Bytes that are kept until they are acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.log.lock().bytes()
+    }
+}
+
+/// The largest body of a frame that has no payload.
+const MAX_FAILURE: u32 = 4_096;

@@ -1,0 +1,362 @@
+//! One byte stream of a session: one task that reads, writes and keeps time.
+//!
+//! The task is one future whose parts never wait for each other: the reader hands what has arrived to the
+//! [`Inbox`](super::inbox::Inbox) and never waits; the writer takes from the [`Outbox`](super::outbox::Outbox), many
+//! frames into one write, and writes from the [`Log`](super::log::Log); the heartbeat asks after a silent peer. No
+//! message has a task, a timer or a buffer of its own.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::select;
+use parking_lot::Mutex;
+use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
+
+use super::Session;
+use super::heartbeat::Heartbeat;
+use super::inbox::Reading;
+use super::life::Pass;
+use crate::error::LinkErrorKind;
+use crate::transport::ByteStream;
+use crate::wire::WireError;
+use crate::wire::body::{decode_bye, decode_nothing, put_bye};
+use crate::wire::frame::{Decoder, Frame, Kind, MAX_BODY, bare, put_frame};
+
+/// How many bytes are read before the other parts get a turn.
+const TURN: usize = 1024 * 1024;
+/// How long a last word may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// How many turns of other tasks the writer waits for a batch to grow, while many are at it.
+const PATIENCE: u8 = 1;
+
+/// How a connection is told to end from outside.
+#[derive(Debug, Default)]
+pub(crate) struct EndSignal {
+    reason: Mutex<Option<LinkErrorKind>>,
+    notify: Notify,
+}
+
+impl EndSignal {
+    /// Ends the connection; the first reason counts.
+    pub(crate) fn set(&self, reason: LinkErrorKind) {
+        self.reason.lock().get_or_insert(reason);
+        self.notify.notify_one();
+    }
+
+    /// Completes when it is set. One waiter at a time.
+    pub(crate) async fn wait(&self) -> LinkErrorKind {
+        loop {
+            let reason = self.reason.lock().clone();
+            if let Some(reason) = reason {
+                return reason;
+            }
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// Feeds a session from a stream until that ends, and says why it did.
+pub(crate) async fn run<S: ByteStream>(
+    session: &Arc<Session>,
+    pass: &Pass,
+    mut stream: S,
+) -> LinkErrorKind {
+    let mut parts = Parts {
+        session,
+        pass,
+        decoder: Decoder::new(MAX_BODY),
+        heartbeat: Heartbeat::new(session.system.clock().clone(), &session.config),
+        control: Vec::new(),
+        control_written: 0,
+        frames_before: 0,
+        patience: PATIENCE,
+        is_flushed: true,
+    };
+    let why = {
+        let mut ended = pin!(pass.end.wait());
+        poll_fn(|cx| {
+            if let Poll::Ready(why) = ended.as_mut().poll(cx) {
+                return Poll::Ready(why);
+            }
+            parts.poll(&mut stream, cx)
+        })
+        .await
+    };
+    if says_bye(&why) {
+        let clock = session.system.clock();
+        let last_word = pin!(parts.last_word(&mut stream, &why));
+        select(last_word, clock.sleep(LAST_WORD)).await;
+    }
+    why
+}
+
+/// Whether the other side is told that the session is over.
+fn says_bye(why: &LinkErrorKind) -> bool {
+    matches!(
+        why,
+        LinkErrorKind::ClosedHere | LinkErrorKind::Protocol(_) | LinkErrorKind::Unread(_)
+    )
+}
+
+struct Parts<'a> {
+    session: &'a Arc<Session>,
+    pass: &'a Pass,
+    decoder: Decoder,
+    heartbeat: Heartbeat,
+    /// Frames about the connection; they go between those of the session.
+    control: Vec<u8>,
+    control_written: usize,
+    /// How many frames the last batch had.
+    frames_before: u64,
+    patience: u8,
+    is_flushed: bool,
+}
+
+impl Parts<'_> {
+    fn poll<S: ByteStream>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<LinkErrorKind> {
+        if let Poll::Ready(why) = self.poll_read(stream, cx) {
+            return Poll::Ready(why);
+        }
+        if let Poll::Ready(why) = self.poll_time(cx) {
+            return Poll::Ready(why);
+        }
+        // Last, so that what the others queued leaves in this turn.
+        self.poll_write(stream, cx)
+    }
+
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<LinkErrorKind> {
+        let mut asks = false;
+        let silent = self.heartbeat.poll(cx, || asks = true);
+        if silent {
+            return Poll::Ready(LinkErrorKind::Silent(self.session.config.dead_after));
+        }
+        if asks {
+            self.decoder.rest();
+            self.put_ack(true);
+            self.control.extend(bare(Kind::Ping, 0));
+        }
+        Poll::Pending
+    }
+
+    fn put_ack(&mut self, gladly: bool) {
+        let due = self.session.inbox.lock().ack_due(gladly);
+        if let Some(number) = due {
+            self.control.extend(bare(Kind::Ack, number));
+        }
+    }
+
+    /// Reads what is there and hands the whole frames on. Ready when the connection is over.
+    fn poll_read<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<LinkErrorKind> {
+        let mut turn = 0;
+        while turn < TURN {
+            let mut buffer = ReadBuf::new(self.decoder.space());
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                }
+                Poll::Ready(Ok(())) => {}
+            }
+            let count = buffer.filled().len();
+            if count == 0 {
+                // Also in the middle of a frame: that is how a broken connection ends.
+                return Poll::Ready(LinkErrorKind::ClosedByPeer);
+            }
+            turn += count;
+            self.session.traffic(|traffic| traffic.count_in(count));
+            self.decoder.filled(count);
+            match self.take_frames() {
+                Ok(None) => {}
+                Ok(Some(why)) => return Poll::Ready(why),
+                Err(error) => return Poll::Ready(error.into()),
+            }
+            self.put_ack(false);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands on what is here whole. Answers if that ends the connection.
+    fn take_frames(&mut self) -> Result<Option<LinkErrorKind>, WireError> {
+        let now = self.session.system.clock().now();
+        let session = self.session;
+        let reading = Reading { session, now };
+        let mut inbox = session.inbox.lock();
+        if !inbox.is_fed_by(self.pass.generation) {
+            return Ok(Some(LinkErrorKind::Replaced));
+        }
+        let mut answered = false;
+        while let Some(frame) = self.decoder.next()? {
+            if frame.kind.is_numbered() {
+                inbox.take(&reading, &frame)?;
+                continue;
+            }
+            answered = true;
+            match frame.kind {
+                Kind::Ping => {
+                    decode_nothing(frame.kind, frame.body)?;
+                    if let Some(number) = inbox.ack_due(true) {
+                        self.control.extend(bare(Kind::Ack, number));
+                    }
+                    self.control.extend(bare(Kind::Pong, 0));
+                }
+                Kind::Pong => decode_nothing(frame.kind, frame.body)?,
+                Kind::Ack => acknowledge(session, &frame)?,
+                Kind::Bye => {
+                    let why = decode_bye(frame.body)?;
+                    drop(inbox);
+                    let why = LinkErrorKind::SaidBye(why);
+                    session.end(&why);
+                    return Ok(Some(why));
+                }
+                other => return Err(WireError::Unexpected(other.text())),
+            }
+        }
+        drop(inbox);
+        // A peer that sends and never acknowledges isn't there for what is sent to it.
+        if answered || session.log.lock().is_acked() {
+            self.heartbeat.heard();
+        }
+        Ok(None)
+    }
+
+    /// Writes what can be written. Ready when the connection is over.
+    fn poll_write<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<LinkErrorKind> {
+        let session = self.session;
+        let mut log = session.log.lock();
+        loop {
+            if !log.is_fed_by(self.pass.generation) {
+                return Poll::Ready(LinkErrorKind::Replaced);
+            }
+            let control = &self.control[self.control_written..];
+            let is_control = !control.is_empty() && (self.control_written > 0 || log.is_between());
+            let bytes = if is_control { control } else { log.unwritten() };
+            if bytes.is_empty() {
+                if log.bytes() >= session.config.unacknowledged {
+                    // Until the other side has acknowledged some; the reader is this very task.
+                    session.outbox.set_flowing(false);
+                    return self.poll_flush(stream, cx);
+                }
+                if self.waits_for_more(cx) {
+                    return Poll::Pending;
+                }
+                let Some(mut taken) = session.outbox.take(cx, || log.spare()) else {
+                    let flushed = self.poll_flush(stream, cx);
+                    session.outbox.set_flowing(self.is_flushed);
+                    return flushed;
+                };
+                // What asks are told runs code of others: not under the log's lock.
+                drop(log);
+                session.outbox.set_flowing(false);
+                taken.decide(&session.outbox);
+                let now = session.system.clock().now();
+                log = session.log.lock();
+                self.frames_before = taken.batch.last - log.last();
+                log.push(&mut taken.batch, now);
+                continue;
+            }
+            let wrote = Pin::new(&mut *stream).poll_write(cx, bytes);
+            let count = match wrote {
+                Poll::Pending => {
+                    session.outbox.set_flowing(false);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(LinkErrorKind::ClosedByPeer),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                }
+            };
+            self.is_flushed = false;
+            session.traffic(|traffic| traffic.count_out(count));
+            if is_control {
+                self.control_written += count;
+                if self.control_written == self.control.len() {
+                    self.control.clear();
+                    self.control_written = 0;
+                }
+            } else {
+                log.wrote(count);
+            }
+        }
+    }
+
+    /// While many are at it, others get a turn before a batch is taken, so that it grows: fewer and larger writes.
+    fn waits_for_more(&mut self, cx: &Context<'_>) -> bool {
+        if self.frames_before < 2 || self.patience == 0 || self.session.outbox.is_empty() {
+            self.patience = PATIENCE;
+            return false;
+        }
+        self.patience -= 1;
+        cx.waker().wake_by_ref();
+        true
+    }
+
+    fn poll_flush<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<LinkErrorKind> {
+        if self.is_flushed {
+            return Poll::Pending;
+        }
+        match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.is_flushed = true;
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(LinkErrorKind::Io(error.to_string())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes what is left, then says that the session is over, and why.
+    async fn last_word<S: ByteStream>(&mut self, stream: &mut S, why: &LinkErrorKind) {
+        let text = match why {
+            LinkErrorKind::ClosedHere => String::new(),
+            other => other.to_string(),
+        };
+        let mut bytes = self.control[self.control_written..].to_vec();
+        {
+            let mut log = self.session.log.lock();
+            if !log.is_fed_by(self.pass.generation) {
+                return;
+            }
+            // A frame that has begun must end before another does.
+            while !log.unwritten().is_empty() {
+                let rest = log.unwritten().to_vec();
+                log.wrote(rest.len());
+                bytes.extend(rest);
+            }
+        }
+        // The text is cut to fit.
+        let _ = put_frame(&mut bytes, Kind::Bye, 0, 0, MAX_BODY, |out| {
+            put_bye(out, &text);
+        });
+        // Whether it is heard is not for this side to know.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.flush().await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+fn acknowledge(session: &Session, frame: &Frame<'_>) -> Result<(), WireError> {
+    decode_nothing(frame.kind, frame.body)?;
+    let acked = session.log.lock().ack(frame.correlation);
+    acked.map_err(|_| WireError::BadField {
+        frame: Kind::Ack.text(),
+        field: "number",
+    })
+}

@@ -1,0 +1,424 @@
+//! What has arrived: counted, put together, handed on, and never more than was allowed (G32, G33, G36).
+//!
+//! The reader of a connection hands every frame in here and never waits. A request whose receiver has no room stays
+//! here, with all that come behind it for the same receiver; their sender gets no more credit until they have moved
+//! on. Nobody else is held up.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use callboard::clock::Instant;
+use callboard::{Failure, FailureKind, Verdict};
+
+use super::Session;
+use super::in_flight::{Answer, NotTaken};
+use super::outbox::low;
+use super::slots::Slot;
+use crate::config::LinkConfig;
+use crate::node::Held;
+use crate::wire::WireError;
+use crate::wire::body::{
+    EVERYTHING, FIRST, LAST, Open, PACKED, POSITIONAL, Request, decode_nothing,
+};
+use crate::wire::frame::{Frame, HEADER, Header, Kind, MAX_BODY, put_frame, split_frame};
+
+/// How many names and types one session may address.
+const MOST_SLOTS: usize = 65_536;
+/// After how many frames or bytes an acknowledgement is due.
+const ACK_FRAMES: u64 = 32;
+const ACK_BYTES: usize = 64 * 1024;
+
+/// See the module.
+pub(crate) struct Inbox {
+    /// The connection that feeds it; what any other brings is not taken.
+    generation: u64,
+    /// How many numbered frames have arrived.
+    received: u64,
+    /// How many of them the other side has been told of.
+    acked: u64,
+    bytes_since_ack: usize,
+    slots: Vec<Slot>,
+    parts: HashMap<u64, Vec<u8>>,
+    part_bytes: usize,
+    all: Tally,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    window: u64,
+    message: usize,
+    part_bytes: usize,
+    asks: usize,
+}
+
+/// Bytes of request bodies, counted from the beginning of the session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tally {
+    window: u64,
+    arrived: u64,
+    moved_on: u64,
+    /// What the other side was told.
+    limit: u64,
+}
+
+impl Tally {
+    fn new(window: u64) -> Self {
+        Tally {
+            window,
+            arrived: 0,
+            moved_on: 0,
+            limit: window,
+        }
+    }
+
+    /// Whether it might have been sent.
+    fn arrive(&mut self, bytes: usize) -> bool {
+        let allowed = self.arrived < self.limit;
+        self.arrived += bytes as u64;
+        allowed
+    }
+
+    /// The new limit, when it is time to tell.
+    fn move_on(&mut self, bytes: usize) -> Option<u64> {
+        self.moved_on += bytes as u64;
+        let limit = self.moved_on + self.window;
+        (limit - self.limit >= self.window / 2).then(|| {
+            self.limit = limit;
+            limit
+        })
+    }
+}
+
+/// A request that waits for those before it.
+pub(super) struct Waiting {
+    kind: Kind,
+    flags: u8,
+    correlation: u64,
+    body: Vec<u8>,
+    arrived: Instant,
+}
+
+/// What one call of [`Inbox::take`] needs besides the frame.
+pub(crate) struct Reading<'a> {
+    pub(crate) session: &'a Arc<Session>,
+    /// When the bytes were read.
+    pub(crate) now: Instant,
+}
+
+impl Inbox {
+    pub(crate) fn new(config: &LinkConfig) -> Self {
+        let message = config.message_limit() as usize;
+        Inbox {
+            generation: 0,
+            received: 0,
+            acked: 0,
+            bytes_since_ack: 0,
+            slots: Vec::new(),
+            parts: HashMap::new(),
+            part_bytes: 0,
+            all: Tally::new(config.session_window.max(1)),
+            limits: Limits {
+                window: config.window.max(1),
+                message,
+                part_bytes: usize::try_from(config.session_window)
+                    .unwrap_or(usize::MAX)
+                    .saturating_add(config.unread_answers)
+                    .saturating_add(2 * message),
+                asks: config.in_flight.max(1),
+            },
+        }
+    }
+
+    /// From now on that connection feeds it. How much had arrived before.
+    pub(super) fn feed_from(&mut self, generation: u64) -> u64 {
+        self.generation = generation;
+        self.acked = self.received;
+        self.bytes_since_ack = 0;
+        self.received
+    }
+
+    pub(super) fn is_untouched(&self) -> bool {
+        self.received == 0
+    }
+
+    pub(crate) fn is_fed_by(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+
+    /// How many frames to acknowledge, if that is due; if `gladly`, because something is written anyway, then also
+    /// for fewer.
+    pub(crate) fn ack_due(&mut self, gladly: bool) -> Option<u64> {
+        let frames = self.received - self.acked;
+        let due = frames >= ACK_FRAMES || self.bytes_since_ack >= ACK_BYTES;
+        (due || (gladly && frames > 0)).then(|| {
+            self.acked = self.received;
+            self.bytes_since_ack = 0;
+            self.received
+        })
+    }
+
+    /// Takes one numbered frame.
+    pub(crate) fn take(
+        &mut self,
+        reading: &Reading<'_>,
+        frame: &Frame<'_>,
+    ) -> Result<(), WireError> {
+        let expected = low(self.received + 1);
+        if frame.sequence != expected {
+            // A little behind: it has arrived before. Numbers go round at 65,535.
+            let behind = (u32::from(expected) + 65_535 - u32::from(frame.sequence)) % 65_535;
+            if frame.sequence != 0 && behind < 32_768 {
+                reading.session.peer.counters.repeated_frames();
+                return Ok(());
+            }
+            return Err(WireError::OutOfSequence);
+        }
+        self.received += 1;
+        self.bytes_since_ack += HEADER + frame.body.len();
+        match frame.kind {
+            Kind::Void => Ok(()),
+            Kind::Part => self.part(reading, frame),
+            _ => self.whole(reading, frame),
+        }
+    }
+
+    fn part(&mut self, reading: &Reading<'_>, frame: &Frame<'_>) -> Result<(), WireError> {
+        let number = frame.correlation;
+        let bad = |field| WireError::BadField {
+            frame: Kind::Part.text(),
+            field,
+        };
+        if frame.flags & !(FIRST | LAST) != 0 {
+            return Err(bad("flag"));
+        }
+        if frame.flags & FIRST != 0 {
+            let header = frame.body.first_chunk::<HEADER>().ok_or(bad("header"))?;
+            let most = u32::try_from(self.limits.message).unwrap_or(u32::MAX);
+            let header = Header::decode(header, most.saturating_add(MAX_BESIDE))?;
+            if matches!(header.kind, Kind::Part | Kind::Void) || !header.kind.is_numbered() {
+                return Err(WireError::Unexpected(header.kind.text()));
+            }
+            if self.parts.insert(number, Vec::new()).is_some() {
+                return Err(bad("number"));
+            }
+        }
+        let whole = self.parts.get_mut(&number).ok_or(bad("number"))?;
+        if whole.len() + frame.body.len() > HEADER + self.limits.message + MAX_BESIDE as usize {
+            return Err(bad("length"));
+        }
+        self.part_bytes += frame.body.len();
+        if self.part_bytes > self.limits.part_bytes {
+            return Err(bad("number"));
+        }
+        whole.extend_from_slice(frame.body);
+        if frame.flags & LAST == 0 {
+            return Ok(());
+        }
+        let Some(whole) = self.parts.remove(&number) else {
+            return Ok(());
+        };
+        self.part_bytes -= whole.len();
+        match split_frame(&whole, u32::MAX)? {
+            Some((frame, len)) if len == whole.len() => self.whole(reading, &frame),
+            _ => Err(WireError::Truncated(Kind::Part.text())),
+        }
+    }
+
+    fn whole(&mut self, reading: &Reading<'_>, frame: &Frame<'_>) -> Result<(), WireError> {
+        let session = reading.session;
+        match frame.kind {
+            Kind::Ask | Kind::Tell => self.request(reading, frame),
+            Kind::Cancel => {
+                decode_nothing(frame.kind, frame.body)?;
+                if session.in_flight.withdraw(frame.correlation)
+                    && let Some(node) = session.node()
+                {
+                    node.counters.withdrawn();
+                }
+                Ok(())
+            }
+            Kind::Open => self.open(session, frame),
+            Kind::Subscribe | Kind::Unsubscribe | Kind::Watch | Kind::Unwatch => {
+                session.work.take(frame)
+            }
+            Kind::Reply
+            | Kind::Failed
+            | Kind::Credit
+            | Kind::Opened
+            | Kind::Subscribed
+            | Kind::Event
+            | Kind::Gap
+            | Kind::Ended
+            | Kind::Life => session.peer.take(session, frame),
+            other => Err(WireError::Unexpected(other.text())),
+        }
+    }
+
+    fn open(&mut self, session: &Arc<Session>, frame: &Frame<'_>) -> Result<(), WireError> {
+        let open = Open::decode(frame.body)?;
+        if frame.correlation != self.slots.len() as u64 || self.slots.len() >= MOST_SLOTS {
+            return Err(WireError::BadField {
+                frame: Kind::Open.text(),
+                field: "slot",
+            });
+        }
+        let mut slot = Slot::new(&open, Tally::new(self.limits.window));
+        let flags = if slot.agree(session) { POSITIONAL } else { 0 };
+        self.slots.push(slot);
+        let mut out = Vec::new();
+        let put = put_frame(&mut out, Kind::Opened, flags, frame.correlation, 0, |_| ());
+        if put.is_ok() {
+            session.answer(out);
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, reading: &Reading<'_>, frame: &Frame<'_>) -> Result<(), WireError> {
+        let session = reading.session;
+        let (request, payload) = Request::decode(frame.kind, frame.flags, frame.body)?;
+        let bad = |field| WireError::BadField {
+            frame: frame.kind.text(),
+            field,
+        };
+        let index = request.slot as usize;
+        let slot = self.slots.get_mut(index).ok_or(bad("slot"))?;
+        let bytes = frame.body.len();
+        if !slot.tally.arrive(bytes) | !self.all.arrive(bytes) {
+            return Err(WireError::NoCredit);
+        }
+        if frame.kind == Kind::Ask {
+            match session.in_flight.begin(frame.correlation, self.limits.asks) {
+                Ok(()) => {}
+                Err(NotTaken::Repeated) => return Err(bad("correlation")),
+                Err(NotTaken::Full) => {
+                    let failure = Failure::new(FailureKind::Full, Verdict::NotExecuted)
+                        .with_detail("too many unanswered asks on this session");
+                    session.fail(frame.correlation, &failure);
+                    self.moved_on(session, index, bytes);
+                    return Ok(());
+                }
+            }
+        }
+        if slot.is_held() {
+            slot.behind.push_back(Waiting {
+                kind: frame.kind,
+                flags: frame.flags,
+                correlation: frame.correlation,
+                body: frame.body.to_vec(),
+                arrived: reading.now,
+            });
+            return Ok(());
+        }
+        let arrival = Arrival {
+            kind: frame.kind,
+            is_packed: frame.flags & PACKED != 0,
+            number: frame.correlation,
+            at: reading.now,
+        };
+        match slot.deliver(session, &arrival, &request, payload) {
+            None => self.moved_on(session, index, bytes),
+            Some(room) => self.hold(session, index, bytes, room),
+        }
+        Ok(())
+    }
+
+    /// A receiver has no room: what comes for it waits behind this one.
+    fn hold(&mut self, session: &Session, index: usize, bytes: usize, room: Held) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.held = Some(bytes);
+        }
+        session.work.wait(index, room);
+    }
+
+    /// What was held has moved on, and so may those behind it.
+    pub(super) fn go_on(&mut self, session: &Arc<Session>, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let bytes = slot.held.take().unwrap_or(0);
+        self.moved_on(session, index, bytes);
+        while let Some(slot) = self.slots.get_mut(index)
+            && let Some(waiting) = slot.behind.pop_front()
+        {
+            let bytes = waiting.body.len();
+            let read = Request::decode(waiting.kind, waiting.flags, &waiting.body);
+            // It was read once already.
+            let Ok((request, payload)) = read else {
+                continue;
+            };
+            let arrival = Arrival {
+                kind: waiting.kind,
+                is_packed: waiting.flags & PACKED != 0,
+                number: waiting.correlation,
+                at: waiting.arrived,
+            };
+            match slot.deliver(session, &arrival, &request, payload) {
+                None => self.moved_on(session, index, bytes),
+                Some(room) => return self.hold(session, index, bytes, room),
+            }
+        }
+    }
+
+    fn moved_on(&mut self, session: &Session, index: usize, bytes: usize) {
+        let slot = self.slots.get_mut(index);
+        let slot = slot.and_then(|slot| slot.tally.move_on(bytes));
+        let all = self.all.move_on(bytes);
+        let more = [(index as u64, slot), (EVERYTHING, all)];
+        for (number, limit) in more {
+            let Some(limit) = limit else { continue };
+            let mut frame = Vec::new();
+            let put = put_frame(&mut frame, Kind::Credit, 0, number, 8, |out| {
+                out.extend(limit.to_be_bytes());
+            });
+            if put.is_ok() {
+                session.answer(frame);
+            }
+        }
+    }
+
+    /// Bytes of requests that wait here, and of frames that aren't whole.
+    pub(crate) fn bytes(&self) -> usize {
+        let behind =
+            |slot: &Slot| -> usize { slot.behind.iter().map(|waiting| waiting.body.len()).sum() };
+        self.slots.iter().map(behind).sum::<usize>() + self.part_bytes
+    }
+
+    /// The session is over: what waits here reaches nobody. Its askers have been told by the other side's end of
+    /// the session.
+    pub(super) fn clear(&mut self) {
+        self.generation = u64::MAX;
+        self.slots.clear();
+        self.parts.clear();
+        self.part_bytes = 0;
+    }
+}
+
+/// What may stand beside the payload in the body of a large frame, in bytes.
+const MAX_BESIDE: u32 = MAX_BODY - 256 * 1024;
+
+/// A request as it came.
+pub(super) struct Arrival {
+    pub(super) kind: Kind,
+    pub(super) is_packed: bool,
+    pub(super) number: u64,
+    pub(super) at: Instant,
+}
+
+impl Arrival {
+    pub(super) fn answer(
+        &self,
+        session: &Arc<Session>,
+        name: &Arc<str>,
+        positional: bool,
+    ) -> Answer {
+        Answer {
+            session: Arc::clone(session),
+            name: Arc::clone(name),
+            number: self.number,
+            positional,
+        }
+    }
+}
+
+pub(super) type Behind = VecDeque<Waiting>;

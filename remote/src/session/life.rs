@@ -1,0 +1,194 @@
+//! How a session gets its connections, and how it ends.
+
+use std::sync::Arc;
+
+use callboard::{DeadLetter, DropReason, Placement, RequestKey};
+
+use super::connection::EndSignal;
+use super::log::NeverSent;
+use super::{Attached, Session};
+use crate::error::LinkErrorKind;
+use crate::wire::body::Request;
+use crate::wire::frame::{Frame, Kind, split_frame};
+
+/// The right of one connection to feed a session, until the next one takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Pass {
+    pub(crate) generation: u64,
+    pub(crate) end: Arc<EndSignal>,
+}
+
+/// A session while a connection feeds it. When it is dropped, the connection has ended.
+pub(crate) struct Attachment {
+    pub(crate) session: Arc<Session>,
+    pub(crate) pass: Pass,
+    /// Why the connection ended; that its task was dropped, unless somebody says more.
+    pub(crate) why: LinkErrorKind,
+    is_kept: bool,
+}
+
+impl Attachment {
+    pub(crate) fn new(session: &Arc<Session>, pass: Pass) -> Self {
+        Attachment {
+            session: Arc::clone(session),
+            pass,
+            why: LinkErrorKind::Io("the task of the connection has ended".to_owned()),
+            is_kept: false,
+        }
+    }
+
+    /// Hands both on.
+    pub(crate) fn keep(mut self) -> (Arc<Session>, Pass) {
+        self.is_kept = true;
+        (Arc::clone(&self.session), self.pass.clone())
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.session.detach(&self.pass, &self.why);
+        }
+    }
+}
+
+impl Session {
+    /// Takes the session over for a new connection. How many frames have arrived so far: no more will by the
+    /// connection before. `None` if the session has ended.
+    pub(crate) fn attach(&self) -> Option<(Pass, u64)> {
+        let end = Arc::new(EndSignal::default());
+        let mut attached = self.attached.lock();
+        if self.ended.get().is_some() {
+            return None;
+        }
+        attached.generation += 1;
+        let generation = attached.generation;
+        let old = attached.end.replace(Arc::clone(&end));
+        drop(attached);
+        self.outbox.set_flowing(false);
+        if let Some(old) = old {
+            old.set(LinkErrorKind::Replaced);
+        }
+        self.log.lock().feed(generation);
+        let received = self.inbox.lock().feed_from(generation);
+        Some((Pass { generation, end }, received))
+    }
+
+    /// The other side said how much it has: what it lacks is sent again.
+    pub(crate) fn resume(&self, theirs: u64) -> Result<(), NeverSent> {
+        let now = self.system.clock().now();
+        self.log.lock().rewind(theirs, now)
+    }
+
+    /// A connection has ended. The session waits for the next one, if it can go on.
+    fn detach(self: &Arc<Self>, pass: &Pass, why: &LinkErrorKind) {
+        let mut attached = self.attached.lock();
+        if attached.generation != pass.generation {
+            return;
+        }
+        attached.end = None;
+        drop(attached);
+        self.outbox.set_flowing(false);
+        let is_over = matches!(
+            why,
+            LinkErrorKind::Protocol(_) | LinkErrorKind::Unread(_) | LinkErrorKind::ClosedHere
+        );
+        if is_over || self.outlives.is_zero() {
+            self.end(why);
+        } else if self.ended.get().is_none() {
+            self.linger(pass.generation);
+        }
+    }
+
+    /// Ends the session if no connection has come when its time is over.
+    fn linger(self: &Arc<Self>, generation: u64) {
+        let waiting = Arc::clone(self);
+        let spawned = self.system.spawn(Placement::Spread, move || async move {
+            waiting.system.clock().sleep(waiting.outlives).await;
+            waiting.expire(generation);
+        });
+        if !spawned {
+            self.end(&LinkErrorKind::NoArbiter);
+        }
+    }
+
+    fn expire(&self, generation: u64) {
+        let attached = self.attached.lock();
+        let is_alone = attached.generation == generation && attached.end.is_none();
+        drop(attached);
+        if is_alone {
+            self.end(&LinkErrorKind::SessionExpired(self.outlives));
+        }
+    }
+
+    /// Ends only the connection there is now; the session goes on over the next.
+    pub(crate) fn cut(&self, why: LinkErrorKind) {
+        let end = self.attached.lock().end.clone();
+        if let Some(end) = end {
+            end.set(why);
+        }
+    }
+
+    /// Ends it for good. Only the first call does anything.
+    pub(crate) fn end(&self, why: &LinkErrorKind) {
+        let mut attached: parking_lot::MutexGuard<'_, Attached> = self.attached.lock();
+        if self.ended.set(why.clone()).is_err() {
+            return;
+        }
+        let end = attached.end.take();
+        drop(attached);
+        if let Some(end) = end {
+            end.set(why.clone());
+        }
+        self.give_up(why);
+    }
+
+    fn give_up(&self, why: &LinkErrorKind) {
+        let detail = self.peer.error(why.clone()).to_string();
+        let left = self.outbox.close();
+        // Asks first: whoever looks at the counters afterwards finds all of it.
+        let callers = std::mem::take(&mut *self.callers.write());
+        for caller in &callers {
+            caller.end(self.number, &detail);
+        }
+        let bury = |frame: &Frame<'_>| {
+            if frame.kind != Kind::Tell {
+                return;
+            }
+            if let Ok((request, _)) = Request::decode(frame.kind, frame.flags, frame.body) {
+                let target = callers
+                    .get(request.slot as usize)
+                    .map(|caller| caller.target());
+                let (name, message_type) = target.unwrap_or(("?", "an encoded message"));
+                self.bury(name, message_type, request.key, frame.body);
+            }
+        };
+        self.log.lock().each_unacked(bury);
+        let mut rest = &left.bytes[..];
+        while let Ok(Some((frame, len))) = split_frame(rest, u32::MAX) {
+            bury(&frame);
+            rest = &rest[len..];
+        }
+        self.in_flight.withdraw_all();
+        self.work.end();
+        self.inbox.lock().clear();
+        self.peer.session_ended(self, why);
+    }
+
+    /// A tell was accepted here and its arrival never acknowledged: counted, and kept as it would have been sent
+    /// (G6).
+    fn bury(&self, name: &str, message_type: &'static str, key: Option<RequestKey>, body: &[u8]) {
+        self.peer
+            .counters
+            .failed(callboard::FailureKind::ConnectionLost);
+        self.system.dead_letters().push(DeadLetter {
+            at: self.system.clock().now(),
+            target: name.to_owned(),
+            message_type,
+            reason: DropReason::Undelivered,
+            key,
+            attempts: Vec::new(),
+            message: Box::new(body.to_vec()),
+        });
+    }
+}

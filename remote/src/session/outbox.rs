@@ -1,0 +1,745 @@
+//! What waits to be handed to the connection, in lanes, and who may put more in (G33).
+//!
+//! Senders copy whole frames in, from any thread; the connection takes out all that is there at once. The order in
+//! which frames are put in is the order on the wire, but for large ones: those go out piece by piece, one piece
+//! after each batch of others, each receiver's messages in order.
+//!
+//! Requests need credit: what the other side said that it takes for their slot, and for all slots. Answers, credit and
+//! whatever ends something need none: the side that reads them would have to wait for the side that writes. What
+//! bounds answers is that a peer which leaves too many unread loses its session.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use callboard::Failure;
+use callboard::clock::Instant;
+use parking_lot::Mutex;
+
+use super::Session;
+use super::log::{Batch, Stamp};
+use crate::config::LinkConfig;
+use crate::wire::body::{EVERYTHING, FIRST, LAST, REMAINING};
+use crate::wire::frame::{HEADER, Header, Kind, PIECE, SEQUENCE};
+
+#[cfg(test)]
+mod tests;
+
+/// Which ask of whom, as its correlation has it.
+pub(crate) type Ticket = u64;
+
+/// An ask, and who waits for it.
+pub(crate) type Asked = (Arc<dyn Waits>, Ticket);
+
+/// Whose asks wait for answers.
+pub(crate) trait Waits: Send + Sync {
+    /// The frame of this ask leaves now. `false` if nobody wants the answer any more: then it doesn't leave.
+    fn left(&self, ticket: Ticket) -> bool;
+    /// The answer. `false` if nobody waits for it any more.
+    fn reply(&self, session: &Session, ticket: Ticket, flags: u8, payload: &[u8]) -> bool;
+    /// The end without an answer. `false` if nobody waits for it any more.
+    fn fail(&self, session: &Session, ticket: Ticket, failure: Failure) -> bool;
+    /// The session is over.
+    fn end(&self, session: u64, detail: &str);
+    /// The other side takes payloads as arrays.
+    fn positional(&self, session: u64);
+    /// The name and the message type.
+    fn target(&self) -> (&str, &'static str);
+}
+
+/// A request ready to be queued.
+pub(crate) struct Letter {
+    pub(crate) slot: u32,
+    /// Header and body.
+    pub(crate) frame: Vec<u8>,
+    pub(crate) deadline: Option<Instant>,
+    /// Of an ask.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// It may wait: the reason, for people.
+    Full(&'static str),
+    /// The session is over.
+    Closed,
+}
+
+/// An ask that is told when its frame leaves.
+struct Undecided {
+    asked: Asked,
+    slot: u32,
+    /// Bytes of its body.
+    body: usize,
+    /// Where in the batch its frame begins, or the first piece of it.
+    at: usize,
+    /// Which large frame it is.
+    large: Option<u64>,
+}
+
+/// See the module.
+pub(crate) struct Outbox {
+    inner: Mutex<Inner>,
+    /// The connection has nothing left to write and waits for more: what is put in now leaves at once.
+    flowing: AtomicBool,
+    /// Asks without an answer. One that is withdrawn before it was put in counts as -1 until it is.
+    asks: AtomicIsize,
+    /// Somebody waits for an ask to end.
+    is_crowded: AtomicBool,
+    most_bytes: usize,
+    most_unread: usize,
+    most_asks: isize,
+}
+
+#[derive(Default)]
+struct Inner {
+    tail: Batch,
+    undecided: Vec<Undecided>,
+    flows: Vec<Flow>,
+    /// Of all flows together.
+    all: Credit,
+    large: VecDeque<Large>,
+    large_bytes: usize,
+    next_large: u64,
+    /// Senders without a flow that wait for room: events.
+    line: Line,
+    next_place: u64,
+    waiting: usize,
+    writer: Option<Waker>,
+    closed: bool,
+}
+
+/// How much may be sent, counted from the session's beginning.
+#[derive(Debug, Default, Clone, Copy)]
+struct Credit {
+    sent: u64,
+    limit: u64,
+}
+
+impl Credit {
+    fn is_open(self) -> bool {
+        // One message may overshoot it, so that none is too large for ever.
+        self.sent < self.limit
+    }
+}
+
+#[derive(Default)]
+struct Flow {
+    credit: Credit,
+    line: Line,
+    /// A large message of it is on its way: those behind it queue up there.
+    is_large: bool,
+}
+
+type Line = VecDeque<(u64, Waker)>;
+
+/// Large frames of one flow, or one large answer.
+struct Large {
+    flow: Option<u32>,
+    frames: VecDeque<(Vec<u8>, Option<Instant>, Option<Asked>)>,
+    /// How far the first is gone.
+    at: usize,
+    /// Of the first; given when its first piece leaves.
+    number: u64,
+}
+
+/// What the connection takes.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) batch: Batch,
+    undecided: Vec<Undecided>,
+}
+
+impl Taken {
+    /// Tells every ask that it leaves, and skips those that nobody wants any more.
+    pub(crate) fn decide(&mut self, outbox: &Outbox) {
+        for undecided in self.undecided.drain(..) {
+            let Undecided { asked, at, .. } = &undecided;
+            if !asked.0.left(asked.1) {
+                super::log::void(&mut self.batch.bytes, *at);
+                let stays = |stamp: &Stamp| stamp.at < *at || stamp.at > at + 2 * HEADER + 12;
+                self.batch.stamps.retain(stays);
+                outbox.give_up(&undecided);
+            }
+        }
+    }
+}
+
+impl Outbox {
+    /// An empty one. `most_asks` is what both sides allow.
+    pub(crate) fn new(config: &LinkConfig, session_window: u64, most_asks: usize) -> Self {
+        let inner = Inner {
+            all: Credit {
+                sent: 0,
+                limit: session_window,
+            },
+            ..Inner::default()
+        };
+        Outbox {
+            inner: Mutex::new(inner),
+            flowing: AtomicBool::new(false),
+            asks: AtomicIsize::new(0),
+            is_crowded: AtomicBool::new(false),
+            most_bytes: config.outbox.max(1),
+            most_unread: config.unread_answers,
+            most_asks: isize::try_from(most_asks.max(1)).unwrap_or(isize::MAX),
+        }
+    }
+
+    /// Whether what is put in now leaves at once.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.flowing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_flowing(&self, flowing: bool) {
+        self.flowing.store(flowing, Ordering::Release);
+    }
+
+    /// A new flow with that much credit: its number is that of its slot.
+    pub(crate) fn add_flow(&self, window: u64) -> u32 {
+        let mut inner = self.inner.lock();
+        inner.flows.push(Flow {
+            credit: Credit {
+                sent: 0,
+                limit: window,
+            },
+            ..Flow::default()
+        });
+        // Bounded far below by who opens slots.
+        u32::try_from(inner.flows.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn has_room(&self, inner: &Inner, letter: &Letter) -> Result<(), NoRoom> {
+        if inner.closed {
+            return Err(NoRoom::Closed);
+        }
+        let flow = inner.flows.get(letter.slot as usize);
+        if !flow.is_some_and(|flow| flow.credit.is_open()) {
+            return Err(NoRoom::Full("its receiver takes no more for now"));
+        }
+        if !inner.all.is_open() {
+            return Err(NoRoom::Full("the session takes no more for now"));
+        }
+        if inner.waiting_bytes() >= self.most_bytes {
+            return Err(NoRoom::Full("the outbox is full"));
+        }
+        if letter.asked.is_some() && self.asks.load(Ordering::Acquire) >= self.most_asks {
+            self.is_crowded.store(true, Ordering::SeqCst);
+            // One may have ended before it could see that.
+            if self.asks.load(Ordering::SeqCst) >= self.most_asks {
+                return Err(NoRoom::Full("too many unanswered asks"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a request in if there is room; its frame is taken out of it then.
+    pub(crate) fn push(&self, letter: &mut Letter) -> Result<(), NoRoom> {
+        let mut inner = self.inner.lock();
+        self.has_room(&inner, letter)?;
+        // Nobody overtakes those who wait.
+        if inner.has_line(letter.slot) {
+            return Err(NoRoom::Full("others wait already"));
+        }
+        let wake = self.put_letter(&mut inner, letter);
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Waits for room, behind those who wait already. Answers whether the session is still there.
+    ///
+    /// Dropping the future gives up the place in the line.
+    pub(crate) fn push_waiting<'a>(&'a self, letter: &'a mut Letter) -> PushWaiting<'a> {
+        PushWaiting {
+            outbox: self,
+            letter,
+            place: None,
+        }
+    }
+
+    fn put_letter(&self, inner: &mut Inner, letter: &mut Letter) -> Option<Waker> {
+        let asked = letter.asked.take();
+        if asked.is_some() {
+            self.asks.fetch_add(1, Ordering::AcqRel);
+        }
+        let body = (letter.frame.len() - HEADER) as u64;
+        inner.all.sent += body;
+        let mut behind = false;
+        if let Some(flow) = inner.flows.get_mut(letter.slot as usize) {
+            flow.credit.sent += body;
+            behind = flow.is_large;
+        }
+        // What leaves at once has been told before.
+        let asked = asked.filter(|_| !self.is_flowing() || behind);
+        if behind || letter.frame.len() > HEADER + PIECE {
+            let frame = std::mem::take(&mut letter.frame);
+            inner.put_large(Some(letter.slot), frame, letter.deadline, asked);
+        } else {
+            let at = inner.put(&letter.frame);
+            if let Some(deadline) = letter.deadline {
+                let at = at + HEADER + REMAINING.start;
+                inner.tail.stamps.push(Stamp { at, deadline });
+            }
+            if let Some(asked) = asked {
+                inner.undecided.push(Undecided {
+                    asked,
+                    slot: letter.slot,
+                    body: letter.frame.len() - HEADER,
+                    at,
+                    large: None,
+                });
+            }
+        }
+        inner.writer.take()
+    }
+
+    /// Puts in what needs no room: an answer, credit, the end of something. Answers how many bytes wait, if those
+    /// are more than a peer may leave unread.
+    pub(crate) fn push_answer(&self, frame: Vec<u8>) -> Result<(), usize> {
+        let large = frame.len() > HEADER + PIECE;
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Ok(());
+        }
+        if large {
+            inner.put_large(None, frame, None, None);
+        } else {
+            inner.put(&frame);
+        }
+        let bytes = inner.waiting_bytes();
+        let wake = inner.writer.take();
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+        if bytes > self.most_unread.saturating_add(self.most_bytes) {
+            return Err(bytes);
+        }
+        Ok(())
+    }
+
+    /// The same for one that lies in a buffer of the caller's.
+    pub(crate) fn push_answer_from(&self, frame: &[u8]) -> Result<(), usize> {
+        if frame.len() > HEADER + PIECE {
+            return self.push_answer(frame.to_vec());
+        }
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Ok(());
+        }
+        inner.put(frame);
+        let bytes = inner.waiting_bytes();
+        let wake = inner.writer.take();
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+        if bytes > self.most_unread.saturating_add(self.most_bytes) {
+            return Err(bytes);
+        }
+        Ok(())
+    }
+
+    /// Puts in an event: waits for room, but needs no credit. Answers whether the session is still there.
+    pub(crate) fn push_event<'a>(&'a self, frame: &'a [u8]) -> PushEvent<'a> {
+        PushEvent {
+            outbox: self,
+            frame,
+            place: None,
+        }
+    }
+
+    /// One that was withdrawn will never be put in.
+    pub(crate) fn never_asked(&self) {
+        self.asks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// An ask has ended.
+    pub(crate) fn ask_ended(&self) {
+        self.asks.fetch_sub(1, Ordering::SeqCst);
+        if self.is_crowded.load(Ordering::SeqCst) {
+            self.is_crowded.store(false, Ordering::SeqCst);
+            let wake = self.inner.lock().heads();
+            wake.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// More may be sent to that slot, or in all. Numbers only grow; a smaller one changes nothing.
+    pub(crate) fn credit(&self, slot: u64, limit: u64) {
+        let mut inner = self.inner.lock();
+        let credit = if slot == EVERYTHING {
+            Some(&mut inner.all)
+        } else {
+            let flow = usize::try_from(slot)
+                .ok()
+                .and_then(|slot| inner.flows.get_mut(slot));
+            flow.map(|flow| &mut flow.credit)
+        };
+        if let Some(credit) = credit {
+            credit.limit = credit.limit.max(limit);
+        }
+        let wake = inner.heads();
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes all that is there, and a piece of what is large. Nothing if there is nothing: the waker is called when
+    /// there is.
+    pub(crate) fn take(&self, cx: &Context<'_>, spare: impl FnOnce() -> Vec<u8>) -> Option<Taken> {
+        let mut inner = self.inner.lock();
+        if inner.tail.bytes.is_empty() && inner.large.is_empty() {
+            match &mut inner.writer {
+                Some(writer) => writer.clone_from(cx.waker()),
+                writer => *writer = Some(cx.waker().clone()),
+            }
+            return None;
+        }
+        let mut taken = Taken::default();
+        let last = inner.tail.last;
+        let next = Batch {
+            bytes: spare(),
+            stamps: Vec::new(),
+            last,
+        };
+        taken.batch = std::mem::replace(&mut inner.tail, next);
+        taken.undecided = std::mem::take(&mut inner.undecided);
+        inner.take_piece(&mut taken);
+        inner.tail.last = taken.batch.last;
+        let wake = inner.heads();
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+        Some(taken)
+    }
+
+    /// A request was taken and won't leave: what it cost is given back, and the rest of it dropped.
+    fn give_up(&self, undecided: &Undecided) {
+        let mut inner = self.inner.lock();
+        let body = undecided.body as u64;
+        inner.all.sent -= body;
+        if let Some(flow) = inner.flows.get_mut(undecided.slot as usize) {
+            flow.credit.sent -= body;
+        }
+        let begun = |large: &&mut Large| Some(large.number) == undecided.large && large.at > 0;
+        if let Some(large) = inner.large.iter_mut().find(begun) {
+            let rest = large.frames.pop_front();
+            let rest = rest.map_or(0, |(frame, ..)| frame.len() - large.at);
+            large.at = 0;
+            inner.large_bytes -= rest;
+        }
+    }
+
+    /// Whether nothing waits to be taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.tail.bytes.is_empty() && inner.large.is_empty()
+    }
+
+    /// Takes nothing any more, and turns away who waits. Hands out what was never taken.
+    pub(crate) fn close(&self) -> Batch {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Batch::default();
+        }
+        inner.closed = true;
+        let mut left = std::mem::take(&mut inner.tail);
+        let large = std::mem::take(&mut inner.large);
+        let undecided = std::mem::take(&mut inner.undecided);
+        for large in large {
+            for (frame, ..) in large.frames {
+                left.bytes.extend(frame);
+            }
+        }
+        inner.large_bytes = 0;
+        let wake = inner.everybody();
+        drop(inner);
+        drop(undecided);
+        wake.into_iter().for_each(Waker::wake);
+        left
+    }
+
+    /// Bytes that wait, and asks that are unanswered.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let bytes = self.inner.lock().waiting_bytes();
+        let asks = self.asks.load(Ordering::Acquire);
+        (bytes, usize::try_from(asks).unwrap_or(0))
+    }
+}
+
+impl Inner {
+    fn waiting_bytes(&self) -> usize {
+        self.tail.bytes.len() + self.large_bytes
+    }
+
+    /// Appends a frame with the next number; where it begins.
+    fn put(&mut self, frame: &[u8]) -> usize {
+        let at = self.tail.bytes.len();
+        self.tail.last += 1;
+        self.tail.bytes.extend_from_slice(frame);
+        number(&mut self.tail.bytes, at, self.tail.last);
+        at
+    }
+
+    fn put_large(
+        &mut self,
+        flow: Option<u32>,
+        frame: Vec<u8>,
+        deadline: Option<Instant>,
+        asked: Option<Asked>,
+    ) {
+        self.large_bytes += frame.len();
+        if let Some(slot) = flow {
+            let same = self.large.iter_mut().find(|large| large.flow == flow);
+            if let Some(same) = same {
+                same.frames.push_back((frame, deadline, asked));
+                return;
+            }
+            if let Some(flow) = self.flows.get_mut(slot as usize) {
+                flow.is_large = true;
+            }
+        }
+        self.large.push_back(Large {
+            flow,
+            frames: VecDeque::from([(frame, deadline, asked)]),
+            at: 0,
+            number: 0,
+        });
+    }
+
+    /// Appends one piece of a large frame, or a frame that waited behind one, to what was taken.
+    fn take_piece(&mut self, taken: &mut Taken) {
+        // One whose frame was given up has none left.
+        let Some(mut large) = self.large.pop_front() else {
+            return;
+        };
+        let out = &mut taken.batch;
+        if let Some((frame, deadline, asked)) = large.frames.front_mut() {
+            if large.at == 0 {
+                self.next_large += 1;
+                large.number = self.next_large;
+            }
+            let begin = out.bytes.len();
+            out.last += 1;
+            let rest = &frame[large.at..];
+            let whole = large.at == 0 && frame.len() <= HEADER + PIECE;
+            let piece = if whole {
+                rest
+            } else {
+                &rest[..rest.len().min(PIECE)]
+            };
+            let mut field = begin + HEADER + REMAINING.start;
+            if !whole {
+                field += HEADER;
+                let first = if large.at == 0 { FIRST } else { 0 };
+                let last = if piece.len() == rest.len() { LAST } else { 0 };
+                let header = Header {
+                    // At most `PIECE`.
+                    len: u32::try_from(piece.len()).unwrap_or(u32::MAX),
+                    kind: Kind::Part,
+                    flags: first | last,
+                    sequence: 0,
+                    correlation: large.number,
+                };
+                out.bytes.extend(header.encode());
+            }
+            out.bytes.extend_from_slice(piece);
+            number(&mut out.bytes, begin, out.last);
+            if large.at == 0 {
+                if let Some(deadline) = *deadline {
+                    out.stamps.push(Stamp {
+                        at: field,
+                        deadline,
+                    });
+                }
+                if let Some(asked) = asked.take() {
+                    taken.undecided.push(Undecided {
+                        asked,
+                        slot: large.flow.unwrap_or(u32::MAX),
+                        body: frame.len() - HEADER,
+                        at: begin,
+                        large: (!whole).then_some(large.number),
+                    });
+                }
+            }
+            self.large_bytes -= piece.len();
+            large.at += piece.len();
+            if large.at == frame.len() {
+                large.frames.pop_front();
+                large.at = 0;
+            }
+        }
+        if !large.frames.is_empty() {
+            self.large.push_back(large);
+        } else if let Some(slot) = large.flow
+            && let Some(flow) = self.flows.get_mut(slot as usize)
+        {
+            flow.is_large = false;
+        }
+    }
+
+    fn has_line(&self, slot: u32) -> bool {
+        let flow = self.flows.get(slot as usize);
+        flow.is_some_and(|flow| !flow.line.is_empty())
+    }
+
+    /// Whom to wake when there may be room: the first of each line.
+    fn heads(&mut self) -> Vec<Waker> {
+        if self.waiting == 0 {
+            return Vec::new();
+        }
+        let lines = self.flows.iter().map(|flow| &flow.line);
+        let heads = lines.chain([&self.line]).filter_map(VecDeque::front);
+        heads.map(|(_, waker)| waker.clone()).collect()
+    }
+
+    fn everybody(&mut self) -> Vec<Waker> {
+        self.waiting = 0;
+        let lines = self.flows.iter_mut().map(|flow| &mut flow.line);
+        let all = lines.chain([&mut self.line]).flat_map(std::mem::take);
+        all.map(|(_, waker)| waker)
+            .chain(self.writer.take())
+            .collect()
+    }
+
+    fn line(&mut self, slot: Option<u32>) -> &mut Line {
+        match slot {
+            Some(slot) if (slot as usize) < self.flows.len() => &mut self.flows[slot as usize].line,
+            _ => &mut self.line,
+        }
+    }
+
+    /// Takes or keeps a place in a line: who polls isn't first, or there is no room.
+    fn stand(&mut self, slot: Option<u32>, place: &mut Option<u64>, waker: &Waker) {
+        if let Some(place) = *place {
+            let mine = self
+                .line(slot)
+                .iter_mut()
+                .find(|(other, _)| *other == place);
+            if let Some((_, old)) = mine {
+                old.clone_from(waker);
+            }
+            return;
+        }
+        self.next_place += 1;
+        self.waiting += 1;
+        let number = self.next_place;
+        self.line(slot).push_back((number, waker.clone()));
+        *place = Some(number);
+    }
+
+    fn is_first(&mut self, slot: Option<u32>, place: Option<u64>) -> bool {
+        self.line(slot).front().map(|(first, _)| *first) == place
+    }
+
+    /// Leaves the line; whom to wake in its place.
+    fn leave(&mut self, slot: Option<u32>, place: &mut Option<u64>) -> Option<Waker> {
+        if let Some(place) = place.take() {
+            let line = self.line(slot);
+            let before = line.len();
+            line.retain(|(other, _)| *other != place);
+            let left = before - line.len();
+            self.waiting = self.waiting.saturating_sub(left);
+        }
+        self.line(slot).front().map(|(_, waker)| waker.clone())
+    }
+}
+
+/// Writes its number into the header of the frame that begins there.
+fn number(bytes: &mut [u8], at: usize, number: u64) {
+    let field = at + SEQUENCE.start..at + SEQUENCE.end;
+    if let Some(field) = bytes.get_mut(field) {
+        field.copy_from_slice(&low(number).to_be_bytes());
+    }
+}
+
+/// The part of a number that stands in a header. Never 0.
+pub(crate) fn low(number: u64) -> u16 {
+    // 1 to 65,535, and again.
+    u16::try_from((number - 1) % 65_535 + 1).unwrap_or(u16::MAX)
+}
+
+/// The future of [`Outbox::push_waiting`].
+pub(crate) struct PushWaiting<'a> {
+    outbox: &'a Outbox,
+    letter: &'a mut Letter,
+    place: Option<u64>,
+}
+
+impl Future for PushWaiting<'_> {
+    /// `false` if the session is over.
+    type Output = bool;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let this = self.get_mut();
+        let slot = Some(this.letter.slot);
+        let mut inner = this.outbox.inner.lock();
+        let room = this.outbox.has_room(&inner, this.letter);
+        if room == Err(NoRoom::Closed) {
+            this.place = None;
+            return Poll::Ready(false);
+        }
+        if room.is_ok() && inner.is_first(slot, this.place) {
+            let writer = this.outbox.put_letter(&mut inner, this.letter);
+            let next = inner.leave(slot, &mut this.place);
+            drop(inner);
+            writer.into_iter().chain(next).for_each(Waker::wake);
+            return Poll::Ready(true);
+        }
+        inner.stand(slot, &mut this.place, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for PushWaiting<'_> {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            let slot = Some(self.letter.slot);
+            let next = self.outbox.inner.lock().leave(slot, &mut self.place);
+            next.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// The future of [`Outbox::push_event`].
+pub(crate) struct PushEvent<'a> {
+    outbox: &'a Outbox,
+    frame: &'a [u8],
+    place: Option<u64>,
+}
+
+impl Future for PushEvent<'_> {
+    /// `false` if the session is over.
+    type Output = bool;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let this = self.get_mut();
+        let mut inner = this.outbox.inner.lock();
+        if inner.closed {
+            this.place = None;
+            return Poll::Ready(false);
+        }
+        let room = inner.waiting_bytes() < this.outbox.most_bytes;
+        if room && inner.is_first(None, this.place) {
+            if this.frame.len() > HEADER + PIECE {
+                inner.put_large(None, this.frame.to_vec(), None, None);
+            } else {
+                inner.put(this.frame);
+            }
+            let writer = inner.writer.take();
+            let next = inner.leave(None, &mut this.place);
+            drop(inner);
+            writer.into_iter().chain(next).for_each(Waker::wake);
+            return Poll::Ready(true);
+        }
+        inner.stand(None, &mut this.place, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for PushEvent<'_> {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            let next = self.outbox.inner.lock().leave(None, &mut self.place);
+            next.into_iter().for_each(Waker::wake);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+use std::future::poll_fn;
+use std::pin::pin;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::wire::frame::{put_frame, split_frame};
+
+const FRAME: usize = 10;
+
+fn letter(slot: u32, number: u64) -> Letter {
+    sized(slot, number, FRAME)
+}
+
+fn sized(slot: u32, number: u64, body: usize) -> Letter {
+    let mut frame = Vec::new();
+    put_frame(&mut frame, Kind::Tell, 0, number, u32::MAX, |out| {
+        out.extend(vec![0; body]);
+    })
+    .unwrap();
+    Letter {
+        slot,
+        frame,
+        deadline: None,
+        asked: None,
+    }
+}
+
+fn outbox(window: u64) -> Outbox {
+    let outbox = Outbox::new(&LinkConfig::default(), 1_000_000_000, 4);
+    outbox.add_flow(window);
+    outbox.add_flow(window);
+    outbox
+}
+
+fn now<F: Future>(future: F) -> Option<F::Output> {
+    pin!(future).now_or_never()
+}
+
+/// Everything that can be taken, as kinds and correlations.
+fn drain(outbox: &Outbox) -> Vec<(Kind, u64, u16)> {
+    let mut frames = Vec::new();
+    let mut last = 0;
+    while let Some(Some(mut taken)) = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new)))) {
+        taken.decide(outbox);
+        let mut rest = &taken.batch.bytes[..];
+        while let Some((frame, len)) = split_frame(rest, u32::MAX).unwrap() {
+            last = u64::from(frame.sequence);
+            frames.push((frame.kind, frame.correlation, frame.sequence));
+            rest = &rest[len..];
+        }
+        assert_eq!(taken.batch.last, last);
+    }
+    frames
+}
+
+#[test]
+fn g33_a_flow_without_credit_holds_back_its_own_senders_only() {
+    let outbox = outbox(2 * FRAME as u64);
+    assert_eq!(outbox.push(&mut letter(0, 1)), Ok(()));
+    assert_eq!(outbox.push(&mut letter(0, 2)), Ok(()));
+    assert!(matches!(
+        outbox.push(&mut letter(0, 3)),
+        Err(NoRoom::Full(_))
+    ));
+    assert_eq!(outbox.push(&mut letter(1, 4)), Ok(()));
+    assert!(outbox.push_answer(bare_answer(5)).is_ok());
+    let sent: Vec<_> = drain(&outbox)
+        .iter()
+        .map(|(_, number, _)| *number)
+        .collect();
+    assert_eq!(sent, [1, 2, 4, 5]);
+    // Taking gives no credit; the other side does.
+    assert!(outbox.push(&mut letter(0, 3)).is_err());
+    outbox.credit(0, 3 * FRAME as u64);
+    assert_eq!(outbox.push(&mut letter(0, 3)), Ok(()));
+    assert!(outbox.push(&mut letter(0, 6)).is_err());
+}
+
+fn bare_answer(number: u64) -> Vec<u8> {
+    crate::wire::frame::bare(Kind::Reply, number)
+}
+
+#[test]
+fn g33_who_waits_goes_first_and_in_order() {
+    let outbox = outbox(FRAME as u64);
+    outbox.push(&mut letter(0, 1)).unwrap();
+    let (mut two, mut three) = (letter(0, 2), letter(0, 3));
+    let mut second = pin!(outbox.push_waiting(&mut two));
+    let mut third = pin!(outbox.push_waiting(&mut three));
+    assert!(second.as_mut().now_or_never().is_none());
+    assert!(third.as_mut().now_or_never().is_none());
+    outbox.credit(0, 2 * FRAME as u64);
+    // Nobody overtakes, also where there is credit.
+    assert!(outbox.push(&mut letter(0, 4)).is_err());
+    assert!(third.as_mut().now_or_never().is_none());
+    assert_eq!(second.as_mut().now_or_never(), Some(true));
+    outbox.credit(0, 3 * FRAME as u64);
+    assert_eq!(third.as_mut().now_or_never(), Some(true));
+    let sent: Vec<_> = drain(&outbox)
+        .iter()
+        .map(|(_, number, _)| *number)
+        .collect();
+    assert_eq!(sent, [1, 2, 3]);
+}
+
+#[test]
+fn who_leaves_the_line_makes_room_for_the_next() {
+    let outbox = outbox(FRAME as u64);
+    outbox.push(&mut letter(0, 1)).unwrap();
+    let (mut two, mut three) = (letter(0, 2), letter(0, 3));
+    let mut third = pin!(outbox.push_waiting(&mut three));
+    {
+        let mut second = pin!(outbox.push_waiting(&mut two));
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(third.as_mut().now_or_never().is_none());
+    }
+    outbox.credit(0, 2 * FRAME as u64);
+    assert_eq!(third.as_mut().now_or_never(), Some(true));
+    assert_eq!(outbox.inner.lock().waiting, 0);
+}
+
+#[test]
+fn g33_a_large_message_goes_in_pieces_between_others_and_its_flow_stays_in_order() {
+    let outbox = outbox(1_000_000_000);
+    outbox.push(&mut sized(0, 1, 2 * PIECE + 5)).unwrap();
+    // Behind it, of the same flow; and one of another.
+    outbox.push(&mut letter(0, 2)).unwrap();
+    outbox.push(&mut letter(1, 3)).unwrap();
+    let frames = drain(&outbox);
+    let kinds: Vec<_> = frames
+        .iter()
+        .map(|(kind, number, _)| (*kind, *number))
+        .collect();
+    let part = (Kind::Part, 1);
+    assert_eq!(kinds, [(Kind::Tell, 3), part, part, part, (Kind::Tell, 2)]);
+    let numbers: Vec<_> = frames.iter().map(|(_, _, number)| *number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    // The lane is free again.
+    outbox.push(&mut letter(0, 4)).unwrap();
+    assert_eq!(drain(&outbox), [(Kind::Tell, 4, 6)]);
+}
+
+#[test]
+fn g03_answers_need_no_room_but_are_bounded() {
+    let config = LinkConfig {
+        outbox: 1,
+        unread_answers: 100,
+        ..LinkConfig::default()
+    };
+    let outbox = Outbox::new(&config, 1, 4);
+    for number in 0..6 {
+        assert_eq!(outbox.push_answer(bare_answer(number)), Ok(()));
+    }
+    assert_eq!(outbox.push_answer(bare_answer(6)), Err(112));
+}
+
+/// Somebody who wants answers, or doesn't any more.
+#[derive(Default)]
+struct Asker {
+    unwanted: bool,
+    left: Mutex<Vec<Ticket>>,
+}
+
+impl Waits for Asker {
+    fn left(&self, ticket: Ticket) -> bool {
+        self.left.lock().push(ticket);
+        !self.unwanted
+    }
+    fn reply(&self, _: &Session, _: Ticket, _: u8, _: &[u8]) -> bool {
+        true
+    }
+    fn fail(&self, _: &Session, _: Ticket, _: Failure) -> bool {
+        true
+    }
+    fn end(&self, _: u64, _: &str) {}
+    fn positional(&self, _: u64) {}
+    fn target(&self) -> (&str, &'static str) {
+        ("asker", "asked")
+    }
+}
+
+#[test]
+fn g08_an_ask_that_nobody_wants_never_leaves_and_costs_no_credit() {
+    for body in [FRAME, 2 * PIECE] {
+        let outbox = outbox(1);
+        let asker = Arc::new(Asker {
+            unwanted: true,
+            ..Asker::default()
+        });
+        let mut ask = sized(0, 7, body);
+        ask.asked = Some((Arc::clone(&asker) as _, 7));
+        outbox.push(&mut ask).unwrap();
+        assert!(outbox.push(&mut letter(0, 8)).is_err());
+        let frames = drain(&outbox);
+        assert_eq!(*asker.left.lock(), [7]);
+        assert!(
+            frames.iter().all(|(kind, ..)| *kind == Kind::Void),
+            "{frames:?}"
+        );
+        assert_eq!(frames.len(), 1);
+        // As if it had never been.
+        outbox.push(&mut letter(0, 8)).unwrap();
+        assert_eq!(drain(&outbox), [(Kind::Tell, 8, 2)]);
+        assert_eq!(outbox.load().0, 0);
+    }
+}
+
+#[test]
+fn g09_asks_in_flight_are_bounded() {
+    let outbox = outbox(1_000);
+    let asker = Arc::new(Asker::default());
+    let ask = |number| {
+        let mut ask = letter(0, number);
+        ask.asked = Some((Arc::clone(&asker) as _, number));
+        outbox.push(&mut ask)
+    };
+    for number in 0..4 {
+        assert_eq!(ask(number), Ok(()));
+    }
+    assert!(matches!(ask(4), Err(NoRoom::Full(_))));
+    // Tells go on.
+    assert_eq!(outbox.push(&mut letter(0, 9)), Ok(()));
+    outbox.ask_ended();
+    assert_eq!(ask(5), Ok(()));
+}
+
+#[test]
+fn a_closed_outbox_turns_everybody_away_and_hands_out_what_was_left() {
+    let outbox = outbox(FRAME as u64);
+    outbox.push(&mut letter(0, 1)).unwrap();
+    let mut two = letter(0, 2);
+    let mut second = pin!(outbox.push_waiting(&mut two));
+    assert!(second.as_mut().now_or_never().is_none());
+    let left = outbox.close();
+    assert_eq!(
+        split_frame(&left.bytes, u32::MAX)
+            .unwrap()
+            .unwrap()
+            .0
+            .correlation,
+        1
+    );
+    assert_eq!(second.as_mut().now_or_never(), Some(false));
+    assert_eq!(outbox.push(&mut letter(0, 3)), Err(NoRoom::Closed));
+}
+
+#[test]
+fn g32_numbers_in_headers_go_round_without_zero() {
+    assert_eq!(
+        [low(1), low(65_535), low(65_536), low(131_071)],
+        [1, 65_535, 1, 1]
+    );
+}

@@ -1,0 +1,60 @@
+//! Where frames are encoded before they are copied into an outbox: code of others runs outside its lock.
+
+use std::cell::Cell;
+
+use callboard::codec::Shape;
+
+use crate::wire::frame::{HEADER, Header, Kind};
+
+/// A buffer that grew past this is given back.
+const KEEP: usize = 512 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// An empty buffer, used before if possible. One that is taken while another is out is its own.
+pub(crate) fn take() -> Vec<u8> {
+    let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    buffer.clear();
+    buffer
+}
+
+/// Gives it back.
+pub(crate) fn give(buffer: Vec<u8>) {
+    if buffer.capacity() <= KEEP {
+        // Nobody is left to use it if the thread is ending.
+        let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
+    }
+}
+
+/// Runs `work` with an empty buffer of this thread.
+pub(crate) fn with<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut buffer = take();
+    let result = work(&mut buffer);
+    give(buffer);
+    result
+}
+
+/// Writes the header of the frame whose body is complete behind it.
+pub(crate) fn finish_frame(frame: &mut [u8], kind: Kind, flags: u8, correlation: u64) {
+    let header = Header {
+        // Bounded by who encodes.
+        len: u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX),
+        kind,
+        flags,
+        sequence: 0,
+        correlation,
+    };
+    if let Some(place) = frame.first_chunk_mut::<HEADER>() {
+        *place = header.encode();
+    }
+}
+
+pub(crate) fn shape(positional: bool) -> Shape {
+    if positional {
+        Shape::Positional
+    } else {
+        Shape::Named
+    }
+}

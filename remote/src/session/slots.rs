@@ -1,0 +1,190 @@
+//! A slot: one name and message type that the other side addresses by a number.
+
+use std::sync::Arc;
+
+use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, Verdict};
+
+use super::Session;
+use super::inbox::{Arrival, Behind, Tally};
+use crate::node::{self, Dispatch, Held};
+use crate::wire::body::{Open, Request};
+use crate::wire::frame::Kind;
+
+/// See the module.
+pub(super) struct Slot {
+    name: Arc<str>,
+    type_name: String,
+    version: u32,
+    schemas: (u64, u64),
+    /// Payloads may be arrays.
+    positional: bool,
+    found: Option<Found>,
+    pub(super) tally: Tally,
+    /// Bytes of the message that waits for room, if one does.
+    pub(super) held: Option<usize>,
+    /// Those behind it.
+    pub(super) behind: Behind,
+}
+
+/// What it leads to, as long as nothing else is exposed.
+struct Found {
+    generation: u64,
+    dispatch: Arc<dyn Dispatch>,
+}
+
+impl Slot {
+    pub(super) fn new(open: &Open<'_>, tally: Tally) -> Self {
+        Slot {
+            name: Arc::from(open.name),
+            type_name: open.type_name.to_owned(),
+            version: open.version,
+            schemas: open.schemas,
+            positional: false,
+            found: None,
+            tally,
+            held: None,
+            behind: Behind::new(),
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether payloads may be positional: both sides know the shape of both types, and it is the same.
+    pub(super) fn agree(&mut self, session: &Session) -> bool {
+        let ours = self.find(session).map(|dispatch| dispatch.schemas());
+        self.positional = ours.is_ok_and(|ours| ours == self.schemas && ours.0 != 0 && ours.1 != 0);
+        self.positional
+    }
+
+    fn find(&mut self, session: &Session) -> Result<Arc<dyn Dispatch>, Failure> {
+        let Some(node) = session.node() else {
+            let failure = Failure::new(FailureKind::UnknownName, Verdict::NotExecuted);
+            return Err(failure.with_detail(&*self.name));
+        };
+        let generation = node.exposed.generation();
+        if let Some(found) = &self.found
+            && found.generation == generation
+        {
+            return Ok(Arc::clone(&found.dispatch));
+        }
+        self.found = None;
+        let (name, dispatch) =
+            node.exposed
+                .actors
+                .find(&self.name, &self.type_name, self.version)?;
+        self.name = name;
+        self.found = Some(Found {
+            generation,
+            dispatch: Arc::clone(&dispatch),
+        });
+        Ok(dispatch)
+    }
+
+    /// Hands a request on: `None` if it has gone its way, else what to wait for.
+    pub(super) fn deliver(
+        &mut self,
+        session: &Arc<Session>,
+        arrival: &Arrival,
+        request: &Request,
+        payload: &[u8],
+    ) -> Option<Held> {
+        let node = session.node();
+        let is_ask = arrival.kind == Kind::Ask;
+        if let Some(node) = &node {
+            if is_ask {
+                node.counters.asks();
+            } else {
+                node.counters.tells();
+            }
+        }
+        let meta = meta(session, arrival, request);
+        let mut plain = None;
+        let delivered = self.find(session).and_then(|dispatch| {
+            let payload = if arrival.is_packed {
+                plain.insert(session.unpack(payload)?)
+            } else {
+                payload
+            };
+            Ok((dispatch, payload))
+        });
+        let (dispatch, payload) = match delivered {
+            Ok(found) => found,
+            Err(failure) => {
+                if is_ask {
+                    let answer = arrival.answer(session, &self.name, false);
+                    answer.fail(&failure);
+                } else {
+                    self.bury(session, node.as_deref(), request, payload, &failure);
+                }
+                return None;
+            }
+        };
+        if is_ask {
+            let answer = arrival.answer(session, &self.name, self.positional);
+            match dispatch.ask(payload, meta, answer) {
+                Ok(held) => held,
+                Err((answer, failure)) => {
+                    answer.fail(&failure);
+                    None
+                }
+            }
+        } else {
+            match dispatch.tell(payload, meta) {
+                Ok(held) => held,
+                Err(failure) => {
+                    self.bury(session, node.as_deref(), request, payload, &failure);
+                    None
+                }
+            }
+        }
+    }
+
+    /// A tell that nobody here understands (G34).
+    fn bury(
+        &self,
+        session: &Session,
+        node: Option<&node::Core>,
+        request: &Request,
+        payload: &[u8],
+        failure: &Failure,
+    ) {
+        if let Some(node) = node {
+            node.counters.failed(failure.kind());
+        }
+        let reason = match failure.kind() {
+            FailureKind::UnknownName => DropReason::UnknownName,
+            FailureKind::UnknownType => DropReason::UnknownType,
+            FailureKind::WrongVersion => DropReason::WrongVersion,
+            FailureKind::BadPayload => DropReason::BadPayload,
+            _ => DropReason::Undelivered,
+        };
+        let system = &session.system;
+        system.dead_letters().push(DeadLetter {
+            at: system.clock().now(),
+            target: format!("{} ({} v{})", self.name, self.type_name, self.version),
+            message_type: "an encoded message",
+            reason,
+            key: request.key,
+            attempts: Vec::new(),
+            message: Box::new(payload.to_vec()),
+        });
+    }
+}
+
+fn meta(session: &Session, arrival: &Arrival, request: &Request) -> Meta {
+    let mut meta = Meta::default();
+    meta.deadline = request.remaining.map(|span| arrival.at + span);
+    if let Some(key) = request.key {
+        meta.set_key(key);
+    }
+    meta.set_attempt(request.attempt);
+    if request.caller_retries {
+        meta.set_caller_retries();
+    }
+    if let Some(principal) = session.principal() {
+        meta.set_principal(principal.clone());
+    }
+    meta
+}

@@ -1,0 +1,147 @@
+//! The task of a session: what waits for something else than bytes.
+//!
+//! Messages whose receiver has no room, and the subscriptions of the other side. It lives as long as the session,
+//! with and without a connection.
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use callboard::Placement;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+
+use super::Session;
+use crate::node::{Held, Pumps};
+use crate::wire::WireError;
+use crate::wire::body::{OwnedSubscribe, Subscribe, decode_nothing};
+use crate::wire::frame::{Frame, Kind};
+
+/// See the module.
+pub(crate) struct Work {
+    session: Weak<Session>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    jobs: Vec<Job>,
+    waker: Option<Waker>,
+    is_running: bool,
+    ended: bool,
+}
+
+enum Job {
+    Wait(usize, Held),
+    Subscribe(u64, OwnedSubscribe),
+    Unsubscribe(u64),
+}
+
+impl Work {
+    pub(super) fn new(session: Weak<Session>) -> Self {
+        Work {
+            session,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Takes what the other side wants over time.
+    pub(super) fn take(&self, frame: &Frame<'_>) -> Result<(), WireError> {
+        match frame.kind {
+            Kind::Subscribe => {
+                let most = self.session.upgrade();
+                let most = most.map_or(1, |session| session.config.subscriber_buffer);
+                let subscribe = Subscribe::decode(frame.flags, frame.body, most)?;
+                self.push(Job::Subscribe(frame.correlation, subscribe.to_owned()));
+                Ok(())
+            }
+            Kind::Unsubscribe => {
+                decode_nothing(frame.kind, frame.body)?;
+                self.push(Job::Unsubscribe(frame.correlation));
+                Ok(())
+            }
+            other => Err(WireError::Unexpected(other.text())),
+        }
+    }
+
+    /// A message waits for room at its receiver.
+    pub(super) fn wait(&self, slot: usize, room: Held) {
+        self.push(Job::Wait(slot, room));
+    }
+
+    fn push(&self, job: Job) {
+        let mut inner = self.inner.lock();
+        if inner.ended {
+            return;
+        }
+        inner.jobs.push(job);
+        let waker = inner.waker.take();
+        let starts = !inner.is_running;
+        inner.is_running = true;
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        // Few sessions have any.
+        if starts && let Some(session) = self.session.upgrade() {
+            let system = session.system.clone();
+            system.spawn(Placement::Spread, move || run(session));
+        }
+    }
+
+    pub(super) fn end(&self) {
+        let mut inner = self.inner.lock();
+        inner.ended = true;
+        let jobs = std::mem::take(&mut inner.jobs);
+        let waker = inner.waker.take();
+        drop(inner);
+        // Code of others.
+        drop(jobs);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What is new, or nothing once the session is over.
+    fn poll(&self, cx: &Context<'_>) -> Option<Vec<Job>> {
+        let mut inner = self.inner.lock();
+        if inner.ended {
+            return None;
+        }
+        inner.waker = Some(cx.waker().clone());
+        Some(std::mem::take(&mut inner.jobs))
+    }
+}
+
+async fn run(session: Arc<Session>) {
+    let mut held: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
+    let mut pumps = Pumps::new();
+    std::future::poll_fn(move |cx| {
+        loop {
+            let Some(jobs) = session.work.poll(cx) else {
+                return Poll::Ready(());
+            };
+            for job in jobs {
+                match job {
+                    Job::Wait(slot, room) => held.push(Box::pin(async move {
+                        room.await;
+                        slot
+                    })),
+                    Job::Subscribe(number, wanted) => pumps.subscribe(&session, number, wanted),
+                    Job::Unsubscribe(number) => pumps.unsubscribe(number),
+                }
+            }
+            pumps.poll(cx);
+            let mut moved = false;
+            while let Poll::Ready(Some(slot)) = held.poll_next_unpin(cx) {
+                session.inbox.lock().go_on(&session, slot);
+                moved = true;
+            }
+            // What went on may have left work.
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
