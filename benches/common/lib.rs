@@ -9,6 +9,7 @@ pub mod program;
 pub mod render;
 pub mod results;
 pub mod run;
+pub mod server;
 pub mod size;
 pub mod stopwatch;
 pub mod tally;

@@ -4,7 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use crate::args::{self, Args, Command, Defaults};
-use crate::plan::{Block, chosen, contains_one};
+use crate::plan::{Block, Cell, chosen, contains_one};
 use crate::results::Results;
 use crate::run::{self, Conditions, Result};
 use crate::size::Size;
@@ -131,6 +131,18 @@ fn measure<P: Program>(args: &Args) -> Result<()> {
     let text = P::report(&blocks, &systems, &results, &conditions);
     print!("{text}");
     run::write(P::NAME, &results.rows(&blocks, &names), &text, args)
+}
+
+/// The cell and the system of these names, for [`Program::run_once`].
+///
+/// # Errors
+/// If nothing is called that.
+pub fn find<P: Program>(workload: &str, system: &str) -> Result<(Cell<P::Work>, Box<P::System>)> {
+    let cells = P::blocks().into_iter().flat_map(|block| block.cells);
+    let cell = { cells }.find(|cell| cell.workload == workload);
+    let system = P::systems().into_iter().find(|it| P::name(it) == system);
+    cell.zip(system)
+        .ok_or_else(|| "nothing is called that".into())
 }
 
 /// The systems, each repetition starting with another one.

@@ -26,7 +26,7 @@ enum Target {
 
 use Target::{AheadOfPeers, AtLeast, AtMost, OfFloor, OfPeer};
 
-const GOALS: [(&str, Target); 19] = [
+const GOALS: [(&str, Target); 20] = [
     (plan::ASK_TCP, AtMost(22.0)),
     (plan::ASK_TCP, OfFloor(1.2)),
     (plan::ASK_TCP, AheadOfPeers),
@@ -45,6 +45,7 @@ const GOALS: [(&str, Target); 19] = [
     (plan::ORDER_TCP, AtLeast(4.0)),
     (plan::KIB_64_TCP, AtLeast(4_000.0)),
     (plan::MIB_TCP, AtLeast(3_500.0)),
+    (plan::PUBLISH_EACH, AtLeast(1.0)),
     (plan::ALLOCATIONS, AtMost(0.1)),
 ];
 

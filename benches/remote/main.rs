@@ -20,7 +20,8 @@ use common::machine;
 use common::program::{self, Program, in_turn};
 use common::render::block;
 use common::results::Results;
-use common::run::{PAUSE, Result};
+use common::run::{self, PAUSE, Result};
+use common::size::Size;
 
 use plan::{Block, Cell};
 use systems::Candidate;
@@ -102,8 +103,8 @@ impl Program for Remote {
         let run = Run::new(args.size);
         // Repetition 0 warms up the machine and is not counted. A quick run does without.
         let first = match args.size {
-            common::size::Size::Full => 0,
-            common::size::Size::Quick => 1,
+            Size::Full => 0,
+            Size::Quick => 1,
         };
         for rep in first..=args.reps {
             for cell in blocks.iter().flat_map(|block| &block.cells) {
@@ -112,6 +113,14 @@ impl Program for Remote {
             }
         }
         Ok(results)
+    }
+
+    fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
+        let (cell, system) = program::find::<Self>(workload, system)?;
+        for figure in system.measure(cell.work, &Run::new(size))? {
+            println!("{figure}");
+        }
+        Ok(())
     }
 
     fn report(
@@ -143,7 +152,10 @@ fn run_systems(
 ) -> Result<()> {
     for system in in_turn(systems, rep).filter(|it| it.takes(cell.work)) {
         thread::sleep(PAUSE);
-        let figures = system.measure(cell.work, run);
+        let figures = match system.needs_own_process() {
+            true => run::in_own_process(cell.workload, system.name(), run.size),
+            false => system.measure(cell.work, run),
+        };
         let figures =
             figures.map_err(|error| format!("{} on {}: {error}", cell.workload, system.name()))?;
         if rep > 0 {

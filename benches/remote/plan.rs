@@ -3,7 +3,7 @@
 use common::plan::{self, cell, less, more};
 
 use crate::messages::SMALL;
-use crate::workloads::{Link, Shape, Work};
+use crate::workloads::{Connections, Link, Shape, Work};
 
 pub(crate) type Cell = plan::Cell<Work>;
 pub(crate) type Block = plan::Block<Work>;
@@ -13,7 +13,7 @@ pub(crate) const WHERE: &str = "\
 Two processes on one machine, TCP over loopback.\n\
 Callboard has one arbiter in each: caller and connection on the one, connection and actor on the other.\n\
 Peers on tokio have a runtime of one thread in each; ZeroMQ has a thread for its sockets besides.\n\
-quinn speaks QUIC, so UDP and TLS 1.3, in every column.\n\
+quinn speaks QUIC, so UDP and TLS 1.3, where others speak TCP; NATS speaks TCP where others have a Unix socket.\n\
 A small message has 100 bytes, its answer as many.\n\n";
 
 pub(crate) const ASK_TCP: &str = "ask in sequence, TCP";
@@ -31,6 +31,8 @@ pub(crate) const KIB_64_TCP: &str = "one-way, 64 KiB, TCP";
 pub(crate) const MIB_TCP: &str = "one-way, 1 MiB, TCP";
 pub(crate) const KIB_64_UNIX: &str = "one-way, 64 KiB, Unix";
 pub(crate) const MIB_UNIX: &str = "one-way, 1 MiB, Unix";
+pub(crate) const PUBLISH_EACH: &str = "publish to 16, a connection each";
+pub(crate) const PUBLISH_ONE: &str = "publish to 16, one connection";
 pub(crate) const ALLOCATIONS: &str = "allocations";
 
 /// Everything, in the order of the tables.
@@ -73,6 +75,13 @@ pub(crate) fn blocks() -> Vec<Block> {
             ],
         },
         Block {
+            title: "Publish to 16 subscribers in another process (M deliveries/s)",
+            cells: vec![
+                publish(PUBLISH_EACH, Connections::Each, "a connection each"),
+                publish(PUBLISH_ONE, Connections::One, "one connection"),
+            ],
+        },
+        Block {
             title: "Allocations an ask, in the asking process",
             cells: vec![cell(
                 ALLOCATIONS,
@@ -100,4 +109,9 @@ fn small(workload: &'static str, link: Link, shape: Shape, head: &'static str) -
 fn large(workload: &'static str, link: Link, length: usize, head: &'static str) -> Cell {
     let work = Work::OneWay(link, Shape::Bytes(length));
     cell(workload, work, &[more(head, "MB/s")])
+}
+
+fn publish(workload: &'static str, connections: Connections, head: &'static str) -> Cell {
+    let work = Work::Publish(Link::Unix, connections);
+    cell(workload, work, &[more(head, "Mdelivery/s")])
 }

@@ -29,13 +29,15 @@ pub(crate) struct Role {
     pub(crate) sockets: PathBuf,
     /// For what is stored.
     pub(crate) disk: PathBuf,
+    /// Where the broker between the two processes listens, if there is one.
+    pub(crate) broker: String,
 }
 
 impl Role {
     /// Of a program's arguments; `None` if it is no server.
     pub(crate) fn of(args: impl Iterator<Item = String>) -> Option<Self> {
         let args: Vec<String> = args.collect();
-        let [serve, system, link, service, sockets, disk] = &args[..] else {
+        let [serve, system, link, service, sockets, disk, broker] = &args[..] else {
             return None;
         };
         (serve == SERVE).then_some(())?;
@@ -45,10 +47,11 @@ impl Role {
             service: Service::ALL.into_iter().find(|it| it.name() == service)?,
             sockets: sockets.into(),
             disk: disk.into(),
+            broker: broker.clone(),
         })
     }
 
-    fn args(&self) -> [String; 6] {
+    fn args(&self) -> [String; 7] {
         [
             SERVE.to_owned(),
             self.system.clone(),
@@ -56,6 +59,7 @@ impl Role {
             self.service.name().to_owned(),
             self.sockets.display().to_string(),
             self.disk.display().to_string(),
+            self.broker.clone(),
         ]
     }
 
@@ -106,6 +110,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one and waits until it listens.
     pub(crate) fn start(system: &str, link: Link, service: Service) -> Result<Self> {
+        Server::behind("", system, link, service)
+    }
+
+    /// The same, with a broker between that listens there.
+    pub(crate) fn behind(
+        broker: &str,
+        system: &str,
+        link: Link,
+        service: Service,
+    ) -> Result<Self> {
         let sockets = Folder::new(&env::temp_dir())?;
         let disk = Folder::new(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
         let role = Role {
@@ -114,6 +128,7 @@ impl Server {
             service,
             sockets: sockets.path().to_owned(),
             disk: disk.path().to_owned(),
+            broker: broker.to_owned(),
         };
         let mut child = Command::new(env::current_exe()?)
             .args(role.args())

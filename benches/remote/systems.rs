@@ -31,6 +31,11 @@ pub(crate) trait Candidate {
         None
     }
 
+    /// Whether a process can be its client only once.
+    fn needs_own_process(&self) -> bool {
+        false
+    }
+
     /// Is the server of a run, until its process is ended.
     ///
     /// # Errors

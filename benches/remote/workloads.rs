@@ -3,7 +3,9 @@
 
 pub(crate) mod ask;
 pub(crate) mod one_way;
+pub(crate) mod publish;
 
+use std::future::Future;
 use std::time::Duration;
 
 use common::run::Result;
@@ -18,6 +20,8 @@ pub(crate) enum Work {
     InFlight(Link, u64),
     /// One tells. Answers millions of messages a second if they are small, millions of bytes if they are large.
     OneWay(Link, Shape),
+    /// The server publishes, subscribers here get all of it. Answers millions of deliveries a second.
+    Publish(Link, Connections),
     /// Answers allocations of the asking process for each ask.
     Allocations(Link),
 }
@@ -39,6 +43,15 @@ pub(crate) enum Shape {
     Order,
 }
 
+/// How subscribers of one process reach another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    /// All over one.
+    One,
+    /// Each over its own, as if each were a process.
+    Each,
+}
+
 /// What a server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -46,6 +59,8 @@ pub(crate) enum Service {
     Echo,
     /// Counts what it is told.
     Sink,
+    /// Publishes as much as it is asked to.
+    Topic,
 }
 
 impl Link {
@@ -61,12 +76,13 @@ impl Link {
 }
 
 impl Service {
-    pub(crate) const ALL: [Service; 2] = [Service::Echo, Service::Sink];
+    pub(crate) const ALL: [Service; 3] = [Service::Echo, Service::Sink, Service::Topic];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
             Service::Sink => "sink",
+            Service::Topic => "topic",
         }
     }
 }
@@ -77,6 +93,7 @@ impl Work {
             Work::Sequence(link)
             | Work::InFlight(link, _)
             | Work::OneWay(link, _)
+            | Work::Publish(link, _)
             | Work::Allocations(link) => link,
         }
     }
@@ -84,14 +101,22 @@ impl Work {
     pub(crate) fn service(self) -> Service {
         match self {
             Work::OneWay(..) => Service::Sink,
+            Work::Publish(..) => Service::Topic,
             Work::Sequence(_) | Work::InFlight(..) | Work::Allocations(_) => Service::Echo,
         }
     }
 }
 
+/// What is done over and over, in rounds of different length.
+pub(crate) trait Rounds: Send {
+    /// Does so much, and answers how long that took.
+    fn round(&mut self, count: u64) -> impl Future<Output = Result<Duration>> + Send;
+}
+
 /// The circumstances of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
+    pub(crate) size: Size,
     /// About how long what is timed takes; what comes before, to get warm, a quarter of that at least.
     span: Duration,
 }
@@ -99,12 +124,11 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(size: Size) -> Self {
         let span = Duration::from_millis(size.pick(600, 40));
-        Run { span }
+        Run { size, span }
     }
 
-    /// Does rounds of `round`, which is told how much to do and answers how long that took: as many as it takes
-    /// until one is long enough to say how much fits into the span, and that in the last. Answers what that one
-    /// did and how long it took.
+    /// Does rounds: as many as it takes until one is long enough to say how much fits into the span, and that in
+    /// the last. Answers what that one did and how long it took. Each does a multiple of `step`.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -113,18 +137,18 @@ impl Run {
     pub(crate) async fn rounds(
         &self,
         step: u64,
-        mut round: impl AsyncFnMut(u64) -> Result<Duration>,
+        rounds: &mut impl Rounds,
     ) -> Result<(u64, Duration)> {
         let mut count = step;
         loop {
-            let took = round(count).await?;
+            let took = rounds.round(count).await?;
             if took < self.span / 4 {
                 count *= 4;
                 continue;
             }
             let fits = count as f64 * self.span.as_secs_f64() / took.as_secs_f64();
             let steps = (fits / step as f64).ceil().max(1.0) as u64;
-            return Ok((steps * step, round(steps * step).await?));
+            return Ok((steps * step, rounds.round(steps * step).await?));
         }
     }
 }

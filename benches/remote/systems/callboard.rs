@@ -5,21 +5,24 @@ use std::future::Future;
 use std::sync::mpsc;
 
 use bytes::Bytes;
+use callboard::topic::{SubscriberOptions, Topic};
 use callboard::{Actor, Context, Handler, Message, Placement, Recipient, System};
-use callboard_remote::{Node, Peer};
+use callboard_remote::{Node, Peer, RemoteEvent, RemoteSubscription};
 use common::run::Result;
 use common::threads::{HUNG_AFTER, on_fresh_thread};
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use super::sockets::LOOPBACK;
 use super::tokio_client::asks;
 use super::{Candidate, Family};
-use crate::messages::{Block, Order, Told};
+use crate::messages::{self, Block, Order, SMALL, Told};
 use crate::server::{Role, Server, announce};
 use crate::workloads::ask::Asks;
 use crate::workloads::one_way::{self, Tells};
-use crate::workloads::{Link, Run, Work};
+use crate::workloads::publish::{self, SUBSCRIBERS, Subscribers};
+use crate::workloads::{Connections, Link, Run, Work};
 
 pub(crate) struct Callboard;
 
@@ -48,6 +51,10 @@ impl Candidate for Callboard {
             let peer = connect(&system, &mut server)?;
             peer.connected().await?;
             match work {
+                Work::Publish(_, connections) => {
+                    let readers = Readers::connect(&system, &peer, &mut server, connections).await?;
+                    publish::measure(readers, run).await
+                }
                 Work::OneWay(_, shape) => one_way::measure(Teller::to(&peer)?, shape, run).await,
                 _ => {
                     let echo = peer.recipient(TARGET)?;
@@ -86,14 +93,22 @@ where
 
 const ARBITER: Placement = Placement::Pinned(0);
 const TARGET: &str = "target";
+const TOPIC: &str = "items";
+const SUBJECT: &str = "bench.items";
 
 async fn serve(system: &System, role: &Role) -> Result<()> {
-    let target = system.start(Target::default());
+    let topic = Topic::start(system, TOPIC);
+    let target = system.start(Target {
+        told: Told::default(),
+        topic: topic.clone(),
+    });
     let node = Node::new(system, "bench")?;
     node.expose::<Echo>(TARGET, &target.recipient())?;
     node.expose::<Parcel>(TARGET, &target.recipient())?;
     node.expose::<Place>(TARGET, &target.recipient())?;
     node.expose::<Count>(TARGET, &target.recipient())?;
+    node.expose::<Publish>(TARGET, &target.recipient())?;
+    node.expose_topic(TOPIC, &topic)?;
     let _listener = match role.link {
         Link::Tcp => {
             let listener = node.listen_tcp(LOOPBACK).await?;
@@ -128,7 +143,7 @@ fn connect(system: &System, server: &mut Server) -> Result<Peer> {
 #[message(reply = Block, name = "bench.echo")]
 struct Echo(Block);
 
-#[derive(Message, Serialize, Deserialize)]
+#[derive(Debug, Clone, Message, Serialize, Deserialize)]
 #[message(name = "bench.parcel")]
 struct Parcel(Bytes);
 
@@ -140,8 +155,15 @@ struct Place(Order);
 #[message(reply = Told, name = "bench.count")]
 struct Count;
 
-#[derive(Default)]
-struct Target(Told);
+/// Has the server publish so many parcels.
+#[derive(Message, Serialize, Deserialize)]
+#[message(name = "bench.publish")]
+struct Publish(u64);
+
+struct Target {
+    told: Told,
+    topic: Topic<Parcel>,
+}
 
 impl Actor for Target {}
 
@@ -153,19 +175,29 @@ impl Handler<Echo> for Target {
 
 impl Handler<Parcel> for Target {
     async fn handle(&mut self, Parcel(bytes): Parcel, _ctx: &mut Context<Self>) {
-        self.0.add_bytes(&bytes);
+        self.told.add_bytes(&bytes);
     }
 }
 
 impl Handler<Place> for Target {
     async fn handle(&mut self, Place(order): Place, _ctx: &mut Context<Self>) {
-        self.0.add_order(&order);
+        self.told.add_order(&order);
     }
 }
 
 impl Handler<Count> for Target {
     async fn handle(&mut self, _: Count, _ctx: &mut Context<Self>) -> Told {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.told)
+    }
+}
+
+impl Handler<Publish> for Target {
+    async fn handle(&mut self, Publish(count): Publish, _ctx: &mut Context<Self>) {
+        let parcel = Parcel(messages::bytes(SMALL));
+        for _ in 0..count {
+            let published = self.topic.publish(SUBJECT, parcel.clone()).await;
+            published.expect("the topic lives");
+        }
     }
 }
 
@@ -213,8 +245,61 @@ impl Tells for Teller {
         Ok(told.map_err(|error| error.to_string())?)
     }
 
-    async fn told(&mut self) -> Result<Told> {
+    async fn told(&mut self, _: u64) -> Result<Told> {
         let told = self.count.ask(Count).await;
         Ok(told.map_err(|error| error.to_string())?)
+    }
+}
+
+/// Subscribers, over one connection or one each.
+struct Readers {
+    publisher: Recipient<Publish>,
+    subscribers: Vec<RemoteSubscription<Parcel>>,
+}
+
+impl Readers {
+    async fn connect(
+        system: &System,
+        publisher: &Peer,
+        server: &mut Server,
+        connections: Connections,
+    ) -> Result<Self> {
+        let options = SubscriberOptions {
+            // As many as a node keeps for one.
+            capacity: publisher.config().subscriber_buffer,
+            ..SubscriberOptions::default()
+        };
+        let mut subscribers = Vec::new();
+        for _ in 0..SUBSCRIBERS {
+            let peer = match connections {
+                Connections::One => publisher.clone(),
+                Connections::Each => connect(system, server)?,
+            };
+            let subscription = peer.subscribe_with(TOPIC, SUBJECT, options)?;
+            subscription.ready().await.map_err(|why| why.to_string())?;
+            subscribers.push(subscription);
+        }
+        Ok(Readers {
+            publisher: publisher.recipient(TARGET)?,
+            subscribers,
+        })
+    }
+}
+
+impl Subscribers for Readers {
+    async fn publish(&mut self, count: u64) -> Result<()> {
+        let published = self.publisher.ask(Publish(count)).await;
+        Ok(published.map_err(|error| error.to_string())?)
+    }
+
+    async fn read(&mut self, subscriber: usize, count: u64) -> Result<()> {
+        let subscriber = self.subscribers.get_mut(subscriber).ok_or("no such one")?;
+        for _ in 0..count {
+            match subscriber.next().await {
+                Some(RemoteEvent::Message { value, .. }) if value.0.len() == SMALL => {}
+                other => return Err(format!("a message is missing: {other:?}").into()),
+            }
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! message. What nobody above a socket can do without.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::run::Result;
@@ -17,7 +18,7 @@ use crate::messages::{self, Block, SMALL, Told};
 use crate::server::{Role, Server};
 use crate::workloads::ask::{Asks, thousands};
 use crate::workloads::one_way::{self, Tells};
-use crate::workloads::{Run, Service, Shape, Work};
+use crate::workloads::{Rounds, Run, Service, Shape, Work};
 
 pub(crate) struct Raw;
 
@@ -34,7 +35,7 @@ impl Candidate for Raw {
         match work {
             Work::Sequence(_) | Work::InFlight(..) => true,
             Work::OneWay(_, shape) => shape != Shape::Order,
-            Work::Allocations(_) => false,
+            Work::Publish(..) | Work::Allocations(_) => false,
         }
     }
 
@@ -44,6 +45,7 @@ impl Candidate for Raw {
             match role.service {
                 Service::Echo => echo(stream).await,
                 Service::Sink => sink(stream).await,
+                Service::Topic => Err("it has no topics".into()),
             }
         })
     }
@@ -56,7 +58,7 @@ impl Candidate for Raw {
             match work {
                 Work::InFlight(_, count) => in_flight(stream, usize::try_from(count)?, run).await,
                 Work::OneWay(_, shape) => one_way::measure(Teller::over(stream), shape, run).await,
-                Work::Sequence(_) | Work::Allocations(_) => {
+                _ => {
                     let client = PingPong(Arc::new(Mutex::new(stream)));
                     asks(client, work, run).await
                 }
@@ -87,7 +89,7 @@ async fn echo(mut stream: Box<dyn Stream>) -> Result<()> {
 }
 
 /// Counts frames and skips what they carry.
-async fn sink(mut stream: Box<dyn Stream>) -> Result<()> {
+pub(super) async fn sink(mut stream: Box<dyn Stream>) -> Result<()> {
     let mut chunk = vec![0; 4 * CHUNK];
     let mut told = Told::default();
     // Of the chunk; and of the payload in hand, what is yet to come.
@@ -148,42 +150,57 @@ impl Asks for PingPong {
 }
 
 /// One loop that keeps so many frames under way, and writes as many as it has just read.
-async fn in_flight(mut stream: Box<dyn Stream>, frames: usize, run: Run) -> Result<Vec<f64>> {
-    let out = vec![7; frames * FRAME];
-    let mut answers = vec![0; frames * FRAME];
-    let asked = run.rounds(frames as u64 * 4, async |count| {
+async fn in_flight(stream: Box<dyn Stream>, frames: usize, run: Run) -> Result<Vec<f64>> {
+    let mut batches = Batches {
+        stream,
+        frames,
+        out: vec![7; frames * FRAME],
+        answers: vec![0; frames * FRAME],
+    };
+    let (count, took) = run.rounds(frames as u64 * 4, &mut batches).await?;
+    Ok(vec![thousands(count, took)])
+}
+
+struct Batches {
+    stream: Box<dyn Stream>,
+    frames: usize,
+    out: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+impl Rounds for Batches {
+    async fn round(&mut self, count: u64) -> Result<Duration> {
+        let count = usize::try_from(count)?;
         let begin = Stopwatch::start();
-        let mut unsent = count - frames as u64;
-        let mut unread = usize::try_from(count)? * FRAME;
+        let mut unsent = count - self.frames;
+        let mut unread = count * FRAME;
         // What was read of a frame that isn't complete.
         let mut part = 0;
-        stream.write_all(&out).await?;
+        self.stream.write_all(&self.out).await?;
         while unread > 0 {
-            let length = stream.read(&mut answers).await?;
-            if length == 0 || answers[..length] != out[..length] {
+            let length = self.stream.read(&mut self.answers).await?;
+            if length == 0 || self.answers[..length] != self.out[..length] {
                 return Err("the answer is another's".into());
             }
             unread -= length;
             part += length;
-            let next = (part / FRAME).min(usize::try_from(unsent)?);
+            let next = (part / FRAME).min(unsent);
             part %= FRAME;
-            unsent -= next as u64;
-            stream.write_all(&out[..next * FRAME]).await?;
+            unsent -= next;
+            self.stream.write_all(&self.out[..next * FRAME]).await?;
         }
         Ok(begin.elapsed())
-    });
-    let (count, took) = asked.await?;
-    Ok(vec![thousands(count, took)])
+    }
 }
 
 /// Small frames gather into chunks; large ones are written as they are.
-struct Teller {
+pub(super) struct Teller {
     stream: Box<dyn Stream>,
     chunk: Vec<u8>,
 }
 
 impl Teller {
-    fn over(stream: Box<dyn Stream>) -> Self {
+    pub(super) fn over(stream: Box<dyn Stream>) -> Self {
         Teller {
             stream,
             chunk: Vec::with_capacity(CHUNK + FRAME),
@@ -212,7 +229,7 @@ impl Tells for Teller {
         Ok(())
     }
 
-    async fn told(&mut self) -> Result<Told> {
+    async fn told(&mut self, _: u64) -> Result<Told> {
         self.chunk.extend_from_slice(&header(TOLD, 0));
         self.flush().await?;
         let mut answer = [0; 16];

@@ -30,8 +30,8 @@ impl Candidate for Tarpc {
         "tarpc"
     }
 
-    fn takes(&self, _: Work) -> bool {
-        true
+    fn takes(&self, work: Work) -> bool {
+        !matches!(work, Work::Publish(..))
     }
 
     fn serve(&self, role: &Role) -> Result<()> {
@@ -166,7 +166,7 @@ impl Tells for Window {
         .await
     }
 
-    async fn told(&mut self) -> Result<Told> {
+    async fn told(&mut self, _: u64) -> Result<Told> {
         while let Some(answer) = self.calls.next().await {
             answer?;
         }

@@ -9,7 +9,7 @@ use common::size::{each, percentile};
 use common::stopwatch::Stopwatch;
 use tokio::sync::oneshot;
 
-use super::Run;
+use super::{Rounds, Run};
 use crate::messages::{Block, block};
 
 /// A client of a server that answers an ask with what it carries. Clones share the connection.
@@ -24,19 +24,10 @@ pub(crate) trait Asks: Clone + Send + Sync + 'static {
 
 /// Microseconds from an ask to its answer: p50 and p99.
 pub(crate) async fn sequence(client: impl Asks, run: Run) -> Result<Vec<f64>> {
-    let mut times = Vec::new();
-    let asked = run.rounds(64, async |count| {
-        times.clear();
-        times.reserve(usize::try_from(count)?);
-        let begin = Stopwatch::start();
-        for number in 0..count {
-            let begin = Stopwatch::start();
-            ask(&client, number).await?;
-            times.push(u64::try_from(begin.elapsed().as_nanos())?);
-        }
-        Ok(begin.elapsed())
-    });
-    asked.await?;
+    let times = Vec::new();
+    let mut sequence = Sequence { client, times };
+    run.rounds(64, &mut sequence).await?;
+    let mut times = sequence.times;
     times.sort_unstable();
     Ok(vec![
         percentile(&times, 50) / 1e3,
@@ -44,20 +35,51 @@ pub(crate) async fn sequence(client: impl Asks, run: Run) -> Result<Vec<f64>> {
     ])
 }
 
+struct Sequence<C> {
+    client: C,
+    /// Nanoseconds of each ask of the last round.
+    times: Vec<u64>,
+}
+
+impl<C: Asks> Rounds for Sequence<C> {
+    async fn round(&mut self, count: u64) -> Result<Duration> {
+        self.times.clear();
+        self.times.reserve(usize::try_from(count)?);
+        let begin = Stopwatch::start();
+        for number in 0..count {
+            let begin = Stopwatch::start();
+            ask(&self.client, number).await?;
+            let took = begin.elapsed();
+            self.times.push(u64::try_from(took.as_nanos())?);
+        }
+        Ok(begin.elapsed())
+    }
+}
+
 /// Thousands of asks a second by that many tasks, each its next one after the answer.
 pub(crate) async fn in_flight(client: impl Asks, tasks: u64, run: Run) -> Result<Vec<f64>> {
-    let asked = run.rounds(tasks * 4, async |count| {
+    let mut asking = InFlight { client, tasks };
+    let (count, took) = run.rounds(tasks * 4, &mut asking).await?;
+    Ok(vec![thousands(count, took)])
+}
+
+struct InFlight<C> {
+    client: C,
+    tasks: u64,
+}
+
+impl<C: Asks> Rounds for InFlight<C> {
+    async fn round(&mut self, count: u64) -> Result<Duration> {
         let begin = Stopwatch::start();
-        let ends: Vec<_> = (0..tasks)
-            .map(|_| task(&client, count / tasks))
-            .collect::<Vec<_>>();
+        let mut ends = Vec::new();
+        for _ in 0..self.tasks {
+            ends.push(task(&self.client, count / self.tasks));
+        }
         for end in ends {
             end.await??;
         }
         Ok(begin.elapsed())
-    });
-    let (count, took) = asked.await?;
-    Ok(vec![thousands(count, took)])
+    }
 }
 
 fn task(client: &impl Asks, count: u64) -> oneshot::Receiver<Result<()>> {
