@@ -20,9 +20,10 @@ use tokio::sync::watch;
 
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
+use crate::rights::{Gate, Places, Rights, Secrets};
 use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
-use crate::transport::{ByteStream, Proof, Stdio, on_arbiter};
+use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
 pub(crate) use exposed::{Dispatch, Held};
 use exposed::{Exposed, ToRecipient};
@@ -104,6 +105,7 @@ pub(crate) struct Core {
     pub(crate) counters: NodeCounters,
     pub(crate) exposed: Exposed,
     pub(crate) sessions: Sessions,
+    pub(crate) gate: Gate,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -205,6 +207,7 @@ impl Node {
             counters: NodeCounters::default(),
             exposed: Exposed::default(),
             sessions: Sessions::default(),
+            gate: Gate::new(system),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });
@@ -239,7 +242,7 @@ impl Node {
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
-        let entry = Arc::new(ToTopic(topic.clone()));
+        let entry = Arc::new(ToTopic::new(topic));
         self.owner
             .core
             .exposed
@@ -255,7 +258,7 @@ impl Node {
     /// Listens on a TCP address of this host; port 0 takes a free one.
     ///
     /// # Errors
-    /// [`ListenError::NotLoopback`] for an address off this host (G35), [`ListenError::InUse`] if the port is taken.
+    /// [`ListenError::NotLoopback`] for an address off this host (G35: [`listen_tls`](Node::listen_tls)), [`ListenError::InUse`] if the port is taken.
     ///
     /// # Cancel safety
     /// Dropping it may leave the listener open until the node is closed.
@@ -263,8 +266,43 @@ impl Node {
         listen::tcp(&self.owner.core, address).await
     }
 
-    /// Listens on a Unix socket. Only processes of the same user are let in; their principal is `uid:<n>`
-    /// (G35). A socket file that nobody listens on any more is replaced.
+    /// Listens on a TCP address, also off this host, **without encryption**: whoever is on the way can read and change
+    /// everything, and anybody can be anybody. For networks that something else protects, by a name that a search finds
+    /// (G35). Else: [`listen_tls`](Node::listen_tls).
+    ///
+    /// # Errors
+    /// [`ListenError::InUse`] if the port is taken, [`ListenError::Io`].
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_tcp_insecure(&self, address: SocketAddr) -> Result<Listener, ListenError> {
+        listen::tcp_insecure(&self.owner.core, address).await
+    }
+
+    /// Listens on a TCP address, of this host or for others, with TLS 1.3. Who dials must show a certificate that
+    /// `tls` trusts, whose principal ([`Tls`], "Who somebody is") messages then carry (G35).
+    ///
+    /// The handshake runs in a task of the connection, for at most
+    /// [`handshake_timeout`](LinkConfig::handshake_timeout), and at most [`connections`](LinkConfig::connections) of them
+    /// at once, so that those who stall hold nobody up (G36). One that fails counts among `handshake_failures`.
+    ///
+    /// # Errors
+    /// [`ListenError::NoIdentity`] if `tls` has nothing to show, [`ListenError::InUse`] if the port is taken,
+    /// [`ListenError::Io`].
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_tls(
+        &self,
+        address: SocketAddr,
+        tls: &Tls,
+    ) -> Result<Listener, ListenError> {
+        listen::tls(&self.owner.core, address, tls).await
+    }
+
+    /// Listens on a Unix socket: a path, or a [`UnixSocket`]. Only processes of the same user are let in, and of
+    /// those that it [allows](UnixSocket::allow_user); their principal is `uid:<n>` (G35). A socket file that nobody
+    /// listens on any more is replaced.
     ///
     /// # Errors
     /// [`ListenError::InUse`] if somebody listens there, [`ListenError::NoSocket`] if another kind of file
@@ -272,8 +310,30 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping it may leave the listener open until the node is closed.
-    pub async fn listen_unix(&self, path: impl Into<PathBuf>) -> Result<Listener, ListenError> {
-        listen::unix(&self.owner.core, path.into()).await
+    pub async fn listen_unix(
+        &self,
+        socket: impl Into<UnixSocket>,
+    ) -> Result<Listener, ListenError> {
+        listen::unix(&self.owner.core, socket.into()).await
+    }
+
+    /// Listens for peers that come over named pipes (FIFOs) in a directory, which is made if it isn't there. For what
+    /// has a common file system and no common network namespace, and nothing but pipes. The principal is our own
+    /// `uid:<n>`: no other user may enter the directory, which is checked (G35).
+    ///
+    /// Each connection has a pair of pipes of its own, so that what one peer left unread never reaches the next.
+    ///
+    /// # Errors
+    /// [`ListenError::NotPrivate`] if the directory isn't ours, or others may enter it; [`ListenError::InUse`] if
+    /// another node listens there; [`ListenError::NoFifo`] if another kind of file has the name `door`.
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_fifo(
+        &self,
+        directory: impl Into<PathBuf>,
+    ) -> Result<Listener, ListenError> {
+        listen::fifo(&self.owner.core, directory.into()).await
     }
 
     /// Serves the parent over this process's standard input and output, until standard input closes: the
@@ -314,17 +374,47 @@ impl Node {
     /// # Cancel safety
     /// Dropping it doesn't end the connection.
     pub async fn serve(&self, stream: impl ByteStream, through: &str, proof: Proof) -> LinkError {
+        self.serving(stream, through, proof).await
+    }
+
+    /// Serves from now on; what it returns says why it ended, and keeps no node open.
+    pub(crate) fn serving<S: ByteStream>(
+        &self,
+        stream: S,
+        through: &str,
+        proof: Proof,
+    ) -> impl Future<Output = LinkError> + Send + 'static + use<S> {
         let core = Arc::clone(&self.owner.core);
         let (tx, rx) = futures::channel::oneshot::channel();
-        let label = through.to_owned();
+        let (label, through) = (through.to_owned(), through.to_owned());
         let placement = callboard::Placement::Spread;
         self.owner.core.system.spawn(placement, move || async move {
             let ended = serve::serve(&core, stream, &label, proof).await;
             // An error means that nobody waits for it.
             let _ = tx.send(ended);
         });
-        rx.await
-            .unwrap_or_else(|_| LinkError::new(through, LinkErrorKind::NoArbiter))
+        async move {
+            rx.await
+                .unwrap_or_else(|_| LinkError::new(&through, LinkErrorKind::NoArbiter))
+        }
+    }
+
+    /// Who may do what here (G35). At first nobody off this host may do anything; see [`Rules::new`](crate::Rules::new).
+    #[must_use]
+    pub fn rights(&self) -> &Rights {
+        self.owner.core.gate.rights()
+    }
+
+    /// How much each principal may take up here.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        self.owner.core.gate.places()
+    }
+
+    /// Takes logins by these secrets from now on, over TLS; `None` for no logins, as at first. Sessions that stand
+    /// stay.
+    pub fn take_logins(&self, secrets: Option<&Secrets>) {
+        self.owner.core.gate.set_secrets(secrets.cloned());
     }
 
     /// How it is doing.
@@ -353,6 +443,26 @@ impl Node {
 
     pub(crate) fn core(&self) -> Arc<Core> {
         Arc::clone(&self.owner.core)
+    }
+}
+
+/// A node that may be gone: what leads to a node must not keep it open.
+#[cfg(feature = "test")]
+pub(crate) struct WeakNode(std::sync::Weak<Owner>);
+
+#[cfg(feature = "test")]
+impl Node {
+    pub(crate) fn weak(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.owner))
+    }
+}
+
+#[cfg(feature = "test")]
+impl WeakNode {
+    /// The node, if it is open.
+    pub(crate) fn open(&self) -> Option<Node> {
+        let owner = self.0.upgrade()?;
+        (!owner.core.is_closed()).then_some(Node { owner })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pipes: the standard input and output of a child process.
+//! Pipes: the standard input and output of a child process, and pairs of them.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -32,6 +32,28 @@ impl Stdio {
         let output = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
         let output = pipe::Sender::from_owned_fd(output).map_err(failed)?;
         Ok(Stdio { input, output })
+    }
+}
+
+/// A pipe in each direction as one byte stream. Unlike a socket it has no half that could be shut: closing its
+/// writing end is dropping it.
+#[derive(Debug)]
+pub(crate) struct TwoPipes {
+    input: pipe::Receiver,
+    output: Option<pipe::Sender>,
+}
+
+impl TwoPipes {
+    pub(crate) fn new(input: pipe::Receiver, output: pipe::Sender) -> Self {
+        TwoPipes {
+            input,
+            output: Some(output),
+        }
+    }
+
+    fn output(&mut self) -> io::Result<Pin<&mut pipe::Sender>> {
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.output.as_mut().map(Pin::new).ok_or_else(closed)
     }
 }
 
@@ -93,5 +115,34 @@ impl AsyncWrite for Stdio {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.output).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for TwoPipes {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TwoPipes {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.output()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.output()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.output = None;
+        Poll::Ready(Ok(()))
     }
 }

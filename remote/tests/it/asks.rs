@@ -74,7 +74,7 @@ pub(crate) async fn g03_a_full_outbox_makes_senders_wait_and_loses_nothing<W: Wi
 pub(crate) async fn g06_without_a_connection_the_message_comes_back_unsent<W: Wire>(
     system: System,
 ) {
-    let mut wire = W::new().await;
+    let mut wire = W::new(&system).await;
     let peer = wire.peer(&system, LinkConfig::default()).await;
     let add: Recipient<Add> = peer.recipient("tester").unwrap();
     for error in [

@@ -5,9 +5,15 @@ extern crate callboard_core as callboard;
 
 mod actors;
 mod asks;
+mod broken;
 mod conformance;
+mod fifos;
 mod hostile;
+mod locks;
+mod queues;
 mod raw;
+mod simulated;
 mod sockets;
+mod tls;
 mod topics;
 mod wires;

@@ -4,10 +4,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 use callboard::{Boundary, FailureKind, Recipient, System};
-use callboard_remote::{ListenError, Node, Peer};
+use callboard_remote::{ListenError, Node, Peer, UnixSocket};
 
 use crate::actors::{Add, Look, tester};
-use crate::wires::socket_path;
+use crate::wires::{own_name, socket_path};
 
 #[callboard::test(arbiters)]
 async fn g35_tcp_is_for_loopback_only(system: System) {
@@ -170,4 +170,65 @@ async fn the_simulating_executor_has_no_sockets_and_says_so(system: System) {
         error.to_string().contains("no arbiter with sockets"),
         "{error}"
     );
+}
+
+#[callboard::test(arbiters)]
+async fn an_abstract_socket_has_a_name_and_no_file(system: System) {
+    let socket = UnixSocket::abstract_name(own_name());
+    let (node, _actor, _probe) = tester(&system, "node");
+    let listener = node.listen_unix(socket.clone()).await.unwrap();
+    assert_eq!(listener.address(), socket.to_string());
+    assert!(listener.address().starts_with('@'));
+    let error = node.listen_unix(socket.clone()).await.unwrap_err();
+    assert_eq!(error, ListenError::InUse(socket.to_string()));
+    let peer = Peer::unix(&system, socket.clone());
+    peer.connected().await.unwrap();
+    let look: Recipient<Look> = peer.recipient("tester").unwrap();
+    let principal = look.ask(Look).await.unwrap().principal.unwrap();
+    assert!(principal.starts_with("uid:"), "{principal}");
+    assert_eq!(look.boundary(), Boundary::SameHost);
+    // The name is free when the listener has gone; what is open stays.
+    listener.close();
+    while node.listen_unix(socket.clone()).await.is_err() {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(look.ask(Look).await.unwrap().principal.unwrap(), principal);
+}
+
+#[callboard::test(arbiters)]
+async fn names_and_paths_that_cannot_be_are_named_in_the_error(system: System) {
+    let node = Node::new(&system, "node").unwrap();
+    for socket in [
+        UnixSocket::abstract_name(""),
+        UnixSocket::abstract_name("x".repeat(108)),
+        UnixSocket::path("/tmp/\0hidden"),
+        UnixSocket::path("\0hidden"),
+        UnixSocket::path("/tmp/".to_owned() + &"x".repeat(108)),
+    ] {
+        let address = socket.to_string();
+        let error = node.listen_unix(socket.clone()).await.unwrap_err();
+        assert!(
+            matches!(&error, ListenError::Io { address: at, .. } if *at == address),
+            "{error}"
+        );
+        let peer = Peer::unix(&system, socket);
+        let error = peer.attempted().await.unwrap_err();
+        assert_eq!(error.peer(), address);
+    }
+}
+
+#[callboard::test(arbiters)]
+async fn g35_a_socket_for_others_can_be_opened_by_them_and_one_for_us_cannot(system: System) {
+    use std::os::unix::fs::PermissionsExt;
+    let node = Node::new(&system, "node").unwrap();
+    for (shared, expected) in [(false, 0o600), (true, 0o666)] {
+        let path = socket_path();
+        let mut socket = UnixSocket::path(&path);
+        if shared {
+            socket = socket.allow_user(33);
+        }
+        node.listen_unix(socket).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, expected);
+    }
 }

@@ -266,7 +266,7 @@ fn what_is_kept_and_can_not_be_read_is_told_and_not_run_again() {
     check(|kept| kept[0] = 2, "18 bytes are no outcome");
     let later = "its form is 3, which is of a later version";
     check(|kept| kept[0] = 3, later);
-    check(|kept| kept.push(7), "1 bytes left over");
+    check(|kept| kept.push(7), "bytes left over behind the value");
 }
 
 #[test]
