@@ -22,11 +22,15 @@ enum Target {
     OfPeer(&'static str, f64),
     /// Better than every peer.
     AheadOfPeers,
+    /// So many times what another workload comes to: no more if less is better, no less if more is.
+    OfCell(&'static str, f64),
+    /// So many times the limit of the same repetition, or more.
+    OfLimit(f64),
 }
 
-use Target::{AheadOfPeers, AtLeast, AtMost, OfFloor, OfPeer};
+use Target::{AheadOfPeers, AtLeast, AtMost, OfCell, OfFloor, OfLimit, OfPeer};
 
-const GOALS: [(&str, Target); 20] = [
+const GOALS: [(&str, Target); 26] = [
     (plan::ASK_TCP, AtMost(22.0)),
     (plan::ASK_TCP, OfFloor(1.2)),
     (plan::ASK_TCP, AheadOfPeers),
@@ -45,6 +49,12 @@ const GOALS: [(&str, Target); 20] = [
     (plan::ORDER_TCP, AtLeast(4.0)),
     (plan::KIB_64_TCP, AtLeast(4_000.0)),
     (plan::MIB_TCP, AtLeast(3_500.0)),
+    (plan::ASK_TLS, OfCell(plan::ASK_TCP, 2.0)),
+    (plan::ASKS_64_TLS, OfCell(plan::ASKS_64_TCP, 0.5)),
+    (plan::KIB_64_TLS, OfCell(plan::KIB_64_TCP, 0.5)),
+    (plan::MIB_TLS, OfCell(plan::MIB_TCP, 0.5)),
+    (plan::QUEUE_BATCHES, AtLeast(300.0)),
+    (plan::QUEUE_DURABLE, OfLimit(0.8)),
     (plan::PUBLISH_EACH, AtLeast(1.0)),
     (plan::ALLOCATIONS, AtMost(0.1)),
 ];
@@ -58,7 +68,7 @@ pub(crate) fn report(
     let lines = GOALS.iter().filter_map(|(workload, target)| {
         let mut cells = blocks.iter().flat_map(|block| &block.cells);
         let cell = cells.find(|cell| cell.workload == *workload)?;
-        judge(cell, *target, systems, results)
+        judge(blocks, cell, *target, systems, results)
     });
     let body: Vec<Vec<String>> = lines.collect();
     if body.is_empty() {
@@ -70,6 +80,7 @@ pub(crate) fn report(
 }
 
 fn judge(
+    blocks: &[Block],
     cell: &Cell,
     target: Target,
     systems: &[Box<dyn Candidate>],
@@ -103,6 +114,29 @@ fn judge(
                 Better::Less => ours < best.median,
             };
             ("ahead of every peer".to_owned(), named(best), ahead)
+        }
+        OfCell(workload, times) => {
+            let mut cells = blocks.iter().flat_map(|block| &block.cells);
+            let other = cells.find(|cell| cell.workload == workload)?;
+            let other = results.get(other, other.columns.first()?, CALLBOARD)?;
+            let with = format!("{workload} {}", number(other.median));
+            match column.better {
+                Better::Less => {
+                    let goal = format!("at most {times} x");
+                    (goal, with, ours <= other.median * times)
+                }
+                Better::More => {
+                    let goal = format!("at least {times} x");
+                    (goal, with, ours >= other.median * times)
+                }
+            }
+        }
+        OfLimit(times) => {
+            let ratio = results.get(cell, column, CALLBOARD)?.ratio?.median;
+            let limit = results.get(cell, column, cell.limit?)?;
+            let goal = format!("at least {times} x");
+            let with = format!("{}, {} x", named(limit), number(ratio));
+            (goal, with, ratio >= times)
         }
     };
     let met = if met { "yes" } else { "no" };

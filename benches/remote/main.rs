@@ -150,6 +150,7 @@ fn run_systems(
     rep: usize,
     results: &mut Results,
 ) -> Result<()> {
+    let mut all = Vec::new();
     for system in in_turn(systems, rep).filter(|it| it.takes(cell.work)) {
         thread::sleep(PAUSE);
         let figures = match system.needs_own_process() {
@@ -158,9 +159,13 @@ fn run_systems(
         };
         let figures =
             figures.map_err(|error| format!("{} on {}: {error}", cell.workload, system.name()))?;
-        if rep > 0 {
-            results.add(cell, system.name(), &figures, None);
-        }
+        all.push((system.name(), figures));
+    }
+    let limit = all.iter().find(|(name, _)| Some(*name) == cell.limit);
+    let limit = limit.map(|(_, figures)| figures.as_slice());
+    for (name, figures) in all.iter().filter(|_| rep > 0) {
+        let limit = limit.filter(|_| Some(*name) != cell.limit);
+        results.add(cell, name, figures, limit);
     }
     Ok(())
 }

@@ -17,9 +17,16 @@ pub(crate) fn block(number: u64) -> Block {
     ByteArray::new(bytes)
 }
 
-/// So many bytes that all who send them share.
+/// So many bytes that all who send them share, of a kind that nobody can compress.
 pub(crate) fn bytes(length: usize) -> Bytes {
-    Bytes::from(vec![7; length])
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let random = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    });
+    random.take(length).collect()
 }
 
 /// What is encoded and decoded, not just carried: about 100 bytes.

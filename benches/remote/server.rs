@@ -29,15 +29,15 @@ pub(crate) struct Role {
     pub(crate) sockets: PathBuf,
     /// For what is stored.
     pub(crate) disk: PathBuf,
-    /// Where the broker between the two processes listens, if there is one.
-    pub(crate) broker: String,
+    /// What both sides know before: where a broker listens, or the folder of certificates; else nothing.
+    pub(crate) shared: String,
 }
 
 impl Role {
     /// Of a program's arguments; `None` if it is no server.
     pub(crate) fn of(args: impl Iterator<Item = String>) -> Option<Self> {
         let args: Vec<String> = args.collect();
-        let [serve, system, link, service, sockets, disk, broker] = &args[..] else {
+        let [serve, system, link, service, sockets, disk, shared] = &args[..] else {
             return None;
         };
         (serve == SERVE).then_some(())?;
@@ -47,7 +47,7 @@ impl Role {
             service: Service::ALL.into_iter().find(|it| it.name() == service)?,
             sockets: sockets.into(),
             disk: disk.into(),
-            broker: broker.clone(),
+            shared: shared.clone(),
         })
     }
 
@@ -59,7 +59,7 @@ impl Role {
             self.service.name().to_owned(),
             self.sockets.display().to_string(),
             self.disk.display().to_string(),
-            self.broker.clone(),
+            self.shared.clone(),
         ]
     }
 
@@ -110,12 +110,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one and waits until it listens.
     pub(crate) fn start(system: &str, link: Link, service: Service) -> Result<Self> {
-        Server::behind("", system, link, service)
+        Server::sharing("", system, link, service)
     }
 
-    /// The same, with a broker between that listens there.
-    pub(crate) fn behind(
-        broker: &str,
+    /// The same, with something that both sides know before.
+    pub(crate) fn sharing(
+        shared: &str,
         system: &str,
         link: Link,
         service: Service,
@@ -128,7 +128,7 @@ impl Server {
             service,
             sockets: sockets.path().to_owned(),
             disk: disk.path().to_owned(),
-            broker: broker.to_owned(),
+            shared: shared.to_owned(),
         };
         let mut child = Command::new(env::current_exe()?)
             .args(role.args())

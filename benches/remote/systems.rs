@@ -4,12 +4,20 @@
 //! two cores that is the best case of nearly every peer.
 
 mod callboard;
+mod certificates;
+mod kameo;
+mod nats;
+mod quinn;
+mod ractor;
 mod raw;
 mod sockets;
 mod tarpc;
 mod tokio_client;
+mod tonic;
+mod zmq;
 
 use common::run::Result;
+use common::server;
 
 use crate::server::Role;
 use crate::workloads::{Run, Work};
@@ -63,12 +71,19 @@ pub(crate) enum Family {
 pub(crate) fn all() -> Vec<Box<dyn Candidate>> {
     vec![
         Box::new(callboard::Callboard),
+        Box::new(callboard::InProcess),
         Box::new(raw::Raw),
         Box::new(tarpc::Tarpc),
+        Box::new(quinn::Quinn),
+        Box::new(zmq::ZeroMq),
+        Box::new(ractor::Ractor),
+        Box::new(tonic::Tonic),
+        Box::new(kameo::Kameo),
+        Box::new(nats::Nats),
     ]
 }
 
 /// Servers that are installed, with their versions.
 pub(crate) fn server_versions() -> Vec<String> {
-    Vec::new()
+    server::version(nats::PROGRAM).into_iter().collect()
 }

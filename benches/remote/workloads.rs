@@ -4,6 +4,7 @@
 pub(crate) mod ask;
 pub(crate) mod one_way;
 pub(crate) mod publish;
+pub(crate) mod queue;
 
 use std::future::Future;
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(crate) enum Work {
     OneWay(Link, Shape),
     /// The server publishes, subscribers here get all of it. Answers millions of deliveries a second.
     Publish(Link, Connections),
+    /// One offers to a queue of the server, one leases and acknowledges. Answers thousands of items a second.
+    Queue(Keeping, Batch),
     /// Answers allocations of the asking process for each ask.
     Allocations(Link),
 }
@@ -32,6 +35,8 @@ pub(crate) enum Link {
     Tcp,
     Unix,
     Pipe,
+    /// TLS 1.3 over TCP.
+    Tls,
 }
 
 /// What one-way messages are.
@@ -52,6 +57,21 @@ pub(crate) enum Connections {
     Each,
 }
 
+/// Where a queue keeps its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    Memory,
+    /// On disk, synced before an offer is answered.
+    Disk,
+}
+
+/// How many items go into a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batch {
+    Single,
+    Of64,
+}
+
 /// What a server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -61,28 +81,41 @@ pub(crate) enum Service {
     Sink,
     /// Publishes as much as it is asked to.
     Topic,
+    /// Has a queue in memory.
+    Queue,
+    /// Has a queue on disk.
+    DurableQueue,
 }
 
 impl Link {
-    pub(crate) const ALL: [Link; 3] = [Link::Tcp, Link::Unix, Link::Pipe];
+    pub(crate) const ALL: [Link; 4] = [Link::Tcp, Link::Unix, Link::Pipe, Link::Tls];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Link::Tcp => "tcp",
             Link::Unix => "unix",
             Link::Pipe => "pipe",
+            Link::Tls => "tls",
         }
     }
 }
 
 impl Service {
-    pub(crate) const ALL: [Service; 3] = [Service::Echo, Service::Sink, Service::Topic];
+    pub(crate) const ALL: [Service; 5] = [
+        Service::Echo,
+        Service::Sink,
+        Service::Topic,
+        Service::Queue,
+        Service::DurableQueue,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
             Service::Sink => "sink",
             Service::Topic => "topic",
+            Service::Queue => "queue",
+            Service::DurableQueue => "durable-queue",
         }
     }
 }
@@ -95,6 +128,7 @@ impl Work {
             | Work::OneWay(link, _)
             | Work::Publish(link, _)
             | Work::Allocations(link) => link,
+            Work::Queue(..) => Link::Unix,
         }
     }
 
@@ -102,6 +136,8 @@ impl Work {
         match self {
             Work::OneWay(..) => Service::Sink,
             Work::Publish(..) => Service::Topic,
+            Work::Queue(Keeping::Memory, _) => Service::Queue,
+            Work::Queue(Keeping::Disk, _) => Service::DurableQueue,
             Work::Sequence(_) | Work::InFlight(..) | Work::Allocations(_) => Service::Echo,
         }
     }

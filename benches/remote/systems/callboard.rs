@@ -1,6 +1,9 @@
 //! Callboard: one arbiter in each process, all that is on by default left on. The caller, the connection and the
 //! actor that answers live on the arbiter of their process.
 
+mod queues;
+mod tls;
+
 use std::future::Future;
 use std::sync::mpsc;
 
@@ -8,6 +11,7 @@ use bytes::Bytes;
 use callboard::topic::{SubscriberOptions, Topic};
 use callboard::{Actor, Context, Handler, Message, Placement, Recipient, System};
 use callboard_remote::{Node, Peer, RemoteEvent, RemoteSubscription};
+use common::folder::Folder;
 use common::run::Result;
 use common::threads::{HUNG_AFTER, on_fresh_thread};
 use futures::StreamExt;
@@ -23,6 +27,8 @@ use crate::workloads::ask::Asks;
 use crate::workloads::one_way::{self, Tells};
 use crate::workloads::publish::{self, SUBSCRIBERS, Subscribers};
 use crate::workloads::{Connections, Link, Run, Work};
+
+pub(crate) use queues::InProcess;
 
 pub(crate) struct Callboard;
 
@@ -45,14 +51,23 @@ impl Candidate for Callboard {
     }
 
     fn measure(&self, work: Work, run: &Run) -> Result<Vec<f64>> {
-        let mut server = Server::start(self.name(), work.link(), work.service())?;
+        let certificates = Folder::new(&std::env::temp_dir())?;
+        if work.link() == Link::Tls {
+            tls::make(certificates.path())?;
+        }
+        let shared = certificates.path().display().to_string();
+        let mut server = Server::sharing(&shared, self.name(), work.link(), work.service())?;
         let run = *run;
         on_arbiter(move |system| async move {
             let peer = connect(&system, &mut server)?;
             peer.connected().await?;
             match work {
+                Work::Queue(_, batch) => {
+                    queues::measure(system, &peer, &mut server, batch, run).await
+                }
                 Work::Publish(_, connections) => {
-                    let readers = Readers::connect(&system, &peer, &mut server, connections).await?;
+                    let readers =
+                        Readers::connect(&system, &peer, &mut server, connections).await?;
                     publish::measure(readers, run).await
                 }
                 Work::OneWay(_, shape) => one_way::measure(Teller::to(&peer)?, shape, run).await,
@@ -109,10 +124,17 @@ async fn serve(system: &System, role: &Role) -> Result<()> {
     node.expose::<Count>(TARGET, &target.recipient())?;
     node.expose::<Publish>(TARGET, &target.recipient())?;
     node.expose_topic(TOPIC, &topic)?;
+    let _queue = queues::expose(system, &node, role).await?;
     let _listener = match role.link {
         Link::Tcp => {
             let listener = node.listen_tcp(LOOPBACK).await?;
             announce(listener.socket_addr().ok_or("no address")?)?;
+            listener
+        }
+        Link::Tls => {
+            let tls = tls::of_server(role.shared.as_ref())?;
+            let listener = node.listen_tls(LOOPBACK, &tls).await?;
+            announce(listener.address())?;
             listener
         }
         Link::Unix => {
@@ -128,6 +150,10 @@ async fn serve(system: &System, role: &Role) -> Result<()> {
 fn connect(system: &System, server: &mut Server) -> Result<Peer> {
     Ok(match server.role().link {
         Link::Tcp => Peer::tcp(system, server.address().parse()?)?,
+        Link::Tls => {
+            let (tls, expect) = tls::of_client(server.role().shared.as_ref())?;
+            Peer::tls(system, server.address(), &tls, expect)?
+        }
         Link::Unix => Peer::unix(system, server.address()),
         Link::Pipe => {
             let (input, output) = server.pipes()?;
@@ -144,7 +170,7 @@ fn connect(system: &System, server: &mut Server) -> Result<Peer> {
 struct Echo(Block);
 
 #[derive(Debug, Clone, Message, Serialize, Deserialize)]
-#[message(name = "bench.parcel")]
+#[message(name = "bench.parcel", raw)]
 struct Parcel(Bytes);
 
 #[derive(Message, Serialize, Deserialize)]

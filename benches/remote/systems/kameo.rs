@@ -49,7 +49,9 @@ impl Candidate for Kameo {
             };
             let me = *swarm.local_peer_id();
             let swarming = tokio::spawn(drive(swarm));
-            Target::spawn(Target(Told::default())).register(NAME).await?;
+            Target::spawn(Target(Told::default()))
+                .register(NAME)
+                .await?;
             announce(format!("{address} {me}"))?;
             Ok(swarming.await?)
         })
@@ -102,9 +104,7 @@ fn swarm() -> Result<Swarm<Net>> {
                 kameo: remote::Behaviour::new(key.public().to_peer_id(), config),
             }
         })?
-        .with_swarm_config(|config| {
-            config.with_idle_connection_timeout(Duration::from_secs(300))
-        })
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(300)))
         .build();
     swarm.behaviour().kameo.try_init_global()?;
     Ok(swarm)
@@ -146,7 +146,11 @@ struct Count;
 impl Message<Echo> for Target {
     type Reply = std::result::Result<Block, ()>;
 
-    async fn handle(&mut self, Echo(block): Echo, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+    async fn handle(
+        &mut self,
+        Echo(block): Echo,
+        _: &mut Context<Self, Self::Reply>,
+    ) -> Self::Reply {
         Ok(block)
     }
 }

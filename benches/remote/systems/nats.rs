@@ -42,13 +42,13 @@ impl Candidate for Nats {
     }
 
     fn serve(&self, role: &Role) -> Result<()> {
-        on_server(serve(&role.broker, role.service))
+        on_server(serve(&role.shared, role.service))
     }
 
     fn measure(&self, work: Work, run: &Run) -> Result<Vec<f64>> {
         let folder = Folder::new(&std::env::temp_dir())?;
         let (_broker, address) = start(&folder)?;
-        let _server = Server::behind(&address, self.name(), work.link(), work.service())?;
+        let _server = Server::sharing(&address, self.name(), work.link(), work.service())?;
         let run = *run;
         on_client(move || async move {
             let client = connect(&address).await?;

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use common::run::Result;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig};
-use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_bytes::ByteArray;
 
 use super::sockets::LOOPBACK;
 use super::tokio_client::{asks, on_client, on_server};
-use super::{Candidate, raw};
+use super::{Candidate, certificates, raw};
 use crate::messages::{Block, SMALL};
 use crate::server::{Role, Server, announce};
 use crate::workloads::ask::Asks;
@@ -27,7 +25,7 @@ impl Candidate for Quinn {
 
     fn takes(&self, work: Work) -> bool {
         let decodes = matches!(work, Work::OneWay(_, Shape::Order));
-        work.link() == Link::Tcp && !decodes
+        matches!(work.link(), Link::Tcp | Link::Tls) && !decodes
     }
 
     fn serve(&self, role: &Role) -> Result<()> {
@@ -51,9 +49,6 @@ impl Candidate for Quinn {
     }
 }
 
-/// In the certificate.
-const NAME: &str = "localhost";
-
 /// More than the 100 streams it allows by default, since 1,024 ask at a time.
 fn transport() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
@@ -62,18 +57,11 @@ fn transport() -> Arc<TransportConfig> {
 }
 
 async fn serve(service: Service) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let certificate = made.cert.der().clone();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)?;
+    let (tls, certificate) = certificates::server()?;
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(transport());
     let endpoint = Endpoint::server(config, LOOPBACK)?;
-    announce(format!("{} {}", endpoint.local_addr()?, hex(&certificate)))?;
+    announce(format!("{} {certificate}", endpoint.local_addr()?))?;
 
     let connection = endpoint.accept().await.ok_or("the endpoint is closed")?;
     let connection = connection.await?;
@@ -95,30 +83,14 @@ async fn serve(service: Service) -> Result<()> {
 }
 
 async fn connect(server: &Server) -> Result<Connection> {
-    let said = server.address().split_once(' ');
-    let (address, certificate) = said.ok_or("the server said no address")?;
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(bytes_of(certificate)?))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let (tls, address) = certificates::client(server)?;
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     config.transport_config(transport());
     let mut endpoint = Endpoint::client(LOOPBACK)?;
     endpoint.set_default_client_config(config);
-    Ok(endpoint.connect(address.parse()?, NAME)?.await?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes_of(hex: &str) -> Result<Vec<u8>> {
-    let digits = hex.as_bytes().chunks(2);
-    let bytes = digits.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?));
-    bytes.collect()
+    Ok(endpoint
+        .connect(address.parse()?, certificates::NAME)?
+        .await?)
 }
 
 #[derive(Clone)]

@@ -85,8 +85,7 @@ fn open(node: &ActorRef<NodeServerMessage>, stream: TcpStream, is_server: bool) 
         stream: Box::new(stream),
         is_server,
     };
-    node.cast(opened)
-        .map_err(|_| "the node has ended".into())
+    node.cast(opened).map_err(|_| "the node has ended".into())
 }
 
 /// The other process's actor, once the nodes know each other.

@@ -35,7 +35,7 @@ impl Candidate for Raw {
         match work {
             Work::Sequence(_) | Work::InFlight(..) => true,
             Work::OneWay(_, shape) => shape != Shape::Order,
-            Work::Publish(..) | Work::Allocations(_) => false,
+            Work::Publish(..) | Work::Queue(..) | Work::Allocations(_) => false,
         }
     }
 
@@ -45,7 +45,7 @@ impl Candidate for Raw {
             match role.service {
                 Service::Echo => echo(stream).await,
                 Service::Sink => sink(stream).await,
-                Service::Topic => Err("it has no topics".into()),
+                _ => Err("that is more than a socket".into()),
             }
         })
     }

@@ -3,13 +3,17 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use common::run::Result;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::certificates;
 use crate::server::{Role, Server, announce};
 use crate::workloads::Link;
 
@@ -25,6 +29,14 @@ pub(super) async fn connect(server: &mut Server) -> Result<Box<dyn Stream>> {
             let stream = TcpStream::connect(server.address()).await?;
             stream.set_nodelay(true)?;
             Box::new(stream)
+        }
+        Link::Tls => {
+            let (config, address) = certificates::client(server)?;
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from(certificates::NAME)?;
+            let connector = TlsConnector::from(Arc::new(config));
+            Box::new(connector.connect(name, stream).await?)
         }
         Link::Unix => Box::new(UnixStream::connect(server.address()).await?),
         Link::Pipe => {
@@ -45,6 +57,15 @@ pub(super) async fn accept(role: &Role) -> Result<Box<dyn Stream>> {
             stream.set_nodelay(true)?;
             Box::new(stream)
         }
+        Link::Tls => {
+            let (config, certificate) = certificates::server()?;
+            let listener = TcpListener::bind(LOOPBACK).await?;
+            announce(format!("{} {certificate}", listener.local_addr()?))?;
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            Box::new(acceptor.accept(stream).await?)
+        }
         Link::Unix => {
             let path = role.socket();
             let listener = UnixListener::bind(&path)?;
@@ -62,5 +83,4 @@ pub(super) async fn accept(role: &Role) -> Result<Box<dyn Stream>> {
 }
 
 /// A port that the system picks.
-pub(super) const LOOPBACK: SocketAddr =
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(super) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -31,7 +31,7 @@ impl Candidate for Tarpc {
     }
 
     fn takes(&self, work: Work) -> bool {
-        !matches!(work, Work::Publish(..))
+        !matches!(work, Work::Publish(..) | Work::Queue(..))
     }
 
     fn serve(&self, role: &Role) -> Result<()> {

@@ -34,6 +34,6 @@ pub(super) async fn asks(client: impl Asks, work: Work, run: Run) -> Result<Vec<
         Work::Sequence(_) => ask::sequence(client, run).await,
         Work::InFlight(_, tasks) => ask::in_flight(client, tasks, run).await,
         Work::Allocations(_) => ask::allocations(client).await,
-        Work::OneWay(..) | Work::Publish(..) => Err("no ask".into()),
+        Work::OneWay(..) | Work::Publish(..) | Work::Queue(..) => Err("no ask".into()),
     }
 }

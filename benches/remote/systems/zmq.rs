@@ -26,8 +26,12 @@ impl Candidate for ZeroMq {
     }
 
     fn takes(&self, work: Work) -> bool {
-        let others = matches!(work, Work::OneWay(_, Shape::Order) | Work::Publish(..));
-        matches!(work.link(), Link::Tcp | Link::Unix) && !others
+        let has = match work {
+            Work::Sequence(_) | Work::InFlight(..) | Work::Allocations(_) => true,
+            Work::OneWay(_, shape) => shape != Shape::Order,
+            Work::Publish(..) | Work::Queue(..) => false,
+        };
+        matches!(work.link(), Link::Tcp | Link::Unix) && has
     }
 
     fn serve(&self, role: &Role) -> Result<()> {
