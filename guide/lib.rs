@@ -105,6 +105,12 @@ mod ch23 {}
 mod ch24 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/27-tcp-and-tls.md")]
+mod ch27 {}
+#[doc = include_str!("src/29-rights.md")]
+mod ch29 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]
 mod guarantees {}
 

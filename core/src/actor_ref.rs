@@ -371,9 +371,9 @@ impl<M: Message> Recipient<M> {
     /// # Errors
     /// Gives the message back if there is no room or the receiver has stopped (G6).
     pub fn try_tell(&self, message: M) -> Result<(), SendError<M>> {
-        self.route
-            .send(Envelope::tell(message))
-            .map_err(Refused::into_error)
+        let mut envelope = Envelope::tell(message);
+        stamp::hand_down(&mut envelope.meta);
+        self.route.send(envelope).map_err(Refused::into_error)
     }
 
     /// Sends a message and waits for the answer. See [`Ask`].

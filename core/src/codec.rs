@@ -12,11 +12,18 @@
 //! [`schema`]s of that type are known to be equal (peers tell each other at the handshake), and names everywhere
 //! else; what is stored is always named, since nobody knows which build will read it.
 //!
+//! # Raw
+//!
+//! A payload that is bytes already needs no encoding: a [`Blob`] that is a whole message or a whole reply travels as
+//! it is, and where it is large it is moved, not copied ([`put`], [`take`], [`take_owned`]). That is part of the
+//! message's type and so of its [`schema`], which for all raw ones is [`Schema::RAW`].
+//!
 //! # Bounds
 //!
 //! Both ways at most [`MAX_DEPTH`] values may lie inside each other (G36). Lengths in the input are believed only as
 //! far as there is input.
 
+mod blob;
 mod depth;
 mod encoder;
 mod schema;
@@ -28,6 +35,8 @@ use std::io;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use blob::{Blob, as_raw, is_raw, put, take, take_owned};
+pub use bytes::Bytes;
 pub use schema::{Schema, schema};
 
 /// How many values may lie inside each other: lists, maps, structs and variants with a value. A bound on the stack

@@ -32,6 +32,8 @@ pub enum DropReason {
     WrongVersion,
     /// A tell from another process: its payload could not be decoded.
     BadPayload,
+    /// A tell from another process: its sender has no right to what it named.
+    NotAuthorised,
     /// A reply came after its ask had ended.
     LateReply,
     /// The ring of dead letters was full; its oldest entry went.
@@ -46,7 +48,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::Stopped,
         DropReason::Expired,
         DropReason::Withdrawn,
@@ -59,6 +61,7 @@ impl DropReason {
         DropReason::UnknownType,
         DropReason::WrongVersion,
         DropReason::BadPayload,
+        DropReason::NotAuthorised,
         DropReason::LateReply,
         DropReason::DeadLetterOverflow,
         DropReason::Injected,
@@ -85,6 +88,7 @@ impl DropReason {
             DropReason::UnknownType => "unknown_type",
             DropReason::WrongVersion => "wrong_version",
             DropReason::BadPayload => "bad_payload",
+            DropReason::NotAuthorised => "not_authorised",
             DropReason::LateReply => "late_reply",
             DropReason::DeadLetterOverflow => "dead_letter_overflow",
         }

@@ -10,10 +10,11 @@ use crate::message::Message;
 use crate::replay::{FailedAttempt, History};
 use crate::responder::Responder;
 use crate::stamp::Stamp;
+use crate::trace_parent::TraceParent;
 
 /// What travels beside a message: present when set, and only then.
 ///
-/// Two are equal if they say the same of the message. Who looks on at it, and what became of earlier attempts, is
+/// Two are equal if they say the same of the message. Who looks on at it, in which trace, and what became of earlier attempts, is
 /// not part of that.
 #[derive(Debug, Clone)]
 pub struct Meta {
@@ -29,6 +30,7 @@ pub struct Meta {
 struct Rest {
     key: Option<RequestKey>,
     principal: Option<Principal>,
+    trace: Option<TraceParent>,
     /// The attempts that crashed the actor that has it.
     history: Option<Arc<History>>,
     /// For those who look on. Shared, so that dropping it is a few instructions where sends that succeed
@@ -97,6 +99,12 @@ impl Meta {
         self.rest.as_ref().and_then(|rest| rest.principal.as_ref())
     }
 
+    /// The trace of the outside world that it belongs to.
+    #[must_use]
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        self.rest.as_ref().and_then(|rest| rest.trace)
+    }
+
     /// Sets the request key.
     pub fn set_key(&mut self, key: RequestKey) {
         self.rest.get_or_insert_default().key = Some(key);
@@ -123,6 +131,11 @@ impl Meta {
         self.rest.get_or_insert_default().principal = Some(principal);
     }
 
+    /// Sets the trace that it belongs to, and with it all that is sent because of it.
+    pub fn set_trace_parent(&mut self, parent: TraceParent) {
+        self.rest.get_or_insert_default().trace = Some(parent);
+    }
+
     /// The time left until the deadline; `None` without one, zero if it has passed.
     #[must_use]
     pub fn remaining(&self, clock: &Clock) -> Option<Duration> {
@@ -147,10 +160,14 @@ impl Meta {
         self.rest.as_ref().is_some_and(|rest| rest.stamp.is_some())
     }
 
-    /// Takes out what was noted. What its handler sends, with this beside it or not, is its own.
+    /// Takes out what was noted, or is to be known of it all the same. What its handler sends, with this beside it or not, is its own.
     #[inline]
     pub(crate) fn take_stamp(&mut self) -> Option<Arc<Stamp>> {
-        self.rest.as_mut()?.stamp.take()
+        let rest = self.rest.as_mut()?;
+        match rest.stamp.take() {
+            None => Some(Arc::new(Stamp::in_trace(rest.trace?))),
+            stamp => stamp,
+        }
     }
 
     /// Whether it says nothing.

@@ -68,6 +68,7 @@ mod system;
 #[cfg(feature = "test")]
 pub mod testing;
 pub mod topic;
+mod trace_parent;
 mod waits;
 mod watch;
 mod watchdog;
@@ -84,6 +85,7 @@ pub use boundary::{Boundary, Verdict};
 pub use callboard_macros::test;
 pub use callboard_macros::{Fingerprint, Message, main};
 pub use cell::ActorSnapshot;
+pub use codec::Blob;
 pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};
 pub use dead_letter::{
@@ -123,6 +125,7 @@ pub use send::{
 pub use spawn::{Placement, START_LIMIT, STASH_CAPACITY, Spawn};
 pub use streamed::{AnswerSink, AnswerStream, answer_stream};
 pub use system::{SHUTDOWN_GRACE, StartError, System, run};
+pub use trace_parent::{BadTraceParent, TraceParent};
 pub use watch::{ExitReason, LifeEvent, OnEnd, OnLife, Terminated, Unwatch, Watch, WatchHandle};
 pub use watchdog::{BLOCK_LIMIT, Blocked};
 pub use weak::{WeakRecipient, WeakRef};

@@ -95,11 +95,12 @@ pub use offer::{
 pub use rates::QueueRates;
 pub use registry::{QueueInfo, Queues};
 pub use reply_to::ReplyTo;
-pub use route::{Keeps, LeaseRequest, Leased, QueueRoute};
+pub use route::{Keeps, LeaseId, LeaseRequest, Leased, QueueRoute};
 pub use state::{QueueState, SetAside};
 pub use take::{Lease, LeaseMany, Poll, PollMany, Taking};
 pub use temporary::TemporaryQueue;
 
+use flow::Source;
 use keeper::Owner;
 use local::Local;
 
@@ -198,6 +199,15 @@ impl<T: Send + 'static> Queue<T> {
                 compared_keys: local.settings.compare_keys,
             },
             Inner::Routed(route) => route.keeps(),
+        }
+    }
+
+    /// How it behaves. `None` if the queue lives elsewhere.
+    #[must_use]
+    pub fn config(&self) -> Option<QueueConfig> {
+        match &self.inner {
+            Inner::Local { local, .. } => Some(local.settings.clone()),
+            Inner::Routed(_) => None,
         }
     }
 
@@ -328,7 +338,11 @@ impl<T: Clone + Send + 'static> Queue<T> {
     /// The items as a stream, at most `prefetch` (at least 1) of them in hand at a time.
     pub fn deliveries(&self, prefetch: usize) -> Deliveries<T> {
         let queue = self.clone();
-        Deliveries::new(prefetch, move || queue.lease())
+        let source = match &self.inner {
+            Inner::Local { .. } => Source::Each(Box::new(move || queue.lease())),
+            Inner::Routed(_) => Source::Batches(Box::new(move |max| queue.lease_many(max))),
+        };
+        Deliveries::new(prefetch, source)
     }
 
     /// Runs `handler` for each item, on `workers` (at least 1) tasks spread over the arbiters of `system`. An item is
@@ -350,18 +364,14 @@ impl<T: Clone + Send + 'static> Queue<T> {
     /// Copies are made under the queue's lock: their `clone` must not use the queue.
     ///
     /// # Errors
-    /// If the queue has stopped, lives elsewhere, or can't be read.
+    /// If the queue has stopped, can't be read, or lives elsewhere and can't be reached or browsed from here.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn browse(&self, from: Sequence, max: usize) -> Result<Vec<Browsed<T>>, Failure> {
         match &self.inner {
             Inner::Local { local, .. } => local.browse(from, max).await,
-            Inner::Routed(route) => Err(Failure::new(
-                crate::FailureKind::NotAuthorised,
-                crate::Verdict::NotSent,
-            )
-            .with_detail(format!("queue {} can't be browsed from here", route.name()))),
+            Inner::Routed(route) => route.browse(from, max).await,
         }
     }
 }

@@ -37,6 +37,8 @@ use crate::id::RequestKey;
 use crate::message::Message;
 use crate::responder::Responder;
 use crate::route::{Refused, Route};
+use crate::stamp;
+use crate::trace_parent::TraceParent;
 
 /// How long an ask inside a process waits unless told otherwise (G9).
 pub const DEFAULT_LOCAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -125,6 +127,12 @@ impl<'r, M: Message, R: Route<M> + 'r> Tell<'r, M, R> {
         self
     }
 
+    /// Has it belong to that trace, and not to the one of the message in hand.
+    pub fn trace_parent(mut self, parent: TraceParent) -> Self {
+        self.meta.set_trace_parent(parent);
+        self
+    }
+
     /// Sends from a thread that is no arbiter, blocking it while there is no room. Needs no runtime; inside
     /// somebody else's it blocks one of its threads.
     ///
@@ -184,7 +192,8 @@ impl<M: Message, R: Route<M>> Unpin for Telling<'_, M, R> {}
 impl<'r, M: Message, R: Route<M> + Clone + 'r> Telling<'r, M, R> {
     #[cold]
     fn send_with_care(&mut self, message: M) -> Result<(), SendError<M>> {
-        let meta = std::mem::take(&mut self.meta);
+        let mut meta = std::mem::take(&mut self.meta);
+        stamp::hand_down(&mut meta);
         let envelope = Envelope {
             message,
             meta,
@@ -309,6 +318,12 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         self
     }
 
+    /// Has it belong to that trace, and not to the one of the message in hand.
+    pub fn trace_parent(mut self, parent: TraceParent) -> Self {
+        self.meta.set_trace_parent(parent);
+        self
+    }
+
     /// Asks although the answer may never come, because who is asked waits for this handler, over others
     /// perhaps. Without this such an ask ends at once, as [`Cycle`](crate::FailureKind::Cycle), `NotSent`, with
     /// the path of actors. With it the ask waits until one of the handlers stops waiting (it races with another
@@ -332,8 +347,8 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
     }
 
     /// Takes the ask apart, for a policy that sends it more than once or to somebody else. What is
-    /// inherited from the request that is being handled is resolved here: its deadline (G9), and that its
-    /// caller retries (G18). So call it where the ask would be awaited.
+    /// inherited from the request that is being handled is resolved here: its deadline (G9), that its
+    /// caller retries (G18), and its trace. So call it where the ask would be awaited.
     #[must_use]
     #[inline]
     pub fn into_parts(self) -> AskParts<M, R> {
@@ -354,6 +369,7 @@ impl<'r, M: Message, R: Route<M> + 'r> Ask<'r, M, R> {
         if current::caller_retries() {
             meta.set_caller_retries();
         }
+        stamp::hand_down(&mut meta);
         AskParts {
             route,
             message,

@@ -61,6 +61,7 @@ mod hub;
 mod message;
 mod open;
 mod options;
+mod pattern;
 mod place;
 mod publish;
 mod sink;
@@ -92,6 +93,7 @@ pub use options::{
     DEFAULT_DURABLES, DEFAULT_RETAINED, DEFAULT_SUBSCRIBER_CAPACITY, Replay, SlowSubscriber,
     SubscriberOptions, TopicOptions,
 };
+pub use pattern::Pattern;
 pub use publish::{Publish, Publishing};
 pub use sink::TopicSink;
 pub use state::{SubscriptionState, TopicState};

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::transport::tls::TlsFault;
 use crate::wire::{MAX_NAME, WireError};
 
 /// Why there is no connection to a peer, or no longer one. Names the peer.
@@ -57,6 +58,9 @@ pub enum LinkErrorKind {
     /// The peer sent bytes that are no frame.
     #[error("broke the protocol: {0}")]
     Protocol(#[from] WireError),
+    /// The two sides can't speak TLS with each other, or one won't have the other's certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// The peer was silent for too long.
     #[error("was silent for {0:?}")]
     Silent(Duration),
@@ -87,6 +91,18 @@ pub enum LinkErrorKind {
     /// The system has been shut down, or has no sockets (the simulating executor has none).
     #[error("has no arbiter with sockets to run on")]
     NoArbiter,
+}
+
+impl LinkErrorKind {
+    /// Why a stream failed that was there.
+    pub(crate) fn lost(error: &std::io::Error) -> Self {
+        TlsFault::of(error).map_or_else(|| LinkErrorKind::Io(error.to_string()), Self::Tls)
+    }
+
+    /// Why no stream could be made.
+    pub(crate) fn unreachable(error: &std::io::Error) -> Self {
+        TlsFault::of(error).map_or_else(|| LinkErrorKind::Unreachable(error.to_string()), Self::Tls)
+    }
 }
 
 impl LinkError {
@@ -129,9 +145,12 @@ impl serde::Serialize for LinkError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// Off this host nothing speaks without TLS, which this version doesn't have (G35).
+    /// Off this host nothing speaks without TLS, unless `insecure` is written (G35).
     #[error("{0} is no loopback address: off this host nothing speaks without TLS")]
     NotLoopback(SocketAddr),
+    /// A listener with TLS shows a certificate; there is none to show.
+    #[error("{0}: to listen with TLS needs an identity")]
+    NoIdentity(SocketAddr),
     /// Something listens there already.
     #[error("{0} is in use by another listener")]
     InUse(String),

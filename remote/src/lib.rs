@@ -3,7 +3,7 @@
 //! A [`Node`] exposes actors by name; a [`Peer`] leads to one other process and gives
 //! [`Recipient`](callboard_core::Recipient)s of what is exposed there, which are used as local ones are: the same
 //! `tell` and `ask`, with `boundary()` to tell the difference and a verdict in every error. Between them runs
-//! one protocol over any byte stream: a child's stdin and stdout, a Unix socket, TCP on loopback.
+//! one protocol over any byte stream: a child's stdin and stdout, a Unix socket, TCP on loopback, TLS.
 //!
 //! # Guarantees
 //! - Every ask ends in exactly one answer or one failure with a verdict (G7).
@@ -13,7 +13,8 @@
 //! - Deadlines travel as remaining time, measured when the frame leaves, and are checked there before the
 //!   handler runs; an ask that is given up is withdrawn over there too (G9).
 //! - Unknown name, unknown type, wrong version and bad payload are answered at once, and typed (G34).
-//! - Off this host nothing speaks (there is no TLS yet); on a Unix socket the user id is checked (G35).
+//! - Off this host nothing speaks without mutual [`Tls`] unless `insecure` is written; on a Unix socket the user id is
+//!   checked (G35).
 //! - Sizes are checked before memory is taken; malformed bytes end their own connection only (G36).
 //!
 //! # Example
@@ -66,9 +67,14 @@
 extern crate callboard_core as callboard;
 
 mod config;
+mod entrance;
 mod error;
+mod locks;
 mod node;
 mod peer;
+mod publishing;
+mod queues;
+mod rights;
 mod session;
 mod stats;
 #[cfg(feature = "test")]
@@ -78,11 +84,22 @@ mod wire;
 
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
+pub use locks::OpenLockError;
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
+pub use publishing::Publisher;
+pub use queues::{OpenQueue, OpenQueueError};
+pub use rights::{
+    Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,
+    LoginRefused, MAX_LOGIN_NAME, MAX_RULES, MAX_SECRET, MAX_WHO, MIN_SECRET, NoPlace, Origin,
+    PeerLimits, Place, PlaceKind, Places, REFUSALS, REFUSED_LOGINS, Reason, Refusal, Rights,
+    RightsState, Rule, RuleError, Rules, Secret, SecretError, Secrets, SecretsConfig, SecretsStats,
+    Standing, Subject, Verb, Verbs, Who, WhoError,
+};
 pub use stats::{NodeStats, PeerStats};
 pub use transport::{
-    ByteStream, Channel, Connected, Connector, FifoConnector, Proof, Stdio, TcpConnector,
+    Authority, ByteStream, Channel, Connected, Connector, Expect, FifoConnector, Fingerprint,
+    Identity, Proof, Stdio, TcpConnector, Tls, TlsConnector, TlsError, TlsFault, TlsFiles, Trust,
     UnixConnector, UnixSocket, stdin_closed,
 };
 pub use wire::{MAX_HELLO, MAX_NAME, MAX_SUBJECT, PROTOCOL_MAX, PROTOCOL_MIN, WireError};

@@ -20,9 +20,10 @@ use tokio::sync::watch;
 
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
+use crate::rights::{Gate, Places, Rights, Secrets};
 use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
-use crate::transport::{ByteStream, Proof, Stdio, UnixSocket, on_arbiter};
+use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
 pub(crate) use exposed::{Dispatch, Held};
 use exposed::{Exposed, ToRecipient};
@@ -104,6 +105,7 @@ pub(crate) struct Core {
     pub(crate) counters: NodeCounters,
     pub(crate) exposed: Exposed,
     pub(crate) sessions: Sessions,
+    pub(crate) gate: Gate,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -205,6 +207,7 @@ impl Node {
             counters: NodeCounters::default(),
             exposed: Exposed::default(),
             sessions: Sessions::default(),
+            gate: Gate::new(system),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });
@@ -239,7 +242,7 @@ impl Node {
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
-        let entry = Arc::new(ToTopic(topic.clone()));
+        let entry = Arc::new(ToTopic::new(topic));
         self.owner
             .core
             .exposed
@@ -255,12 +258,46 @@ impl Node {
     /// Listens on a TCP address of this host; port 0 takes a free one.
     ///
     /// # Errors
-    /// [`ListenError::NotLoopback`] for an address off this host (G35), [`ListenError::InUse`] if the port is taken.
+    /// [`ListenError::NotLoopback`] for an address off this host (G35: [`listen_tls`](Node::listen_tls)), [`ListenError::InUse`] if the port is taken.
     ///
     /// # Cancel safety
     /// Dropping it may leave the listener open until the node is closed.
     pub async fn listen_tcp(&self, address: SocketAddr) -> Result<Listener, ListenError> {
         listen::tcp(&self.owner.core, address).await
+    }
+
+    /// Listens on a TCP address, also off this host, **without encryption**: whoever is on the way can read and change
+    /// everything, and anybody can be anybody. For networks that something else protects, by a name that a search finds
+    /// (G35). Else: [`listen_tls`](Node::listen_tls).
+    ///
+    /// # Errors
+    /// [`ListenError::InUse`] if the port is taken, [`ListenError::Io`].
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_tcp_insecure(&self, address: SocketAddr) -> Result<Listener, ListenError> {
+        listen::tcp_insecure(&self.owner.core, address).await
+    }
+
+    /// Listens on a TCP address, of this host or for others, with TLS 1.3. Who dials must show a certificate that
+    /// `tls` trusts, whose principal ([`Tls`], "Who somebody is") messages then carry (G35).
+    ///
+    /// The handshake runs in a task of the connection, for at most
+    /// [`handshake_timeout`](LinkConfig::handshake_timeout), and at most [`connections`](LinkConfig::connections) of them
+    /// at once, so that those who stall hold nobody up (G36). One that fails counts among `handshake_failures`.
+    ///
+    /// # Errors
+    /// [`ListenError::NoIdentity`] if `tls` has nothing to show, [`ListenError::InUse`] if the port is taken,
+    /// [`ListenError::Io`].
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the listener open until the node is closed.
+    pub async fn listen_tls(
+        &self,
+        address: SocketAddr,
+        tls: &Tls,
+    ) -> Result<Listener, ListenError> {
+        listen::tls(&self.owner.core, address, tls).await
     }
 
     /// Listens on a Unix socket: a path, or a [`UnixSocket`]. Only processes of the same user are let in, and of
@@ -360,6 +397,24 @@ impl Node {
             rx.await
                 .unwrap_or_else(|_| LinkError::new(&through, LinkErrorKind::NoArbiter))
         }
+    }
+
+    /// Who may do what here (G35). At first nobody off this host may do anything; see [`Rules::new`](crate::Rules::new).
+    #[must_use]
+    pub fn rights(&self) -> &Rights {
+        self.owner.core.gate.rights()
+    }
+
+    /// How much each principal may take up here.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        self.owner.core.gate.places()
+    }
+
+    /// Takes logins by these secrets from now on, over TLS; `None` for no logins, as at first. Sessions that stand
+    /// stay.
+    pub fn take_logins(&self, secrets: Option<&Secrets>) {
+        self.owner.core.gate.set_secrets(secrets.cloned());
     }
 
     /// How it is doing.

@@ -24,7 +24,10 @@ use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name}
 use crate::node::Node;
 use crate::stats::PeerStats;
 use crate::transport::tcp::{TcpConnector, check_loopback};
-use crate::transport::{ByteStream, Connector, FifoConnector, UnixConnector, UnixSocket};
+use crate::transport::tls::TlsConnector;
+use crate::transport::{
+    ByteStream, Connector, Expect, FifoConnector, Tls, TlsError, UnixConnector, UnixSocket,
+};
 use crate::wire::limits::{MAX_SUBJECT, cut};
 
 use route::RemoteRoute;
@@ -149,7 +152,7 @@ impl Peer {
     /// A peer reached by TCP, with the default limits. Connects in the background.
     ///
     /// # Errors
-    /// [`ListenError::NotLoopback`] for any address off this host: there is no TLS yet (G35).
+    /// [`ListenError::NotLoopback`] for any address off this host (G35): [`tls`](Peer::tls) is for those.
     pub fn tcp(system: &System, address: SocketAddr) -> Result<Self, ListenError> {
         Peer::tcp_with(system, address, LinkConfig::default())
     }
@@ -165,6 +168,46 @@ impl Peer {
     ) -> Result<Self, ListenError> {
         check_loopback(address)?;
         Ok(Peer::dialled(system, TcpConnector(address), config))
+    }
+
+    /// A peer reached by TCP, also off this host, **without encryption**: whoever is on the way can read and change
+    /// everything, and what answers can be anybody. For networks that something else protects, by a name that a search
+    /// finds (G35). Else: [`tls`](Peer::tls).
+    #[must_use]
+    pub fn tcp_insecure(system: &System, address: SocketAddr, config: LinkConfig) -> Self {
+        Peer::dialled(system, TcpConnector(address), config)
+    }
+
+    /// A peer reached by TCP with TLS 1.3, with the default limits. Connects in the background, and only to who is
+    /// expected; shows the identity of `tls`. `address` is a host and a port, `"billing.internal:4000"`; the host is
+    /// looked up at each attempt.
+    ///
+    /// # Errors
+    /// [`TlsError::BadAddress`], [`TlsError::BadHost`], [`TlsError::BadName`]. What goes wrong between the two sides is
+    /// [`LinkErrorKind::Tls`] in [`attempted`](Peer::attempted) and [`state`](Peer::state), and tried again.
+    pub fn tls(
+        system: &System,
+        address: &str,
+        tls: &Tls,
+        expect: Expect,
+    ) -> Result<Self, TlsError> {
+        Peer::tls_with(system, address, tls, expect, LinkConfig::default())
+    }
+
+    /// The same with other limits. The handshake of TLS is part of
+    /// [`connect_timeout`](LinkConfig::connect_timeout).
+    ///
+    /// # Errors
+    /// As [`tls`](Peer::tls).
+    pub fn tls_with(
+        system: &System,
+        address: &str,
+        tls: &Tls,
+        expect: Expect,
+        config: LinkConfig,
+    ) -> Result<Self, TlsError> {
+        let connector = TlsConnector::new(system, address, tls, expect)?;
+        Ok(Peer::dialled(system, connector, config))
     }
 
     /// A peer reached by a Unix socket, a path or a [`UnixSocket`], with the default limits. Connects in the

@@ -47,6 +47,7 @@ use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
 use crate::node::{self, SessionSnapshot};
 use crate::peer;
+use crate::rights::{Account, Subject};
 use crate::stats::Traffic;
 use crate::transport::{Channel, Proof};
 use crate::wire::body::{PACKED, put_failure};
@@ -82,6 +83,10 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) theirs: Theirs,
     pub(crate) proof: Proof,
+    /// The other side as rights see it.
+    pub(crate) subject: Subject,
+    /// What it takes up of a node that it connected to.
+    pub(crate) account: Option<Account>,
     /// How long it outlives a broken connection.
     pub(crate) outlives: Duration,
     /// What asks over it, here.
@@ -118,6 +123,8 @@ pub(crate) struct Begin {
     /// Of the other side.
     pub(crate) session: SessionHello,
     pub(crate) proof: Proof,
+    pub(crate) config: LinkConfig,
+    pub(crate) account: Option<Account>,
     pub(crate) is_dialler: bool,
 }
 
@@ -128,10 +135,11 @@ impl Session {
             theirs,
             session,
             proof,
+            config,
+            account,
             is_dialler,
         } = begin;
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let config = peer.config.clone();
         let most_asks = config.in_flight.min(session.in_flight as usize);
         let their_time = Duration::from_millis(session.session_millis.into());
         let on_way = config.compress_above.is_some() && proof.channel != Channel::Local;
@@ -151,6 +159,8 @@ impl Session {
                 window: session.window,
             },
             config,
+            subject: Subject::new(&proof),
+            account,
             proof,
             peer,
             log: Mutex::default(),
@@ -170,7 +180,7 @@ impl Session {
 
     /// Whom the transport, or a login, proved the other side to be.
     pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.proof.principal.as_ref()
+        self.subject.principal()
     }
 
     pub(crate) fn traffic<R>(&self, count: impl FnOnce(&Traffic) -> R) -> R {

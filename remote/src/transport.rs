@@ -6,20 +6,29 @@
 pub(crate) mod fifo;
 pub(crate) mod pipe;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod unix;
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
 
+use callboard::clock::Clock;
 use callboard::{Boundary, Principal, System};
 use futures::channel::oneshot;
-use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
+use futures::future::{BoxFuture, select};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::error::ListenError;
 
 pub use fifo::FifoConnector;
 pub use pipe::{Stdio, stdin_closed};
 pub use tcp::TcpConnector;
+pub use tls::{
+    Authority, Expect, Fingerprint, Identity, Tls, TlsConnector, TlsError, TlsFault, TlsFiles,
+    Trust,
+};
 pub use unix::{UnixConnector, UnixSocket};
 
 /// A byte stream in both directions. Anything that can be read and written asynchronously is one: a
@@ -80,6 +89,8 @@ pub struct Proof {
     pub principal: Option<Principal>,
     /// Who can read along.
     pub channel: Channel,
+    /// Where the other side is, if it has an address: failed logins are counted by it. Who it is it doesn't prove.
+    pub address: Option<SocketAddr>,
 }
 
 impl Proof {
@@ -89,6 +100,7 @@ impl Proof {
         Proof {
             principal,
             channel: Channel::Local,
+            address: None,
         }
     }
 
@@ -98,6 +110,7 @@ impl Proof {
         Proof {
             principal,
             channel: Channel::Encrypted,
+            address: None,
         }
     }
 
@@ -107,7 +120,20 @@ impl Proof {
         Proof {
             principal: None,
             channel: Channel::Plain,
+            address: None,
         }
+    }
+
+    /// The same of a peer at that address.
+    #[must_use]
+    pub fn from_address(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Whether both prove the same peer, wherever it is.
+    pub(crate) fn is_same_peer(&self, other: &Proof) -> bool {
+        self.principal == other.principal && self.channel == other.channel
     }
 }
 
@@ -127,6 +153,30 @@ impl fmt::Debug for dyn Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connector({})", self.address())
     }
+}
+
+/// How long a peer that is turned away may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How many bytes of it are read meanwhile.
+const LEFT_OVER: usize = 64 * 1024;
+
+/// Ends a stream so that the other side still reads what was sent last. Closing a socket with unread bytes would
+/// destroy that, so they are read first: a little of them, and not for long.
+pub(crate) async fn hang_up(stream: &mut impl ByteStream, clock: &Clock) {
+    let reading = pin!(async {
+        // It hangs up whether or not the other side hears it.
+        let _ = stream.shutdown().await;
+        let mut chunk = [0; 1_024];
+        let mut left = LEFT_OVER;
+        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                break;
+            }
+        }
+    });
+    select(reading, clock.sleep(LINGER)).await;
 }
 
 /// Runs `open` on an arbiter that has sockets, and hands back what it made.

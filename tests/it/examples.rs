@@ -91,6 +91,7 @@ programs! {
     in_actix_web: "../../examples/in_actix_web.rs",
     in_axum: "../../examples/in_axum.rs",
     graceful: "../../examples/graceful.rs",
+    tls: "../../examples/tls.rs",
     queues_publisher_confirms: "../../examples/queues/publisher_confirms.rs",
 }
 

@@ -17,6 +17,10 @@ use syn::{DeriveInput, ItemFn, parse_macro_input};
 /// #[derive(Message, Serialize, Deserialize)]
 /// #[message(reply = u64, name = "counter.add", version = 1)] // can cross a process boundary
 /// struct RemoteAdd(u64);
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[message(name = "camera.frame", raw)]                    // bytes as they are, around a `Blob`
+/// struct Frame(Blob);
 /// ```
 #[proc_macro_derive(Message, attributes(message))]
 pub fn derive_message(input: TokenStream) -> TokenStream {

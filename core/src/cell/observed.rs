@@ -38,10 +38,10 @@ impl<A: Actor> Cell<A> {
         home.in_hand().set::<M>();
         self.strike::<M>();
         let name = std::any::type_name::<M>();
-        let span = stamp.span(&self.label(), name, self.incarnation());
+        let scene = stamp.scene(self.system(), &self.label(), name, self.incarnation());
         let receive = move |actor: &'static mut A, ctx: &'static mut Context<A>| {
-            let handler = stamp.begin(&span, || actor.receive(message, given, ctx));
-            stamp.go_on(span, handler)
+            let handler = scene.begin(|| actor.receive(message, given, ctx));
+            scene.go_on(handler)
         };
         // Until the handler has ended, or panicked, or was dropped.
         #[cfg(feature = "metrics")]

@@ -57,9 +57,10 @@ impl<A: Actor> Cell<A> {
         let receive = |actor: &'static mut A, ctx: &'static mut Context<A>| match stamp {
             None => behaviour(actor, message, ctx),
             Some(stamp) => {
-                let span = stamp.span(&self.label(), name, self.incarnation());
-                let handler = stamp.begin(&span, || behaviour(actor, message, ctx));
-                Box::pin(stamp.go_on(span, handler))
+                let label = self.label();
+                let scene = stamp.scene(self.system(), &label, name, self.incarnation());
+                let handler = scene.begin(|| behaviour(actor, message, ctx));
+                Box::pin(scene.go_on(handler))
             }
         };
         #[cfg(feature = "metrics")]

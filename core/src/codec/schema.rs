@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Shape, decode, encode, encode_into};
+use super::{Shape, decode, encode, encode_into, is_raw};
 use tracer::{Tracer, Unknown};
 
 /// The shape of a type in 64 bits: equal for two types if, and but for chance only if, a value of one that was
@@ -29,6 +29,9 @@ use tracer::{Tracer, Unknown};
 pub struct Schema(u64);
 
 impl Schema {
+    /// That of bytes which travel as they are, without MessagePack.
+    pub const RAW: Schema = Schema(1);
+
     /// The number, to be told to a peer. Never 0.
     #[must_use]
     pub fn as_u64(self) -> u64 {
@@ -85,6 +88,9 @@ impl fmt::Debug for Schema {
 pub fn schema<T: Serialize + DeserializeOwned + 'static>() -> Option<Schema> {
     // A pure function of the type: who asks first changes nothing.
     static KNOWN: RwLock<BTreeMap<TypeId, Option<Schema>>> = RwLock::new(BTreeMap::new());
+    if is_raw::<T>() {
+        return Some(Schema::RAW);
+    }
     let id = TypeId::of::<T>();
     if let Some(known) = KNOWN.read().get(&id) {
         return *known;
@@ -98,7 +104,7 @@ pub fn schema<T: Serialize + DeserializeOwned + 'static>() -> Option<Schema> {
 fn find<T: Serialize + DeserializeOwned>() -> Option<Schema> {
     // `Deserialize` and `Drop` are the user's, and know nothing of what made-up values are for.
     let traced = catch_unwind(AssertUnwindSafe(trace::<T>)).ok()?;
-    traced.ok().map(|hash| Schema(hash.max(1)))
+    traced.ok().map(|hash| Schema(hash.max(Schema::RAW.0 + 1)))
 }
 
 fn trace<T: Serialize + DeserializeOwned>() -> Result<u64, Unknown> {

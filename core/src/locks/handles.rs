@@ -251,6 +251,12 @@ macro_rules! leased {
                 self.leases.name()
             }
 
+            /// What grants it: for who passes it on to others.
+            #[must_use]
+            pub fn leases(&self) -> &Arc<dyn Leases> {
+                &self.leases
+            }
+
             /// Who holds it, who waits, and what it has done.
             ///
             /// # Errors

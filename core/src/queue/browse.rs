@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
+use serde::{Deserialize, Serialize};
 
 use super::Sequence;
 use super::dead::DeadInfo;
@@ -35,7 +36,7 @@ pub struct Browsed<T> {
 }
 
 /// What an item is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ItemPlace {
     /// It can be handed out.

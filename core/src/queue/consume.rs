@@ -12,7 +12,7 @@ use futures::channel::oneshot;
 use futures::future::{Either, Shared, select};
 
 use super::delivery::{Delivery, Settlement};
-use super::flow::Deliveries;
+use super::flow::{Deliveries, Source};
 use super::local::Local;
 use super::take::{self, Lease, LeaseMany, Poll, PollMany};
 use super::{Inner, Queue};
@@ -79,19 +79,25 @@ impl<T: Clone + Send + 'static> Consumer<T> {
 
     /// See [`Queue::deliveries`].
     pub fn deliveries(self, prefetch: usize) -> Deliveries<T> {
-        Deliveries::new(prefetch, move || self.lease())
+        let source = match &self.queue.inner {
+            Inner::Local { .. } => Source::Each(Box::new(move || self.lease())),
+            Inner::Routed(_) => Source::Batches(Box::new(move |max| self.lease_many(max))),
+        };
+        Deliveries::new(prefetch, source)
     }
 }
 
 impl<T: Send + 'static> Drop for Consumer<T> {
     fn drop(&mut self) {
-        if let Inner::Local { local, .. } = &self.queue.inner {
-            local.with(|inside, afterwards, now| {
-                inside.consumers.leave(self.number);
-                inside.end_takers_of(self.number, local, afterwards);
-                inside.settle(local, afterwards, now);
-            });
-        }
+        let local = match &self.queue.inner {
+            Inner::Local { local, .. } => local,
+            Inner::Routed(route) => return route.consumer_left(&self.name),
+        };
+        local.with(|inside, afterwards, now| {
+            inside.consumers.leave(self.number);
+            inside.end_takers_of(self.number, local, afterwards);
+            inside.settle(local, afterwards, now);
+        });
     }
 }
 

@@ -17,7 +17,7 @@ use super::engine::leasing::Plain;
 use super::flow::Credit;
 use super::local::{Local, Taken};
 use super::reply_to::ReplyTo;
-use super::route::{Leased, QueueRoute};
+use super::route::{LeaseId, Leased, QueueRoute};
 use super::slab::Place;
 use crate::error::Failure;
 use crate::id::RequestKey;
@@ -53,7 +53,7 @@ pub struct Receipt<T: Send + 'static> {
 
 enum Held<T: Send + 'static> {
     Local(Arc<Local<T>>, Place, u64),
-    Routed(Arc<dyn QueueRoute<T>>, u64),
+    Routed(Arc<dyn QueueRoute<T>>, LeaseId),
 }
 
 /// How a lease is ended, or made longer.
@@ -284,7 +284,14 @@ impl<T: Send + 'static> Receipt<T> {
             ..Extra::default()
         };
         let receipt = Receipt {
-            held: Some(Held::Routed(Arc::clone(route), leased.token)),
+            held: Some(Held::Routed(
+                Arc::clone(route),
+                LeaseId {
+                    token: leased.token,
+                    sequence: leased.sequence,
+                    grantor: leased.grantor,
+                },
+            )),
             sequence: leased.sequence,
             attempt: leased.attempt,
             failed: leased.failed,
@@ -306,7 +313,8 @@ impl<T: Send + 'static> Receipt<T> {
     #[must_use]
     pub fn token(&self) -> u64 {
         match &self.held {
-            Some(Held::Local(_, _, token) | Held::Routed(_, token)) => *token,
+            Some(Held::Local(_, _, token)) => *token,
+            Some(Held::Routed(_, lease)) => lease.token,
             None => 0,
         }
     }
@@ -435,11 +443,24 @@ impl<T: Send + 'static> Receipt<T> {
                     .settle_one(*place, *token, self.sequence, settlement)
                     .1
             }
-            Some(Held::Routed(route, token)) => {
-                let answers = route.settle(vec![(*token, settlement)]).await;
+            Some(Held::Routed(route, lease)) => {
+                let answers = route.settle(vec![(*lease, settlement)]).await;
                 answers.into_iter().collect()
             }
         }
+    }
+
+    /// The lease, if the queue is elsewhere.
+    pub(super) fn routed_lease(&self) -> Option<LeaseId> {
+        match &self.held {
+            Some(Held::Routed(_, lease)) => Some(*lease),
+            _ => None,
+        }
+    }
+
+    /// The lease has been ended by other means.
+    pub(super) fn has_ended(mut self) {
+        self.held = None;
     }
 
     /// Acknowledges without waiting for anything.
@@ -459,7 +480,7 @@ impl<T: Send + 'static> Receipt<T> {
                 // An error: a lease that is over needs no end.
                 let _ = local.settle_one(place, token, self.sequence, settlement);
             }
-            Some(Held::Routed(route, token)) => route.settle_soon(token, settlement),
+            Some(Held::Routed(route, lease)) => route.settle_soon(lease, settlement),
         }
     }
 }
@@ -519,9 +540,9 @@ impl<T: Send + 'static> Settling<T> {
                     result
                 }));
             }
-            Some(Held::Routed(route, token)) => {
+            Some(Held::Routed(route, lease)) => {
                 self.wait = Some(Box::pin(async move {
-                    let answers = route.settle(vec![(token, settlement)]).await;
+                    let answers = route.settle(vec![(lease, settlement)]).await;
                     answers.into_iter().collect()
                 }));
             }
@@ -557,7 +578,8 @@ impl<T: Send + 'static> fmt::Debug for Settling<T> {
     }
 }
 
-/// Acknowledges deliveries together: for a durable queue with one write. Answers for each, in their order.
+/// Acknowledges deliveries together: for a durable queue with one write, for one elsewhere with one message. Answers
+/// for each, in their order.
 ///
 /// # Cancel safety
 /// As for [`Receipt::ack`].
@@ -577,6 +599,9 @@ pub async fn ack_all<T: Send + 'static>(
         all.all(|receipt| matches!(&receipt.held, Some(Held::Local(local, ..)) if Arc::ptr_eq(local, first)))
     });
     let Some(local) = one_queue else {
+        if let Some((route, leases)) = take_one_route(&mut receipts) {
+            return route.settle(leases).await;
+        }
         let mut results = Vec::with_capacity(receipts.len());
         for receipt in receipts {
             results.push(receipt.ack().await);
@@ -600,4 +625,26 @@ pub async fn ack_all<T: Send + 'static>(
             results.into_iter().map(failed).collect()
         }
     }
+}
+
+/// The leases, if all are of one queue elsewhere.
+type OfOneRoute<T> = (Arc<dyn QueueRoute<T>>, Vec<(LeaseId, Settlement)>);
+
+fn take_one_route<T: Send + 'static>(receipts: &mut [Receipt<T>]) -> Option<OfOneRoute<T>> {
+    let route = match &receipts.first()?.held {
+        Some(Held::Routed(route, _)) => Arc::clone(route),
+        _ => return None,
+    };
+    let is_same = |receipt: &Receipt<T>| matches!(&receipt.held, Some(Held::Routed(other, _)) if Arc::ptr_eq(other, &route));
+    if !receipts.iter().all(is_same) {
+        return None;
+    }
+    let taken = receipts
+        .iter_mut()
+        .filter_map(|receipt| match receipt.held.take() {
+            Some(Held::Routed(_, lease)) => Some((lease, Settlement::Ack)),
+            _ => None,
+        });
+    let leases = taken.collect();
+    Some((route, leases))
 }

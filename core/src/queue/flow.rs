@@ -14,20 +14,38 @@ use futures::{Sink, Stream};
 use super::Queue;
 use super::delivery::Delivery;
 use super::offer::{OfferError, Offering};
-use super::take::{Lease, Taking};
+use super::take::{Lease, LeaseMany, Taking};
 use crate::error::Failure;
 
 /// The deliveries of a queue as a stream, of which so many at most are in the consumer's hands at a time: the
 /// next comes when one of them has ended (`RabbitMQ`'s prefetch, `JetStream`'s `MaxAckPending`).
 ///
+/// Of a queue elsewhere as many come at once as may be out, so that not each of them waits for its way; those count
+/// as in hand, and their leases run. Dropping the stream gives back what it had fetched ahead.
+///
 /// It ends after the first error, such as the end of the queue.
 #[must_use = "streams do nothing unless they are polled"]
 pub struct Deliveries<T: Clone + Send + 'static> {
-    lease: Box<dyn Fn() -> Lease<T> + Send>,
-    next: Option<Taking<T, Option<Delivery<T>>>>,
+    source: Source<T>,
+    next: Option<Next<T>>,
+    /// Fetched together with the one before it.
+    ahead: VecDeque<Delivery<T>>,
     credit: Arc<Credits>,
     limit: usize,
     over: bool,
+}
+
+/// Where they come from.
+pub(super) enum Source<T: Clone + Send + 'static> {
+    /// One at a time: a queue of this process.
+    Each(Box<dyn Fn() -> Lease<T> + Send>),
+    /// As many as may be out: a queue elsewhere, to which each way takes time.
+    Batches(Box<dyn Fn(usize) -> LeaseMany<T> + Send>),
+}
+
+enum Next<T: Clone + Send + 'static> {
+    Each(Taking<T, Option<Delivery<T>>>),
+    Batch(Taking<T, Vec<Delivery<T>>>),
 }
 
 struct Credits {
@@ -47,10 +65,11 @@ impl Drop for Credit {
 }
 
 impl<T: Clone + Send + 'static> Deliveries<T> {
-    pub(super) fn new(limit: usize, lease: impl Fn() -> Lease<T> + Send + 'static) -> Self {
+    pub(super) fn new(limit: usize, source: Source<T>) -> Self {
         Deliveries {
-            lease: Box::new(lease),
+            source,
             next: None,
+            ahead: VecDeque::new(),
             credit: Arc::new(Credits {
                 out: AtomicUsize::new(0),
                 waiter: AtomicWaker::new(),
@@ -65,6 +84,12 @@ impl<T: Clone + Send + 'static> Deliveries<T> {
     pub fn outstanding(&self) -> usize {
         self.credit.out.load(Ordering::Acquire)
     }
+
+    /// Counts it among those that are out, for as long as its lease lasts.
+    fn in_hand(&self, delivery: Delivery<T>) -> Delivery<T> {
+        self.credit.out.fetch_add(1, Ordering::AcqRel);
+        delivery.with_credit(Credit(Arc::clone(&self.credit)))
+    }
 }
 
 impl<T: Clone + Send + 'static> Stream for Deliveries<T> {
@@ -75,26 +100,44 @@ impl<T: Clone + Send + 'static> Stream for Deliveries<T> {
         if this.over {
             return Poll::Ready(None);
         }
+        if let Some(delivery) = this.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(delivery)));
+        }
         if this.next.is_none() {
             this.credit.waiter.register(cx.waker());
             if this.outstanding() >= this.limit {
                 return Poll::Pending;
             }
         }
-        let next = this
-            .next
-            .get_or_insert_with(|| (this.lease)().into_future());
-        let done = std::task::ready!(Pin::new(next).poll(cx));
+        let room = this.limit.saturating_sub(this.outstanding()).max(1);
+        let source = &this.source;
+        let next = this.next.get_or_insert_with(|| match source {
+            Source::Each(lease) => Next::Each(lease().into_future()),
+            Source::Batches(lease) => Next::Batch(lease(room).into_future()),
+        });
+        let done = match next {
+            Next::Each(next) => {
+                let done = std::task::ready!(Pin::new(next).poll(cx));
+                done.map(|delivery| delivery.into_iter().collect())
+            }
+            Next::Batch(next) => {
+                let done = std::task::ready!(Pin::new(next).poll(cx));
+                done.map(VecDeque::from)
+            }
+        };
         this.next = None;
         match done {
-            Ok(Some(delivery)) => {
-                this.credit.out.fetch_add(1, Ordering::AcqRel);
-                let credit = Credit(Arc::clone(&this.credit));
-                Poll::Ready(Some(Ok(delivery.with_credit(credit))))
-            }
-            Ok(None) => {
-                this.over = true;
-                Poll::Ready(None)
+            Ok(mut deliveries) => {
+                let Some(first) = deliveries.pop_front() else {
+                    this.over = true;
+                    return Poll::Ready(None);
+                };
+                let first = this.in_hand(first);
+                for delivery in deliveries {
+                    let delivery = this.in_hand(delivery);
+                    this.ahead.push_back(delivery);
+                }
+                Poll::Ready(Some(Ok(first)))
             }
             Err(failure) => {
                 this.over = true;
@@ -103,6 +146,9 @@ impl<T: Clone + Send + 'static> Stream for Deliveries<T> {
         }
     }
 }
+
+// Nothing in it is pinned.
+impl<T: Clone + Send + 'static> Unpin for Deliveries<T> {}
 
 impl<T: Clone + Send + 'static> fmt::Debug for Deliveries<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! How many a second, over the last ten.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
 
@@ -8,7 +8,7 @@ use crate::clock::Instant;
 const SPAN: u64 = 10;
 
 /// How many items a second, over the last ten seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct QueueRates {
     /// Offered and stored.
     pub offered: f64,

@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::Sequence;
+use super::browse::Browsed;
 use super::delivery::{SettleError, Settlement};
-use super::offer::{OfferError, OfferTerms, Offered};
+use super::offer::{OfferError, OfferManyError, OfferTerms, Offered};
 use super::reply_to::ReplyTo;
 use super::state::QueueState;
-use crate::boundary::Boundary;
-use crate::error::Failure;
+use crate::boundary::{Boundary, Verdict};
+use crate::error::{Failure, FailureKind};
 use crate::id::{ActorId, RequestKey};
 use crate::system::System;
 
@@ -35,6 +36,8 @@ pub struct Leased<T> {
     pub item: T,
     /// The fencing token of the lease.
     pub token: u64,
+    /// Who granted it: see [`LeaseId::grantor`].
+    pub grantor: u64,
     /// Where it stands in its queue.
     pub sequence: Sequence,
     /// How often it was handed out, this time included.
@@ -51,6 +54,18 @@ pub struct Leased<T> {
     pub group: Option<Arc<str>>,
     /// Where the answer is wanted.
     pub reply_to: Option<ReplyTo>,
+}
+
+/// Which lease is to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId {
+    /// Its fencing token.
+    pub token: u64,
+    /// Where its item stands.
+    pub sequence: Sequence,
+    /// Who granted it, as the route said with the item. A queue that was started again may count its tokens from 1
+    /// again: then its route gives another number here, so that an old lease never ends a new one.
+    pub grantor: u64,
 }
 
 /// What a queue keeps, and what who opens it needs. A back end that can't keep a need must refuse to open; it
@@ -112,21 +127,80 @@ pub trait QueueRoute<T>: Send + Sync + 'static {
         deadline: Option<Duration>,
     ) -> BoxFuture<'static, Result<Offered, OfferError<T>>>;
 
+    /// Offers several, in order, of one group if one is named. The default offers one after the other; who can send
+    /// them together should.
+    fn offer_many(
+        self: Arc<Self>,
+        items: Vec<T>,
+        group: Option<Arc<str>>,
+        deadline: Option<Duration>,
+    ) -> BoxFuture<'static, Result<Vec<Offered>, OfferManyError<T>>>
+    where
+        T: Send + 'static,
+    {
+        Box::pin(one_by_one(self, items, group, deadline))
+    }
+
     /// Leases items; none if the deadline passes.
     fn lease(&self, request: LeaseRequest) -> BoxFuture<'static, Result<Vec<Leased<T>>, Failure>>;
 
     /// Ends leases, each as said, and answers for each.
     fn settle(
         &self,
-        settlements: Vec<(u64, Settlement)>,
+        settlements: Vec<(LeaseId, Settlement)>,
     ) -> BoxFuture<'static, Vec<Result<(), SettleError>>>;
 
     /// Ends a lease without waiting for the answer: its holder was dropped.
-    fn settle_soon(&self, token: u64, settlement: Settlement);
+    fn settle_soon(&self, lease: LeaseId, settlement: Settlement);
+
+    /// A consumer of that name is here no more: in a queue with a single active one it is the next one's turn. The
+    /// default does nothing.
+    fn consumer_left(&self, name: &str) {
+        let _ = name;
+    }
+
+    /// Looks at up to `max` items from that number on without taking them. The default can't.
+    fn browse(
+        &self,
+        from: Sequence,
+        max: usize,
+    ) -> BoxFuture<'static, Result<Vec<Browsed<T>>, Failure>> {
+        let _ = (from, max);
+        let failure = Failure::new(FailureKind::NotAuthorised, Verdict::NotSent)
+            .with_detail(format!("queue {} can't be browsed from here", self.name()));
+        Box::pin(async move { Err(failure) })
+    }
 
     /// What the queue holds and has seen.
     fn state(&self) -> BoxFuture<'static, Result<QueueState, Failure>>;
 
     /// Ends the queue, if that may be done from here.
     fn stop(&self);
+}
+
+async fn one_by_one<T: Send + 'static, R: QueueRoute<T> + ?Sized>(
+    route: Arc<R>,
+    items: Vec<T>,
+    group: Option<Arc<str>>,
+    deadline: Option<Duration>,
+) -> Result<Vec<Offered>, OfferManyError<T>> {
+    let mut offered = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    while let Some(item) = items.next() {
+        let terms = OfferTerms {
+            group: group.clone(),
+            ..OfferTerms::default()
+        };
+        match route.offer(item, terms, deadline).await {
+            Ok(done) => offered.push(done),
+            Err(OfferError { failure, item }) => {
+                return Err(OfferManyError {
+                    failure,
+                    offered,
+                    rest: item.into_iter().chain(items).collect(),
+                });
+            }
+        }
+    }
+    Ok(offered)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Sequence;
 use super::consumer::ConsumerState;
@@ -11,7 +11,7 @@ use super::local::Local;
 use super::rates::QueueRates;
 
 /// What a queue holds and has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct QueueState {
     /// Items waiting to be handed out: now, later, or behind others of their groups.
     pub len: usize,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::config::clamp_lease;
-use super::delivery::{Delivery, Receipt};
+use super::delivery::{Delivery, Receipt, SettleError, Settlement};
 use super::local::{Mode, Want};
 use super::route::{LeaseRequest, QueueRoute};
 use super::{Inner, Queue};
@@ -79,7 +79,9 @@ builder! {
     /// active consumer, which has to have a name; `StorageFailed` if the item can't be read.
     ///
     /// # Cancel safety
-    /// Dropping it takes no item: one that was on its way goes back to its place.
+    /// Dropping it takes no item: one that was on its way goes back to its place. Of a queue elsewhere the item is
+    /// leased and then acknowledged, and handed out when that is certain: dropped between the two, it goes back
+    /// unless the acknowledgement had been carried out.
     Poll -> Option<T>, Some(LocalFetch::take_one), |catch| Ok(catch.single().map(Fetched::keep))
 }
 builder! {
@@ -308,27 +310,69 @@ enum Fetch<T: Send + 'static> {
 
 async fn fetch_routed<T: Send + 'static>(
     route: Arc<dyn QueueRoute<T>>,
-    request: LeaseRequest,
+    mut request: LeaseRequest,
     take: bool,
 ) -> Result<Catch<T>, Failure> {
-    let max = request.max;
-    let mut leased = route.lease(request).await?;
-    // More than was asked for is nobody's here: it goes back, from the last on, so that the first is first again.
-    for more in leased.drain(max.min(leased.len())..).rev() {
-        let (_, receipt) = Receipt::routed(&route, more);
-        receipt.release_soon();
+    let clock = route.system().clock().clone();
+    let due = request.deadline.map(|span| clock.now() + span);
+    loop {
+        let max = request.max;
+        let mut leased = route.lease(request.clone()).await?;
+        // More than was asked for is nobody's here: it goes back, from the last on, so that the first is first again.
+        for more in leased.drain(max.min(leased.len())..).rev() {
+            let (_, receipt) = Receipt::routed(&route, more);
+            receipt.release_soon();
+        }
+        if leased.is_empty() {
+            return Ok(Catch::Nothing);
+        }
+        let held: Vec<(T, Receipt<T>)> = leased
+            .into_iter()
+            .map(|leased| Receipt::routed(&route, leased))
+            .collect();
+        if !take {
+            let fetched = held.into_iter().map(|(item, receipt)| Fetched {
+                item,
+                receipt: Some(receipt),
+            });
+            return Ok(Catch::Many(fetched.collect()));
+        }
+        let taken = acknowledged(&route, held).await?;
+        if !taken.is_empty() {
+            return Ok(Catch::Many(taken));
+        }
+        // All leases were over before they were acknowledged: their items are somebody else's.
+        request.deadline = due.map(|due| due.since(clock.now()));
     }
-    let fetched = leased.into_iter().map(|leased| {
-        let (item, receipt) = Receipt::routed(&route, leased);
-        if take {
-            receipt.ack_soon();
-            let receipt = None;
-            return Fetched { item, receipt };
-        }
-        Fetched {
-            item,
-            receipt: Some(receipt),
-        }
+}
+
+/// Those of which it is certain that nobody else gets them: at-most-once also means that an item isn't handed out
+/// here before it is gone there (G21).
+async fn acknowledged<T: Send + 'static>(
+    route: &Arc<dyn QueueRoute<T>>,
+    held: Vec<(T, Receipt<T>)>,
+) -> Result<Vec<Fetched<T>>, Failure> {
+    let leases = held.iter().filter_map(|(_, receipt)| {
+        let lease = receipt.routed_lease()?;
+        Some((lease, Settlement::Ack))
     });
-    Ok(Catch::Many(fetched.collect()))
+    let answers = route.settle(leases.collect()).await;
+    let mut failed = None;
+    let mut taken = Vec::with_capacity(held.len());
+    for ((item, receipt), answer) in held.into_iter().zip(answers) {
+        match answer {
+            Ok(()) => {
+                receipt.has_ended();
+                let receipt = None;
+                taken.push(Fetched { item, receipt });
+            }
+            Err(SettleError::Stale { .. }) => receipt.has_ended(),
+            // Dropped, it is given back, if it is still there.
+            Err(SettleError::Failed(failure)) => failed = Some(failure),
+        }
+    }
+    match failed {
+        Some(failure) if taken.is_empty() => Err(failure),
+        _ => Ok(taken),
+    }
 }

@@ -61,6 +61,7 @@ mod queues_offers;
 mod queues_registry;
 mod queues_routes;
 mod queues_threads;
+mod raw_messages;
 mod repeat;
 mod replays;
 mod replays_deferred;
@@ -74,6 +75,7 @@ mod streamed;
 mod systems;
 mod tasks;
 mod topics;
+mod traces;
 #[cfg(not(callboard_plain_alloc))]
 mod ui;
 mod waits;

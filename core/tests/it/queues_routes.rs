@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard::queue::{
-    Keeps, LeaseRequest, Leased, OfferError, OfferParts, OfferTerms, Offered, OpenError, Queue,
-    QueueRoute, QueueState, Receipt, SettleError, Settlement,
+    Keeps, LeaseId, LeaseRequest, Leased, OfferError, OfferParts, OfferTerms, Offered, OpenError,
+    Queue, QueueRoute, QueueState, Receipt, SettleError, Settlement,
 };
 use callboard::{ActorId, Boundary, Failure, FailureKind, RequestKey, System, Verdict, testing};
 use futures::future::BoxFuture;
@@ -163,6 +163,7 @@ impl QueueRoute<u64> for Road {
                 leased.push(Leased {
                     item,
                     token,
+                    grantor: 1,
                     sequence: receipt.sequence(),
                     attempt: receipt.attempt(),
                     failed: receipt.failed(),
@@ -187,16 +188,17 @@ impl QueueRoute<u64> for Road {
 
     fn settle(
         &self,
-        settlements: Vec<(u64, Settlement)>,
+        settlements: Vec<(LeaseId, Settlement)>,
     ) -> BoxFuture<'static, Vec<Result<(), SettleError>>> {
         let far = Arc::clone(&self.0);
         async move {
             let way = far.way();
             far.system.clock().sleep(WAY).await;
             let mut answers = Vec::new();
-            for (token, settlement) in settlements {
+            for (lease, settlement) in settlements {
+                assert_eq!(lease.grantor, 1);
                 if way != Way::RequestLost {
-                    answers.push(far.settle(token, settlement).await);
+                    answers.push(far.settle(lease.token, settlement).await);
                 }
                 if way != Way::Arrives {
                     answers.pop();
@@ -209,9 +211,9 @@ impl QueueRoute<u64> for Road {
         .boxed()
     }
 
-    fn settle_soon(&self, token: u64, settlement: Settlement) {
+    fn settle_soon(&self, lease: LeaseId, settlement: Settlement) {
         // Nobody waits for the answer, and in this test the way takes no time.
-        let _ = self.0.settle(token, settlement).now_or_never();
+        let _ = self.0.settle(lease.token, settlement).now_or_never();
     }
 
     fn state(&self) -> BoxFuture<'static, Result<QueueState, Failure>> {

@@ -1,11 +1,12 @@
 //! The spans of handlers: below the one their message was sent in, however it came.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
 use callboard::{
     Actor, ActorRef, ChildEvent, Context, DeferredHandler, Handler, Message, Overflow, Placement,
-    Responder, Simulation, System,
+    Responder, Simulation, System, TraceParent,
 };
 use futures::channel::{mpsc, oneshot};
 use futures::{FutureExt, StreamExt};
@@ -460,4 +461,31 @@ async fn g03_work_that_goes_on_for_ever_is_no_chain_of_spans_without_an_end(syst
     let deepest = depths.iter().max().unwrap();
     assert_eq!(*deepest, 257);
     assert_eq!(depths.iter().filter(|depth| **depth == 1).count(), 3);
+}
+
+#[callboard::test(both)]
+async fn a_handler_is_a_span_of_the_trace_its_message_belongs_to(system: System) {
+    for a in chains(&system) {
+        let root = root();
+        let parent = TraceParent::new(0xABC, 0xDEF, 1).unwrap();
+        let ask = a.ask(Trace).trace_parent(parent).into_future();
+        assert_eq!(ask.instrument(root.clone()).await.unwrap(), CHAIN);
+        let spans = ended(&system, &root).await;
+        let mut above = format!("{:016x}", parent.span_id());
+        for span in &spans {
+            assert_eq!(span.fields["trace_id"], format!("{:032x}", 0xABC));
+            assert_eq!(span.fields["parent_id"], above);
+            above.clone_from(&span.fields["span_id"]);
+            assert_ne!(above, "0".repeat(16));
+        }
+        let own: BTreeSet<_> = spans.iter().map(|span| &span.fields["span_id"]).collect();
+        assert_eq!(own.len(), 3);
+        // One without a trace shows none.
+        let other = debug_span!(target: "observed", parent: None, "other");
+        let ask = a.ask(Trace).into_future();
+        ask.instrument(other.clone()).await.unwrap();
+        for span in ended(&system, &other).await {
+            assert!(!span.fields.contains_key("trace_id"), "{span:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::{
     DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, Recipient, Refused, Responder,
-    System, Verdict, WireMessage, codec,
+    System, Verdict, WireMessage,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -164,7 +164,7 @@ pub(crate) struct ToRecipient<M: WireMessage>(pub(crate) Recipient<M>);
 /// Decodes what came from a peer. What serde says names types of this side, so it stays in the log.
 pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
     // A hand-written `Deserialize` may panic.
-    match catch_unwind(AssertUnwindSafe(|| codec::decode::<M>(payload))) {
+    match catch_unwind(AssertUnwindSafe(|| M::take(payload))) {
         Ok(Ok(message)) => Ok(message),
         undecodable => {
             let why = match undecodable {

@@ -1,5 +1,7 @@
 //! Listeners: one task each that accepts, one task for each connection.
 
+mod tls;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::{Placement, Principal};
+use callboard::Placement;
 use futures::future::select;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -71,24 +73,53 @@ impl fmt::Debug for Listener {
 
 /// What differs between kinds of listeners.
 trait Accepts: 'static {
-    type Stream: ByteStream;
+    /// What was accepted, on its way to the arbiter that serves it.
+    type Accepted: Send + 'static;
 
-    async fn accept(&self) -> io::Result<Self::Stream>;
+    async fn accept(&self) -> io::Result<Self::Accepted>;
 
-    /// Whom the transport proves the other side to be, or why it isn't let in.
-    fn check(&self, stream: &Self::Stream) -> Result<Option<Principal>, String>;
+    /// Serves it to its end, in a task of its own.
+    async fn serve(core: &Arc<Core>, accepted: Self::Accepted, through: &str);
+}
+
+/// A socket that belongs to no arbiter yet: readiness is to be noticed where it is served, and not where it was
+/// accepted.
+pub(super) fn tcp_here(socket: std::net::TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(socket).map(tcp_transport::without_delay)
+}
+
+/// Serves a stream, or says why it can't be had.
+async fn serve_checked(
+    core: &Arc<Core>,
+    stream: io::Result<impl ByteStream>,
+    through: &str,
+    proof: Result<Proof, String>,
+) {
+    match (stream, proof) {
+        (Ok(stream), Ok(proof)) => {
+            serve::serve(core, stream, through, proof).await;
+        }
+        (Ok(stream), Err(why)) => {
+            serve::refuse(core, stream, why).await;
+        }
+        (Err(error), _) => {
+            core.counters.handshake_failures();
+            tracing::warn!(target: "callboard::remote", listener = through, %error, "accepting failed");
+        }
+    }
 }
 
 impl Accepts for TcpListener {
-    type Stream = TcpStream;
+    type Accepted = (std::net::TcpStream, SocketAddr);
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = TcpListener::accept(self).await?;
-        Ok(tcp_transport::without_delay(stream))
+    async fn accept(&self) -> io::Result<Self::Accepted> {
+        let (stream, from) = TcpListener::accept(self).await?;
+        Ok((stream.into_std()?, from))
     }
 
-    fn check(&self, _stream: &TcpStream) -> Result<Option<Principal>, String> {
-        Ok(None)
+    async fn serve(core: &Arc<Core>, (socket, from): Self::Accepted, through: &str) {
+        let proof = tcp_transport::proof(from);
+        serve_checked(core, tcp_here(socket), through, Ok(proof)).await;
     }
 }
 
@@ -102,33 +133,44 @@ struct Unix {
 }
 
 impl Accepts for Unix {
-    type Stream = UnixStream;
+    type Accepted = (std::os::unix::net::UnixStream, Result<Proof, String>);
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+    async fn accept(&self) -> io::Result<Self::Accepted> {
+        let (stream, _) = self.listener.accept().await?;
+        let peer = stream.peer_cred().map(|credentials| credentials.uid());
+        let admitted = self.socket.admit(peer, self.uid);
+        let proof = admitted.map(|principal| Proof::local(Some(principal)));
+        Ok((stream.into_std()?, proof))
     }
 
-    fn check(&self, stream: &UnixStream) -> Result<Option<Principal>, String> {
-        let peer = stream.peer_cred().map(|credentials| credentials.uid());
-        self.socket.admit(peer, self.uid).map(Some)
+    async fn serve(core: &Arc<Core>, (socket, proof): Self::Accepted, through: &str) {
+        serve_checked(core, UnixStream::from_std(socket), through, proof).await;
     }
 }
 
 impl Accepts for FifoListener {
-    type Stream = TwoPipes;
+    type Accepted = (TwoPipes, Proof);
 
-    async fn accept(&self) -> io::Result<TwoPipes> {
-        FifoListener::accept(self).await
+    async fn accept(&self) -> io::Result<Self::Accepted> {
+        // Nobody else may enter the directory.
+        let proof = Proof::local(Some(self.principal()));
+        Ok((FifoListener::accept(self).await?, proof))
     }
 
-    fn check(&self, _stream: &TwoPipes) -> Result<Option<Principal>, String> {
-        // Nobody else may enter the directory.
-        Ok(Some(self.principal()))
+    async fn serve(core: &Arc<Core>, (pipes, proof): Self::Accepted, through: &str) {
+        serve_checked(core, Ok(pipes), through, Ok(proof)).await;
     }
 }
 
 pub(super) async fn tcp(core: &Arc<Core>, address: SocketAddr) -> Result<Listener, ListenError> {
     tcp_transport::check_loopback(address)?;
+    tcp_insecure(core, address).await
+}
+
+pub(super) async fn tcp_insecure(
+    core: &Arc<Core>,
+    address: SocketAddr,
+) -> Result<Listener, ListenError> {
     let shared = Arc::clone(core);
     on_arbiter(&core.system, &address.to_string(), move || async move {
         let listener = tcp_transport::listen(address).await?;
@@ -168,6 +210,8 @@ pub(super) async fn fifo(core: &Arc<Core>, directory: PathBuf) -> Result<Listene
     .await
 }
 
+pub(super) use tls::tls;
+
 /// Begins to accept on this arbiter, where the listener was made.
 fn start(
     core: &Arc<Core>,
@@ -203,28 +247,19 @@ fn start(
 
 async fn accept_all<L: Accepts>(core: &Arc<Core>, listener: &L, address: &str) {
     loop {
-        let stream = match listener.accept().await {
-            Ok(stream) => stream,
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(target: "callboard::remote", listener = address, %error, "accepting failed");
                 core.system.clock().sleep(PAUSE).await;
                 continue;
             }
         };
-        let checked = listener.check(&stream);
         let (core, address) = (Arc::clone(core), address.to_owned());
         let system = core.system.clone();
         // If the system has ended the stream is dropped, which closes it.
         system.spawn(Placement::Spread, move || async move {
-            match checked {
-                Ok(principal) => {
-                    let proof = Proof::local(principal);
-                    serve::serve(&core, stream, &address, proof).await;
-                }
-                Err(why) => {
-                    serve::refuse(&core, stream, why).await;
-                }
-            }
+            L::serve(&core, accepted, &address).await;
         });
     }
 }

@@ -7,8 +7,10 @@ use futures::future::{Either, select};
 
 use super::Core;
 use super::sessions::Known;
+use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind};
 use crate::peer;
+use crate::rights::Subject;
 use crate::session::shake::{self, turn_away};
 use crate::session::{Attachment, Begin, Session, connection};
 use crate::transport::{ByteStream, Proof};
@@ -81,14 +83,20 @@ async fn shaken<S: ByteStream>(
 ) -> Result<Attachment, LinkErrorKind> {
     let clock = core.system.clock();
     let theirs = shake::listen(stream, clock, &core.config).await?;
-    let Some(wanted) = theirs.session.clone() else {
+    let Some(mut wanted) = theirs.session.clone() else {
         // It hears which versions are spoken here.
-        let ours = core.hello([0; 16], SessionState::Gone, 0);
+        let ours = core.hello(&core.config, [0; 16], SessionState::Gone, 0);
         let theirs = shake::reply(stream, &ours, theirs, clock, &core.config).await?;
         return Err(LinkErrorKind::Version {
             theirs: theirs.versions,
             ours: ours.versions,
         });
+    };
+    let login = wanted.login.take();
+    let login = login.as_ref().map(|(name, secret)| (&**name, &*secret.0));
+    let proof = match core.gate.prove(proof, login, through).await {
+        Ok(proof) => proof,
+        Err(why) => return Err(turned_away(core, stream, why.to_string()).await),
     };
     let found = match (wanted.state, core.sessions.find(wanted.id)) {
         // Also if it never heard our answer to its first word: nothing has been said since.
@@ -105,11 +113,12 @@ async fn shaken<S: ByteStream>(
         Some((Attachment::new(&session, pass), received))
     });
     let Some((mut attachment, received)) = attached else {
-        let ours = core.hello(wanted.id, SessionState::Gone, 0);
+        let ours = core.hello(&core.config, wanted.id, SessionState::Gone, 0);
         shake::reply(stream, &ours, theirs, clock, &core.config).await?;
         return Err(LinkErrorKind::SessionGone);
     };
-    let ours = core.hello(wanted.id, SessionState::GoesOn, received);
+    let config = &attachment.session.config;
+    let ours = core.hello(config, wanted.id, SessionState::GoesOn, received);
     if attachment.session.resume(wanted.received).is_err() {
         let why = LinkErrorKind::Protocol(WireError::OutOfSequence);
         attachment.why = why.clone();
@@ -130,7 +139,8 @@ fn may_go_on(
     theirs: &Hello,
     proof: &Proof,
 ) -> Option<Arc<Session>> {
-    let same = session.proof == *proof && session.theirs.incarnation == theirs.incarnation;
+    let same =
+        session.proof.is_same_peer(proof) && session.theirs.incarnation == theirs.incarnation;
     let unheard = wanted.state == SessionState::GoesOn || session.is_untouched();
     (same && unheard).then_some(session)
 }
@@ -144,20 +154,26 @@ async fn begin<S: ByteStream>(
     wanted: SessionHello,
 ) -> Result<Attachment, LinkErrorKind> {
     let clock = core.system.clock();
-    let ours = core.hello(wanted.id, SessionState::New, 0);
+    let account = match core.gate.places().open(&Subject::new(&proof)) {
+        Ok(account) => account,
+        Err(none) => return Err(turned_away(core, stream, none.to_string()).await),
+    };
+    let config = account.narrow(core.config.clone());
+    let ours = core.hello(&config, wanted.id, SessionState::New, 0);
     let back = peer::Core::accepted(core, format!("{} through {through}", theirs.node));
     let session = Session::new(Begin {
         peer: Arc::clone(&back),
         theirs: theirs.clone(),
         session: wanted,
         proof,
+        config,
+        account: Some(account),
         is_dialler: false,
     });
     if !core.sessions.add(&session, core.config.sessions) {
         session.end(&LinkErrorKind::ClosedHere);
         let why = format!("the node has its {} sessions", core.config.sessions);
-        turn_away(stream, &why, clock, &core.config).await;
-        return Err(LinkErrorKind::RefusedHere(why));
+        return Err(turned_away(core, stream, why).await);
     }
     let (pass, _) = session.attach().ok_or(LinkErrorKind::ClosedHere)?;
     let mut attachment = Attachment::new(&session, pass);
@@ -173,14 +189,22 @@ async fn begin<S: ByteStream>(
     Ok(attachment)
 }
 
+/// Tells a peer why nothing comes of it.
+async fn turned_away(core: &Core, stream: &mut impl ByteStream, why: String) -> LinkErrorKind {
+    turn_away(stream, &why, core.system.clock(), &core.config).await;
+    LinkErrorKind::RefusedHere(why)
+}
+
 impl Core {
-    fn hello(&self, id: [u8; 16], state: SessionState, received: u64) -> Hello {
-        let session = SessionHello::of(&self.config, id, state, received);
-        Hello::ours(
-            &self.name,
-            self.incarnation,
-            self.config.message_limit(),
-            session,
-        )
+    fn hello(
+        &self,
+        config: &LinkConfig,
+        id: [u8; 16],
+        state: SessionState,
+        received: u64,
+    ) -> Hello {
+        let session = SessionHello::of(config, id, state, received);
+        let most = config.message_limit();
+        Hello::ours(&self.name, self.incarnation, most, session)
     }
 }

@@ -1,16 +1,19 @@
 //! Topics for subscribers in other processes: one pump for each subscription, polled by the session's
 //! task.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use callboard::topic::{SubscriberOptions, Topic, TopicError, TopicEvent};
+use callboard::topic::{SubscriberOptions, Topic, TopicError, TopicEvent, TopicMessage};
 use callboard::{Failure, FailureKind, Verdict, WireMessage, codec};
-use futures::future::{AbortHandle, Abortable, LocalBoxFuture};
+use futures::future::{AbortHandle, Abortable, Either, LocalBoxFuture, select};
 use futures::stream::{FuturesUnordered, LocalBoxStream, StreamExt};
+use parking_lot::Mutex;
 
 use super::Core;
+use crate::rights::{PlaceKind, Verb};
 use crate::session::Session;
 use crate::wire::body::{Event, OwnedSubscribe, put_gap};
 use crate::wire::frame::{Kind, put_frame};
@@ -32,18 +35,123 @@ pub(crate) struct Encoded {
 
 /// What goes to the peer.
 enum Outgoing {
-    Event {
-        subject: String,
-        sequence: u64,
-        payload: Vec<u8>,
-    },
-    Gap {
-        from: u64,
-        to: u64,
-    },
+    Event(Arc<Body>),
+    Gap { from: u64, to: u64 },
 }
 
-pub(crate) struct ToTopic<T: WireMessage + Sync>(pub(crate) Topic<T>);
+pub(crate) struct ToTopic<T: WireMessage + Sync> {
+    topic: Topic<T>,
+    once: Arc<Once>,
+}
+
+impl<T: WireMessage + Sync> ToTopic<T> {
+    pub(crate) fn new(topic: &Topic<T>) -> Self {
+        ToTopic {
+            topic: topic.clone(),
+            once: Arc::default(),
+        }
+    }
+}
+
+/// A message as it lies in frames.
+struct Body {
+    sequence: u64,
+    subject: Box<str>,
+    payload: Vec<u8>,
+}
+
+/// How many encoded messages a topic keeps at the most, and up to how many bytes of them (G3). Who is further behind
+/// than this has its messages encoded for itself.
+const KEPT: usize = 256;
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// The last messages of a topic, encoded once for the subscribers of all sessions.
+#[derive(Default)]
+struct Once {
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// In the order of their numbers.
+    slots: VecDeque<Arc<Slot>>,
+    bytes: usize,
+}
+
+/// A message that is encoded by whoever comes first; the others wait for that long.
+struct Slot {
+    sequence: u64,
+    body: OnceLock<Option<Arc<Body>>>,
+}
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        let body = self.body.get().and_then(Option::as_ref);
+        body.map_or(0, |body| body.payload.len())
+    }
+}
+
+impl Ring {
+    /// The place of a message. `None` for one that is too old to be kept.
+    fn slot(&mut self, sequence: u64) -> Option<Arc<Slot>> {
+        if self
+            .slots
+            .back()
+            .is_none_or(|last| last.sequence < sequence)
+        {
+            let body = OnceLock::new();
+            self.slots.push_back(Arc::new(Slot { sequence, body }));
+            self.trim();
+            return self.slots.back().cloned();
+        }
+        let found = self
+            .slots
+            .binary_search_by_key(&sequence, |slot| slot.sequence);
+        found.ok().and_then(|at| self.slots.get(at).cloned())
+    }
+
+    fn trim(&mut self) {
+        while self.slots.len() > KEPT || (self.bytes > KEPT_BYTES && self.slots.len() > 1) {
+            let oldest = self.slots.pop_front();
+            // What is being encoded just now has not been counted.
+            let bytes = oldest.map_or(0, |slot| slot.bytes());
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+}
+
+impl Once {
+    /// The message encoded, now or before. `None` if it refuses.
+    fn encode<T: WireMessage>(&self, message: &TopicMessage<T>) -> Option<Arc<Body>> {
+        let slot = self.ring.lock().slot(message.sequence());
+        // Outside the lock of the ring: it runs code of the message.
+        let Some(slot) = slot else {
+            return body_of(message);
+        };
+        let mut first = false;
+        let body = slot.body.get_or_init(|| {
+            first = true;
+            body_of(message)
+        });
+        if first {
+            let mut ring = self.ring.lock();
+            // It may have been pushed out meanwhile.
+            if ring.slots.iter().rev().any(|kept| Arc::ptr_eq(kept, &slot)) {
+                ring.bytes += slot.bytes();
+                ring.trim();
+            }
+        }
+        body.clone()
+    }
+}
+
+fn body_of<T: WireMessage>(message: &TopicMessage<T>) -> Option<Arc<Body>> {
+    Some(Arc::new(Body {
+        sequence: message.sequence(),
+        subject: message.subject().into(),
+        payload: codec::encode(message.value()).ok()?,
+    }))
+}
 
 impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
     fn subscribe(
@@ -51,7 +159,7 @@ impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
         pattern: String,
         options: SubscriberOptions,
     ) -> LocalBoxFuture<'static, Result<Encoded, Failure>> {
-        let topic = self.0.clone();
+        let (topic, once) = (self.topic.clone(), Arc::clone(&self.once));
         Box::pin(async move {
             let subscription = topic.subscribe(&pattern, options).await;
             let subscription = subscription.map_err(|error| match error {
@@ -65,24 +173,22 @@ impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
             })?;
             Ok(Encoded {
                 since: subscription.since(),
-                events: subscription.map(encode).boxed_local(),
+                events: subscription
+                    .map(move |event| encode(&once, event))
+                    .boxed_local(),
             })
         })
     }
 }
 
-fn encode<T: WireMessage>(event: TopicEvent<T>) -> Outgoing {
+fn encode<T: WireMessage>(once: &Once, event: TopicEvent<T>) -> Outgoing {
     match event {
         TopicEvent::Message(message) => {
             let sequence = message.sequence();
-            match codec::encode(message.value()) {
-                Ok(payload) => Outgoing::Event {
-                    subject: message.subject().to_owned(),
-                    sequence,
-                    payload,
-                },
-                // It refuses to be encoded: the peer misses it.
-                Err(_) => Outgoing::Gap {
+            match once.encode(&message) {
+                Some(body) => Outgoing::Event(body),
+                // The peer misses it.
+                None => Outgoing::Gap {
                     from: sequence,
                     to: sequence,
                 },
@@ -136,6 +242,21 @@ impl Pumps {
         let Some(core) = session.node() else {
             return refuse(FailureKind::UnknownName, &wanted.name);
         };
+        let rights = core.gate.rights().clone();
+        let subject = session.subject.clone();
+        let allowed = rights.check(&subject, Verb::Subscribe, &wanted.name);
+        let place = allowed.map_err(Failure::from).and_then(|()| {
+            let account = session.account.as_ref();
+            let place = account.map(|account| account.take(PlaceKind::Subscription));
+            place.transpose().map_err(Failure::from)
+        });
+        let place = match place {
+            Ok(place) => place,
+            Err(failure) => {
+                core.counters.failed(failure.kind());
+                return session.fail(number, &failure);
+            }
+        };
         let topics = &core.exposed.topics;
         let topic = match topics.find(&wanted.name, &wanted.type_name, wanted.version) {
             Ok((_, topic)) => topic,
@@ -151,7 +272,21 @@ impl Pumps {
         };
         let subscribing = topic.subscribe(wanted.pattern, wanted.options);
         let (handle, registration) = AbortHandle::new_pair();
-        let run = Abortable::new(pump.run(subscribing), registration);
+        let name = wanted.name;
+        let run = async move {
+            let _place = place;
+            let ended = {
+                let lost = pin!(rights.lost(&subject, Verb::Subscribe, &name));
+                match select(pin!(pump.run(subscribing)), lost).await {
+                    Either::Left(_) => None,
+                    Either::Right((denied, _)) => Some(denied),
+                }
+            };
+            if let Some(denied) = ended {
+                pump.fail(&denied.into());
+            }
+        };
+        let run = Abortable::new(run, registration);
         let id = self.next;
         self.next += 1;
         self.handles.insert(number, (id, handle));
@@ -184,12 +319,11 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(self, subscribing: LocalBoxFuture<'static, Result<Encoded, Failure>>) {
+    async fn run(&self, subscribing: LocalBoxFuture<'static, Result<Encoded, Failure>>) {
         let mut subscription = match subscribing.await {
             Ok(subscription) => subscription,
             Err(failure) => {
-                self.core.counters.failed(failure.kind());
-                return self.session.fail(self.number, &failure);
+                return self.fail(&failure);
             }
         };
         self.core.counters.subscriptions();
@@ -198,15 +332,12 @@ impl Pump {
             .await;
         while let Some(event) = subscription.events.next().await {
             let sent = match event {
-                Outgoing::Event {
-                    subject,
-                    sequence,
-                    payload,
-                } => {
+                Outgoing::Event(body) => {
+                    let sequence = body.sequence;
                     let event = Event {
                         sequence,
-                        subject: &subject,
-                        payload: &payload,
+                        subject: &body.subject,
+                        payload: &body.payload,
                     };
                     match self.send(Kind::Event, |out| event.put(out)).await {
                         Sent::TooLarge => {
@@ -227,6 +358,11 @@ impl Pump {
             }
         }
         self.session.say(Kind::Ended, self.number);
+    }
+
+    fn fail(&self, failure: &Failure) {
+        self.core.counters.failed(failure.kind());
+        self.session.fail(self.number, failure);
     }
 
     async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {

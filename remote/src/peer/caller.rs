@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
+use callboard::codec::Schema;
 use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, codec};
 use parking_lot::Mutex;
 
@@ -299,7 +300,7 @@ impl<M: WireMessage> Waits for Caller<M> {
             }
         }
         // A hand-written `Deserialize` may panic.
-        match catch_unwind(AssertUnwindSafe(|| codec::decode::<M::Reply>(payload))) {
+        match catch_unwind(AssertUnwindSafe(|| codec::take::<M::Reply>(payload))) {
             Ok(Ok(reply)) => {
                 counters.replies();
                 responder.send(reply);
@@ -382,5 +383,6 @@ impl<M: WireMessage> Waits for Caller<M> {
 
 /// Of a message and of its reply; 0 where it is unknown.
 pub(crate) fn schemas<M: WireMessage>() -> (u64, u64) {
-    (0, 0)
+    let number = |schema: Option<Schema>| schema.map_or(0, Schema::as_u64);
+    (number(M::schema()), number(codec::schema::<M::Reply>()))
 }

@@ -76,7 +76,7 @@ async fn connect(core: &Core, connector: &impl Connector) -> Result<Connected, L
     let limit = core.config.connect_timeout;
     match select(connector.connect(), core.system.clock().sleep(limit)).await {
         Either::Left((Ok(connected), _)) => Ok(connected),
-        Either::Left((Err(error), _)) => Err(LinkErrorKind::Unreachable(error.to_string())),
+        Either::Left((Err(error), _)) => Err(LinkErrorKind::unreachable(&error)),
         Either::Right(_) => Err(LinkErrorKind::ConnectTimeout(limit)),
     }
 }
@@ -154,6 +154,8 @@ async fn shaken<S: ByteStream>(
         theirs,
         session,
         proof,
+        config: core.config.clone(),
+        account: None,
         is_dialler: true,
     });
     let (pass, _) = new.attach().ok_or(LinkErrorKind::ClosedHere)?;

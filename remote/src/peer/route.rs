@@ -7,7 +7,7 @@ use std::task::Poll;
 use callboard::clock::Instant;
 use callboard::{
     ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, Refused, Responder, Route,
-    System, Verdict, Watch, WatchHandle, WeakRoute, WireMessage, codec,
+    System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
 };
 use futures::future::BoxFuture;
 
@@ -160,6 +160,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             frame,
             deadline: meta.deadline,
             asked: None,
+            is_told: false,
         };
         if !is_ask {
             finish_frame(&mut letter.frame, Kind::Tell, flags, 0);
@@ -200,6 +201,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             return Ok(Preparation::Unwanted);
         }
         letter.asked = Some((Arc::clone(&self.caller) as _, ticket));
+        letter.is_told = left;
         Ok(Preparation::Ready(Prepared {
             letter,
             message,
@@ -251,12 +253,13 @@ fn encode<M: WireMessage>(
         attempt: meta.attempt().max(1),
         key: meta.key(),
         caller_retries: meta.caller_retries(),
-        trace: None,
+        trace: meta.trace_parent().map(TraceParent::to_bytes),
     };
     frame.resize(HEADER, 0);
     request.put(frame);
     let payload = frame.len();
-    codec::encode_into(&envelope.message, frame, shape(slot.positional)).map_err(|error| {
+    let put = envelope.message.put(frame, shape(slot.positional));
+    put.map_err(|error| {
         Failure::new(FailureKind::BadPayload, Verdict::NotSent)
             .with_detail(format!("{} can't be encoded: {error}", M::NAME))
     })?;

@@ -169,7 +169,7 @@ impl Parts<'_> {
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                    return Poll::Ready(LinkErrorKind::lost(&error));
                 }
                 Poll::Ready(Ok(())) => {}
             }
@@ -293,7 +293,7 @@ impl Parts<'_> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(LinkErrorKind::ClosedByPeer),
                 Poll::Ready(Ok(count)) => count,
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(LinkErrorKind::Io(error.to_string()));
+                    return Poll::Ready(LinkErrorKind::lost(&error));
                 }
             };
             self.is_flushed = false;
@@ -334,7 +334,7 @@ impl Parts<'_> {
                 self.is_flushed = true;
                 Poll::Pending
             }
-            Poll::Ready(Err(error)) => Poll::Ready(LinkErrorKind::Io(error.to_string())),
+            Poll::Ready(Err(error)) => Poll::Ready(LinkErrorKind::lost(&error)),
             Poll::Pending => Poll::Pending,
         }
     }

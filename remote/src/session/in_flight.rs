@@ -109,7 +109,7 @@ impl Answer {
         self.session.fail(self.number, failure);
     }
 
-    fn send_reply<R: Serialize>(&self, reply: &R) {
+    fn send_reply<R: Serialize + 'static>(&self, reply: &R) {
         let refuse = |kind, why: String| {
             Failure::new(kind, Verdict::Executed)
                 .with_detail(format!("the reply of {}: {why}", self.name))
@@ -118,7 +118,7 @@ impl Answer {
         let most = session.theirs.max_message;
         let sent = scratch::with(|frame| {
             frame.resize(HEADER, 0);
-            let put = codec::encode_into(reply, frame, shape(self.positional));
+            let put = codec::put(reply, frame, shape(self.positional));
             // A hand-written `Serialize` may refuse.
             put.map_err(|error| {
                 tracing::warn!(target: "callboard::remote", name = %self.name, %error, "bad reply");
@@ -148,7 +148,7 @@ impl Answer {
     }
 }
 
-impl<R: Serialize> ReplySink<R> for Answer {
+impl<R: Serialize + 'static> ReplySink<R> for Answer {
     fn progress(&mut self, _verdict: Verdict) -> bool {
         self.session.in_flight.is_wanted(self.number)
     }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
 use crate::transport::ByteStream;
+use crate::transport::hang_up;
+use crate::transport::tls::{self, TlsFault};
 use crate::wire::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::handshake::{
@@ -25,7 +27,7 @@ pub(crate) async fn introduce<S: ByteStream>(
     let exchange = async {
         let encoded = ours.encode();
         // At the same time, so that a refusal is heard by who is still writing.
-        let (mut reading, mut writing) = tokio::io::split(stream);
+        let (mut reading, mut writing) = tokio::io::split(&mut *stream);
         let sending = send(&mut writing, &encoded);
         let (first, ()) = try_join(receive(&mut reading), sending).await?;
         match first {
@@ -33,7 +35,21 @@ pub(crate) async fn introduce<S: ByteStream>(
             First::Hello(theirs) => checked(ours.versions, theirs),
         }
     };
-    within(exchange, clock, config).await
+    let shaken = within(exchange, clock, config).await;
+    hang_up_on_tls(stream, &shaken, clock).await;
+    shaken
+}
+
+/// To who speaks TLS only: by a frame of ours, whichever, it sees that this side doesn't.
+async fn hang_up_on_tls<T>(
+    stream: &mut impl ByteStream,
+    shaken: &Result<T, LinkErrorKind>,
+    clock: &Clock,
+) {
+    if let Err(LinkErrorKind::Tls(TlsFault::OnlyTls)) = shaken {
+        let _ = send(stream, &refuse("TLS is not spoken here")).await;
+        hang_up(stream, clock).await;
+    }
 }
 
 /// Hears who connects.
@@ -43,12 +59,14 @@ pub(crate) async fn listen<S: ByteStream>(
     config: &LinkConfig,
 ) -> Result<Hello, LinkErrorKind> {
     let exchange = async {
-        match receive(stream).await? {
+        match receive(&mut *stream).await? {
             First::Refuse(why) => Err(LinkErrorKind::Refused(why)),
             First::Hello(theirs) => Ok(theirs),
         }
     };
-    within(exchange, clock, config).await
+    let heard = within(exchange, clock, config).await;
+    hang_up_on_tls(stream, &heard, clock).await;
+    heard
 }
 
 /// Answers who has connected, and checks that a version is spoken by both.
@@ -130,12 +148,17 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<()
         stream.flush().await
     };
     sent.await
-        .map_err(|error: std::io::Error| LinkErrorKind::Io(error.to_string()))
+        .map_err(|error: std::io::Error| LinkErrorKind::lost(&error))
 }
 
 async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<First, LinkErrorKind> {
     let mut header = [0; HEADER];
-    read_exact(stream, &mut header).await?;
+    let read = read_exact(stream, &mut header).await;
+    if tls::is_record(&header) {
+        // Also an alert, which is shorter than a header.
+        return Err(TlsFault::OnlyTls.into());
+    }
+    read?;
     let header = first_header(&header).map_err(|not| match not {
         NotHello::Foreign => LinkErrorKind::NotCallboard {
             first_bytes: show(&header),
@@ -158,7 +181,7 @@ async fn read_exact(
             Ok(0) if filled == 0 => return Err(LinkErrorKind::ClosedByPeer),
             Ok(0) => return Err(WireError::Truncated("hello").into()),
             Ok(count) => filled += count,
-            Err(error) => return Err(LinkErrorKind::Io(error.to_string())),
+            Err(error) => return Err(LinkErrorKind::lost(&error)),
         }
     }
     Ok(())

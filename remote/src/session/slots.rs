@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, Verdict};
+use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent, Verdict};
 
 use super::Session;
 use super::inbox::{Arrival, Behind, Tally};
 use crate::node::{self, Dispatch, Held};
+use crate::rights::Decision;
 use crate::wire::body::{Open, Request};
 use crate::wire::frame::Kind;
 
@@ -19,6 +20,8 @@ pub(super) struct Slot {
     /// Payloads may be arrays.
     positional: bool,
     found: Option<Found>,
+    /// What the other side may do with that name.
+    decision: Decision,
     pub(super) tally: Tally,
     /// Bytes of the message that waits for room, if one does.
     pub(super) held: Option<usize>,
@@ -41,6 +44,7 @@ impl Slot {
             schemas: open.schemas,
             positional: false,
             found: None,
+            decision: Decision::default(),
             tally,
             held: None,
             behind: Behind::new(),
@@ -52,7 +56,16 @@ impl Slot {
     }
 
     /// Whether payloads may be positional: both sides know the shape of both types, and it is the same.
+    ///
+    /// Who has no right hears what it would hear if there were no such name.
     pub(super) fn agree(&mut self, session: &Session) -> bool {
+        let may = |node: &node::Core| {
+            let gate = &node.gate;
+            gate.may(&session.subject, &self.type_name, &self.name)
+        };
+        if !session.node().is_some_and(|node| may(&node)) {
+            return false;
+        }
         let ours = self.find(session).map(|dispatch| dispatch.schemas());
         self.positional = ours.is_ok_and(|ours| ours == self.schemas && ours.0 != 0 && ours.1 != 0);
         self.positional
@@ -63,6 +76,10 @@ impl Slot {
             let failure = Failure::new(FailureKind::UnknownName, Verdict::NotExecuted);
             return Err(failure.with_detail(&*self.name));
         };
+        // First: whether there is such a name is nobody's business who may not use it (G34).
+        let decision = &mut self.decision;
+        node.gate
+            .check(decision, &session.subject, &self.type_name, &self.name)?;
         let generation = node.exposed.generation();
         if let Some(found) = &self.found
             && found.generation == generation
@@ -158,6 +175,7 @@ impl Slot {
             FailureKind::UnknownType => DropReason::UnknownType,
             FailureKind::WrongVersion => DropReason::WrongVersion,
             FailureKind::BadPayload => DropReason::BadPayload,
+            FailureKind::NotAuthorised => DropReason::NotAuthorised,
             _ => DropReason::Undelivered,
         };
         let system = &session.system;
@@ -182,6 +200,9 @@ fn meta(session: &Session, arrival: &Arrival, request: &Request) -> Meta {
     meta.set_attempt(request.attempt);
     if request.caller_retries {
         meta.set_caller_retries();
+    }
+    if let Some(trace) = request.trace.and_then(TraceParent::from_bytes) {
+        meta.set_trace_parent(trace);
     }
     if let Some(principal) = session.principal() {
         meta.set_principal(principal.clone());

@@ -2,6 +2,7 @@
 
 use callboard::{Boundary, System};
 
+use crate::tls::TlsWire;
 use crate::wires::{Attached, Fifo, InMemory, Memory, OfTheSystem, Simulated, Tcp, Unix, Wire};
 
 macro_rules! conformance {
@@ -37,8 +38,38 @@ macro_rules! conformance {
                 a_short_stall_costs_nothing_but_time
                 what_was_cut_is_connected_again_once_it_can_be
             }
+            each! { queues, $wire, $on;
+                a_queue_elsewhere_is_used_like_one_of_this_process
+                a_queue_elsewhere_can_be_looked_into_and_ended
+                g34_a_queue_that_cannot_be_opened_says_why
+                g37_a_handle_refuses_a_queue_that_became_another
+                g03_a_full_queue_elsewhere_makes_offers_wait
+                g09_an_offer_that_is_given_up_is_not_stored
+                g21_a_lease_that_is_given_up_takes_nothing
+                g22_a_late_acknowledgement_from_elsewhere_is_refused
+                g23_leases_of_a_dead_peer_come_back_as_failed
+                g22_what_is_dropped_goes_back
+                g22_a_lease_of_a_queue_that_was_started_again_is_stale
+                g26_an_offer_made_again_with_its_key_is_stored_once
+                items_stream_from_elsewhere_with_a_bound
+                handlers_run_for_items_from_elsewhere
+                g21_a_single_active_consumer_elsewhere_is_followed_by_the_next
+                g36_items_that_do_not_fit_harm_nobody_else
+                g34_an_item_nobody_can_read_is_a_failed_delivery
+            }
+            each! { locks, $wire, $on;
+                g31_a_mutex_elsewhere_has_one_holder_in_order
+                g31_a_lease_from_elsewhere_runs_out_and_its_token_is_stale
+                g31_a_lease_from_elsewhere_is_renewed
+                g31_a_long_wait_costs_nothing_of_the_lease
+                g31_a_wish_that_is_given_up_holds_nothing
+                g31_permits_and_readers_are_shared_elsewhere
+                g34_a_lock_that_cannot_be_opened_says_why
+            }
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order
+                g27_a_message_is_encoded_once_for_all_subscribers
+                g27_what_is_published_from_elsewhere_reaches_every_subscriber
                 g28_a_subscription_survives_a_lost_connection_and_names_the_gap
                 g28_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody
                 g34_a_subscription_that_cannot_be_is_answered_at_once
@@ -65,6 +96,7 @@ conformance! {
     unix, Unix<false>, arbiters;
     unix_abstract, Unix<true>, arbiters;
     tcp, Tcp, arbiters;
+    tls, TlsWire, arbiters;
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Subscriptions, over any transport.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use callboard::topic::{SlowSubscriber, SubscriberOptions, Topic};
-use callboard::{FailureKind, Incarnation, System, Verdict};
+use callboard::topic::{
+    PublishError, SlowSubscriber, SubscriberOptions, Topic, TopicError, TopicEvent,
+};
+use callboard::{FailureKind, Incarnation, Message, System, Verdict, WireMessage};
 use callboard_remote::{LinkConfig, Node, RemoteEvent};
 use futures::StreamExt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::actors::{Add, NewerViewed, Viewed};
 use crate::wires::{Wire, connect};
@@ -178,4 +183,107 @@ fn message(subject: &str, sequence: u64, value: u64) -> RemoteEvent<Viewed> {
         sequence,
         value: Viewed(value),
     }
+}
+
+/// Counts how often it is encoded.
+#[derive(Debug, Clone)]
+struct Counted(u64, Arc<AtomicU64>);
+
+impl Message for Counted {
+    type Reply = ();
+}
+
+impl WireMessage for Counted {
+    const NAME: &'static str = "test.counted";
+    const VERSION: u32 = 1;
+}
+
+impl Serialize for Counted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Counted(u64::deserialize(deserializer)?, Arc::default()))
+    }
+}
+
+pub(crate) async fn g27_a_message_is_encoded_once_for_all_subscribers<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "counts");
+    node.expose_topic("counts", &topic).unwrap();
+    let (_wire, first) = connect::<W>(&system, &node).await;
+    let mut subscriptions = Vec::new();
+    for _ in 0..4 {
+        subscriptions.push(first.subscribe::<Counted>("counts", ">").unwrap());
+    }
+    for subscription in &subscriptions {
+        subscription.ready().await.unwrap();
+    }
+    let encoded = Arc::new(AtomicU64::new(0));
+    for n in 0..600 {
+        let counted = Counted(n, Arc::clone(&encoded));
+        topic.publish("count", counted).await.unwrap();
+        for subscription in &mut subscriptions {
+            match subscription.next().await {
+                Some(RemoteEvent::Message { value, .. }) => assert_eq!(value.0, n),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(encoded.load(Ordering::Relaxed), 600);
+}
+
+pub(crate) async fn g27_what_is_published_from_elsewhere_reaches_every_subscriber<W: Wire>(
+    system: System,
+) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic: Topic<Viewed> = Topic::start(&system, "views");
+    node.expose_topic("views", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let views = peer.publisher::<Viewed>("views").unwrap();
+    let kind = |error: PublishError<Viewed>| match error.error {
+        TopicError::Failed(failure) => (failure.kind(), error.value),
+        other => panic!("{other}"),
+    };
+    // Who may subscribe may not publish.
+    let denied = views.publish("lesson.one", Viewed(0)).await.unwrap_err();
+    let (denied, back) = kind(denied);
+    assert!(matches!(
+        denied,
+        FailureKind::UnknownName | FailureKind::UnknownType
+    ));
+    assert_eq!(back, Some(Viewed(0)), "G6: it comes back");
+
+    node.expose_publishing("views", &topic).unwrap();
+    let mut far = peer.subscribe::<Viewed>("views", ">").unwrap();
+    far.ready().await.unwrap();
+    let mut near = topic
+        .subscribe("lesson.*", SubscriberOptions::default())
+        .await
+        .unwrap();
+    for n in 1..=10 {
+        let published = views.publish("lesson.one", Viewed(n)).await.unwrap();
+        assert_eq!((published.sequence, published.matched), (n, 2));
+        assert_eq!(far.next().await, Some(message("lesson.one", n, n)));
+        match near.next().await {
+            Some(TopicEvent::Message(seen)) => assert_eq!(seen.value(), &Viewed(n)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let malformed = views.publish("lesson.*", Viewed(1)).await.unwrap_err();
+    assert_eq!(kind(malformed).0, FailureKind::BadPayload);
+    let other = peer.publisher::<NewerViewed>("views").unwrap();
+    let error = other
+        .publish("lesson.one", NewerViewed(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.verdict(), Verdict::NotExecuted);
+    topic.stop();
+    topic.wait().await;
+    let ended = views.publish("lesson.one", Viewed(2)).await.unwrap_err();
+    assert_eq!(kind(ended), (FailureKind::Stopped, Some(Viewed(2))));
 }

@@ -360,7 +360,7 @@ impl Wire for Tcp {
 }
 
 /// A listener that was closed a moment ago gives its address free on its own arbiter.
-async fn retry_in_use<T>(mut listen: impl AsyncFnMut() -> Result<T, ListenError>) {
+pub(crate) async fn retry_in_use<T>(mut listen: impl AsyncFnMut() -> Result<T, ListenError>) {
     loop {
         match listen().await {
             Ok(_) => return,

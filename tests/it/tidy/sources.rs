@@ -28,6 +28,7 @@ const CLOCKS: &[&str] = &["core/src/clock.rs", "benches/common/stopwatch.rs"];
 /// Where the payload format is known.
 const MESSAGE_PACK: &[&str] = &[
     "core/src/codec.rs",
+    "core/src/codec/",
     "remote/src/wire.rs",
     "remote/src/wire/",
 ];

@@ -17,7 +17,6 @@ use crate::error::Failure;
 use crate::journal::Ticket;
 use crate::queue::durable::Durable;
 use crate::queue::local::{Local, OfferStep};
-use crate::queue::route::QueueRoute;
 use crate::queue::{Inner, Queue};
 
 /// Items of which not all could be offered.
@@ -129,7 +128,7 @@ impl<T: Send + 'static> IntoFuture for OfferMany<T> {
                 };
                 Box::pin(batch.offer(deadline))
             }
-            Inner::Routed(route) => Box::pin(offer_routed(route, items, group, deadline)),
+            Inner::Routed(route) => route.offer_many(items, group, deadline),
         }
     }
 }
@@ -305,31 +304,4 @@ impl<T: Send + 'static> Batch<T> {
             }),
         }
     }
-}
-
-async fn offer_routed<T: Send + 'static>(
-    route: Arc<dyn QueueRoute<T>>,
-    items: Vec<T>,
-    group: Option<Arc<str>>,
-    deadline: Option<Duration>,
-) -> Result<Vec<Offered>, OfferManyError<T>> {
-    let mut offered = Vec::with_capacity(items.len());
-    let mut items = items.into_iter();
-    while let Some(item) = items.next() {
-        let terms = OfferTerms {
-            group: group.clone(),
-            ..OfferTerms::default()
-        };
-        match route.offer(item, terms, deadline).await {
-            Ok(done) => offered.push(done),
-            Err(OfferError { failure, item }) => {
-                return Err(OfferManyError {
-                    failure,
-                    offered,
-                    rest: item.into_iter().chain(items).collect(),
-                });
-            }
-        }
-    }
-    Ok(offered)
 }

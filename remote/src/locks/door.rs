@@ -1,0 +1,225 @@
+//! An exposed lock: what peers ask of it, done to the lock of this process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard::locks::{Guard, LeaseError, Leases, Semaphore};
+use callboard::{ActorId, FailureKind, Meta, Placement, Responder, System};
+use futures::future::{AbortHandle, Abortable};
+use parking_lot::Mutex;
+
+use super::wire::{Kind, LockAnswer, LockOp, WireState};
+use crate::entrance::{REACH, Serve, WireFailure, abortable, refuse, run};
+
+type Answer = Result<LockAnswer, WireFailure>;
+
+pub(super) struct Door {
+    kind: Kind,
+    id: ActorId,
+    leases: Arc<dyn Leases>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By token: who holds it over there, and what holds it here.
+    held: HashMap<u64, (u64, Arc<Guard>)>,
+    /// How many there were when those that are over were last put away.
+    swept: usize,
+    /// By holder and ticket.
+    waiting: HashMap<(u64, u64), AbortHandle>,
+}
+
+impl Door {
+    pub(super) fn new(kind: Kind, leases: &Arc<dyn Leases>) -> Self {
+        Door {
+            kind,
+            id: ActorId::fresh(),
+            leases: Arc::clone(leases),
+            inner: Mutex::default(),
+        }
+    }
+
+    fn keep(&self, holder: u64, guard: Guard) {
+        let mut inner = self.inner.lock();
+        let token = guard.token().0;
+        inner.held.insert(token, (holder, Arc::new(guard)));
+        // Those that ran out. So the table is never more than twice as large as what is held.
+        let mut over = Vec::new();
+        if inner.held.len() >= 2 * inner.swept + 16 {
+            inner.held.retain(|_, (_, guard)| {
+                let held = guard.is_held();
+                if !held {
+                    over.push(Arc::clone(guard));
+                }
+                held
+            });
+            inner.swept = inner.held.len();
+        }
+        drop(inner);
+        // Outside the lock: they tell the lock, which knows already.
+        drop(over);
+    }
+
+    fn stale(&self, token: u64) -> Answer {
+        let known = self.inner.lock().held.keys().copied().max();
+        let current = known.unwrap_or(token).max(token);
+        Ok(LockAnswer::Stale { current })
+    }
+
+    fn held(&self, holder: u64, token: u64) -> Option<Arc<Guard>> {
+        let inner = self.inner.lock();
+        let (by, guard) = inner.held.get(&token)?;
+        (*by == holder).then(|| Arc::clone(guard))
+    }
+
+    fn take(&self, holder: u64, token: u64) -> Option<Arc<Guard>> {
+        let mut inner = self.inner.lock();
+        inner.held.get(&token).filter(|(by, _)| *by == holder)?;
+        inner.held.remove(&token).map(|(_, guard)| guard)
+    }
+
+    async fn renew(&self, holder: u64, token: u64, lease: Duration) -> Answer {
+        let Some(guard) = self.held(holder, token) else {
+            return self.stale(token);
+        };
+        answered(guard.renew(lease).await.map(drop))
+    }
+
+    async fn release(&self, holder: u64, token: u64) -> Answer {
+        let Some(guard) = self.take(holder, token) else {
+            return self.stale(token);
+        };
+        match Arc::try_unwrap(guard) {
+            Ok(guard) => answered(guard.release().await),
+            // It is being renewed: it is released when that is over.
+            Err(_) => Ok(LockAnswer::Done),
+        }
+    }
+
+    async fn state(&self) -> Answer {
+        let state = self.leases.state().await;
+        let state = state.map_err(|failure| WireFailure::from(&failure))?;
+        let now = self.leases.system().clock().now();
+        Ok(LockAnswer::State(Box::new(WireState::new(&state, now))))
+    }
+}
+
+fn answered(done: Result<(), LeaseError>) -> Answer {
+    match done {
+        Ok(()) => Ok(LockAnswer::Done),
+        Err(LeaseError::Stale(stale)) => {
+            let current = stale.current.0;
+            Ok(LockAnswer::Stale { current })
+        }
+        Err(LeaseError::Failed(failure)) => Err((&failure).into()),
+        Err(_) => Err(refuse(FailureKind::NoAnswer)),
+    }
+}
+
+impl Drop for Door {
+    /// Those over there go on holding until their leases are over, whatever becomes of this node: so does this side.
+    fn drop(&mut self) {
+        let system = self.leases.system().clone();
+        for (_, (_, guard)) in std::mem::take(&mut self.inner.get_mut().held) {
+            system.spawn(Placement::Spread, move || async move {
+                guard.lost().await;
+            });
+        }
+    }
+}
+
+impl Serve<LockOp> for Door {
+    fn serve(self: &Arc<Self>, op: LockOp, meta: Meta, mut responder: Responder<Answer>) {
+        let door = Arc::clone(self);
+        let system = self.leases.system();
+        match op {
+            LockOp::Open => responder.send(Ok(LockAnswer::Opened {
+                kind: self.kind,
+                units: self.leases.units(),
+            })),
+            LockOp::State => run(system, async move {
+                let state = door.state().await;
+                responder.send(state);
+            }),
+            LockOp::Renew {
+                holder,
+                token,
+                lease,
+            } => run(system, async move {
+                let lease = Duration::from_micros(lease);
+                let renewed = door.renew(holder, token, lease).await;
+                responder.send(renewed);
+            }),
+            LockOp::Release { holder, token } => run(system, async move {
+                let released = door.release(holder, token).await;
+                responder.send(released);
+            }),
+            LockOp::Withdraw { holder, ticket } => {
+                let handle = self.inner.lock().waiting.remove(&(holder, ticket));
+                if let Some(handle) = handle {
+                    handle.abort();
+                }
+                responder.send(Ok(LockAnswer::Done));
+            }
+            LockOp::Grant {
+                holder,
+                ticket,
+                units,
+                lease,
+                wait,
+                label,
+            } => {
+                let clock = system.clock().clone();
+                let arrived = clock.now();
+                let mut wish = Semaphore::over(Arc::clone(&self.leases))
+                    .acquire_many(units)
+                    .lease(Duration::from_micros(lease));
+                if let Some(wait) = wait {
+                    // No longer than the asker waits, less what the way back takes.
+                    let wait = Duration::from_micros(wait);
+                    let left = meta.remaining(&clock);
+                    wish = wish
+                        .deadline(left.map_or(wait, |left| wait.min(left.saturating_sub(REACH))));
+                }
+                if let Some(label) = label {
+                    wish = wish.label(label);
+                }
+                let (handle, registration) = abortable(&mut responder);
+                self.inner.lock().waiting.insert((holder, ticket), handle);
+                let granting = Abortable::new(async move { wish.await }, registration);
+                run(system, async move {
+                    let granted = granting.await;
+                    door.inner.lock().waiting.remove(&(holder, ticket));
+                    let answer = match granted {
+                        Err(_) => Err(refuse(FailureKind::Withdrawn)),
+                        Ok(Err(failure)) => Err((&failure).into()),
+                        Ok(Ok(guard)) => {
+                            // Rounded down: the holder may know of less time than it has, never of more.
+                            let waited = guard_waited(clock.now().since(arrived), lease, &guard);
+                            let token = guard.token().0;
+                            if responder.progress(callboard::Verdict::Executed) {
+                                door.keep(holder, guard);
+                            }
+                            Ok(LockAnswer::Granted { token, waited })
+                        }
+                    };
+                    responder.send(answer);
+                });
+            }
+        }
+    }
+
+    fn leads_to(&self) -> (ActorId, Arc<str>, &System) {
+        let leases = &self.leases;
+        (self.id, Arc::clone(leases.name()), leases.system())
+    }
+}
+
+/// How long it waited until it was granted: what has passed, less what has passed of the lease.
+fn guard_waited(passed: Duration, lease: u64, guard: &Guard) -> u64 {
+    let of_lease = Duration::from_micros(lease).saturating_sub(guard.remaining());
+    let waited = passed.saturating_sub(of_lease).as_micros();
+    u64::try_from(waited).unwrap_or(0)
+}
