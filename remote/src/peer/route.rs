@@ -160,6 +160,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             frame,
             deadline: meta.deadline,
             asked: None,
+            is_told: false,
         };
         if !is_ask {
             finish_frame(&mut letter.frame, Kind::Tell, flags, 0);
@@ -195,6 +196,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             return Ok(Preparation::Unwanted);
         }
         letter.asked = Some((Arc::clone(&self.caller) as _, ticket));
+        letter.is_told = left;
         Ok(Preparation::Ready(Prepared {
             letter,
             message,
