@@ -125,12 +125,19 @@ fn measure<P: Program>(args: &Args) -> Result<()> {
     for why in missing {
         conditions += &format!("\n- Not measured: {why}.");
     }
+    for why in results.failures() {
+        conditions += &format!("\n- **Failed: {why}.**");
+    }
     conditions += "\n\n";
 
     let names: Vec<&'static str> = systems.iter().map(|system| P::name(system)).collect();
     let text = P::report(&blocks, &systems, &results, &conditions);
     print!("{text}");
-    run::write(P::NAME, &results.rows(&blocks, &names), &text, args)
+    run::write(P::NAME, &results.rows(&blocks, &names), &text, args)?;
+    match results.failures().len() {
+        0 => Ok(()),
+        failed => Err(format!("{failed} kinds of runs failed, see above").into()),
+    }
 }
 
 /// The cell and the system of these names, for [`Program::run_once`].

@@ -109,7 +109,7 @@ impl Program for Remote {
         for rep in first..=args.reps {
             for cell in blocks.iter().flat_map(|block| &block.cells) {
                 eprintln!("repetition {rep} of {}: {}", args.reps, cell.workload);
-                run_systems(cell, systems, &run, rep, &mut results)?;
+                run_systems(cell, systems, &run, rep, &mut results);
             }
         }
         Ok(results)
@@ -142,14 +142,14 @@ impl Program for Remote {
     }
 }
 
-/// Runs one cell once on every system that takes it.
+/// Runs one cell once on every system that takes it. One that fails doesn't keep the others from being measured.
 fn run_systems(
     cell: &Cell,
     systems: &[Box<dyn Candidate>],
     run: &Run,
     rep: usize,
     results: &mut Results,
-) -> Result<()> {
+) {
     let mut all = Vec::new();
     for system in in_turn(systems, rep).filter(|it| it.takes(cell.work)) {
         thread::sleep(PAUSE);
@@ -157,9 +157,10 @@ fn run_systems(
             true => run::in_own_process(cell.workload, system.name(), run.size),
             false => system.measure(cell.work, run),
         };
-        let figures =
-            figures.map_err(|error| format!("{} on {}: {error}", cell.workload, system.name()))?;
-        all.push((system.name(), figures));
+        match figures {
+            Ok(figures) => all.push((system.name(), figures)),
+            Err(why) => results.fail(format!("{} on {}: {why}", cell.workload, system.name())),
+        }
     }
     let limit = all.iter().find(|(name, _)| Some(*name) == cell.limit);
     let limit = limit.map(|(_, figures)| figures.as_slice());
@@ -167,5 +168,4 @@ fn run_systems(
         let limit = limit.filter(|_| Some(*name) != cell.limit);
         results.add(cell, name, figures, limit);
     }
-    Ok(())
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use common::run::Result;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig};
+use quinn::{
+    ClientConfig, Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig,
+};
 use serde_bytes::ByteArray;
 
 use super::sockets::LOOPBACK;
@@ -66,19 +68,19 @@ async fn serve(service: Service) -> Result<()> {
     let connection = endpoint.accept().await.ok_or("the endpoint is closed")?;
     let connection = connection.await?;
     // An error means that the client is gone.
-    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        tokio::spawn(async move {
-            match service {
-                Service::Sink => raw::sink(Box::new(tokio::io::join(receive, send))).await,
-                _ => {
-                    let asked = receive.read_to_end(2 * SMALL).await?;
-                    send.write_all(&asked).await?;
-                    send.finish()?;
-                    Ok(())
-                }
-            }
-        });
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        tokio::spawn(answer(service, send, receive));
     }
+    Ok(())
+}
+
+async fn answer(service: Service, mut send: SendStream, mut receive: RecvStream) -> Result<()> {
+    if service == Service::Sink {
+        return raw::sink(Box::new(tokio::io::join(receive, send))).await;
+    }
+    let asked = receive.read_to_end(2 * SMALL).await?;
+    send.write_all(&asked).await?;
+    send.finish()?;
     Ok(())
 }
 

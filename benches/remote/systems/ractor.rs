@@ -1,5 +1,7 @@
 //! ractor_cluster: an actor in a process group, messages that carry bytes as they are. A cast has no bound.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::run::Result;
 use ractor::rpc::CallResult;
@@ -8,7 +10,6 @@ use ractor::{
 };
 use ractor_cluster::{NetworkStream, NodeServer, NodeServerMessage, RactorClusterMessage};
 use serde_bytes::ByteArray;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Candidate;
@@ -144,12 +145,20 @@ impl Actor for Target {
         told: &mut Told,
     ) -> std::result::Result<(), ActorProcessingErr> {
         match request {
-            Request::Echo(bytes, port) => port.send(bytes)?,
+            Request::Echo(bytes, port) => answer(port, bytes),
             Request::Tell(Raw(bytes)) => told.add_bytes(&bytes),
-            Request::Count(port) => port.send(Raw(std::mem::take(told).to_bytes().to_vec()))?,
+            Request::Count(port) => {
+                let told = std::mem::take(told);
+                answer(port, Raw(told.to_bytes().to_vec()));
+            }
         }
         Ok(())
     }
+}
+
+fn answer(port: RpcReplyPort<Raw>, bytes: Raw) {
+    // An error means that nobody waits for it.
+    let _ = port.send(bytes);
 }
 
 #[derive(Clone)]

@@ -52,7 +52,7 @@ impl Candidate for Tonic {
             let channel = endpoint.connect().await?;
             match work {
                 Work::OneWay(_, Shape::Order) => {
-                    let teller = Teller::over(channel, PLACE, |order| PlacedOrder::from(order));
+                    let teller = Teller::over(channel, PLACE, PlacedOrder::from);
                     one_way::measure(Orders(teller), Shape::Order, run).await
                 }
                 Work::OneWay(_, shape) => {
@@ -134,19 +134,17 @@ fn handle(request: http::Request<Body>) -> Handled {
             }
             TELL => {
                 let mut grpc = server::Grpc::new(ProstCodec::<Counted, Payload>::default());
-                let count = service_fn(|stream| {
-                    count(stream, |told, payload: Payload| {
-                        told.add_bytes(&payload.data);
-                    })
+                let counting = service_fn(|stream: Request<Streaming<Payload>>| {
+                    count(stream, |told, payload| told.add_bytes(&payload.data))
                 });
-                grpc.client_streaming(count, request).await
+                grpc.client_streaming(counting, request).await
             }
             PLACE => {
                 let mut grpc = server::Grpc::new(ProstCodec::<Counted, PlacedOrder>::default());
-                let count = service_fn(|stream| {
-                    count(stream, |told, order: PlacedOrder| told.add(order.id))
+                let counting = service_fn(|stream: Request<Streaming<PlacedOrder>>| {
+                    count(stream, |told, order| told.add(order.id))
                 });
-                grpc.client_streaming(count, request).await
+                grpc.client_streaming(counting, request).await
             }
             path => Status::unimplemented(path.to_owned()).into_http(),
         })
@@ -159,7 +157,7 @@ async fn echo(request: Request<Payload>) -> std::result::Result<Response<Payload
 
 async fn count<M>(
     request: Request<Streaming<M>>,
-    add: impl Fn(&mut Told, M),
+    add: impl Fn(&mut Told, M) + Send,
 ) -> std::result::Result<Response<Counted>, Status> {
     let mut stream = request.into_inner();
     let mut told = Told::default();

@@ -54,7 +54,10 @@ impl Candidate for ZeroMq {
                     told = Told::default();
                 }
                 Service::Sink => told.add_bytes(&message),
-                _ => socket.send(std::mem::take(&mut message), 0)?,
+                _ => {
+                    let echo = std::mem::replace(&mut message, Message::new());
+                    socket.send(echo, 0)?;
+                }
             }
         }
     }
