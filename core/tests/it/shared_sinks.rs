@@ -90,7 +90,9 @@ impl SharedSink<u64> for Desk {
 
     fn finish(&self, ticket: u64, outcome: Outcome<u64>) {
         self.asks.lock().get_mut(&ticket).unwrap().ends += 1;
-        self.ended.clone().try_send((ticket, outcome)).unwrap();
+        let told = self.ended.clone().try_send((ticket, outcome));
+        // Once the test is over its system ends, and with it what is still open.
+        assert!(told.map_or_else(|error| error.is_disconnected(), |()| true));
     }
 
     fn on_withdraw(&self, ticket: u64, withdraw: Box<dyn FnOnce() + Send>) {
