@@ -11,7 +11,7 @@ use callboard::clock::Instant;
 use callboard::{Failure, FailureKind, Verdict};
 
 use super::Session;
-use super::in_flight::{Answer, NotTaken};
+use super::in_flight::NotTaken;
 use super::outbox::low;
 use super::slots::Slot;
 use crate::config::LinkConfig;
@@ -407,22 +407,6 @@ pub(super) struct Arrival {
     pub(super) is_packed: bool,
     pub(super) number: u64,
     pub(super) at: Instant,
-}
-
-impl Arrival {
-    pub(super) fn answer(
-        &self,
-        session: &Arc<Session>,
-        name: &Arc<str>,
-        positional: bool,
-    ) -> Answer {
-        Answer {
-            session: Arc::clone(session),
-            name: Arc::clone(name),
-            number: self.number,
-            positional,
-        }
-    }
 }
 
 pub(super) type Behind = VecDeque<Waiting>;
