@@ -315,14 +315,24 @@ async fn g36_thousands_of_idle_connections_cost_little_and_delay_nobody(system: 
     assert!(answered > 0);
 }
 
-/// Sends bytes and waits for the end; how many bytes came.
-async fn say(path: &Path, bytes: &[u8], times: usize) -> usize {
-    let mut stream = UnixStream::connect(path).await.unwrap();
-    for _ in 0..times {
-        if stream.write_all(bytes).await.is_err() {
-            break;
+/// Connects, also while more want to than the kernel keeps waiting.
+async fn dial(system: &System, path: &Path) -> UnixStream {
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => return stream,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                system.clock().sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// Sends bytes and waits for the end; how many bytes came.
+async fn say(system: &System, path: &Path, bytes: &[u8]) -> usize {
+    let mut stream = dial(system, path).await;
+    // The other side may be done with it before all of it is written.
+    let _ = stream.write_all(bytes).await;
     let mut heard = Vec::new();
     // A reset is an end, too.
     let _ = stream.read_to_end(&mut heard).await;
@@ -342,8 +352,8 @@ async fn g36_slow_handshakes_are_cut_and_take_no_memory(system: System) {
         let slow = (0..many).map(|n| {
             let begun = &hello()[..n % 60];
             let begun = begun.to_vec();
-            let path = path.clone();
-            async move { say(&path, &begun, 1).await }
+            let (system, path) = (&system, &path);
+            async move { say(system, path, &begun).await }
         });
         let peers = join_all(slow).await;
         assert!(peers.iter().all(|heard| *heard == 0));
@@ -369,14 +379,14 @@ async fn g36_giant_lengths_and_floods_take_no_memory(system: System) {
             // An ask of nearly 4 GiB, and a handshake of that.
             giant.extend([0xFF, 0xFF, 0xFF, 0xFF, 17, 0, 0, 1]);
             giant.extend([0; 8]);
-            say(&path, &giant, 1).await;
+            say(&system, &path, &giant).await;
             let mut hello = hello();
             hello[..4].copy_from_slice(&[0xFF; 4]);
-            say(&path, &hello, 1).await;
+            say(&system, &path, &hello).await;
         }
         // 64 MiB of questions by one who reads no answer.
         let ping = [0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(4_096);
-        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let mut stream = dial(&system, &path).await;
         stream.write_all(&hello_of(1_000)).await.unwrap();
         for _ in 0..1_024 {
             stream.write_all(&ping).await.unwrap();
