@@ -26,7 +26,7 @@ use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
-pub(crate) use exposed::{Dispatch, Held};
+pub(crate) use exposed::{Dispatch, Held, Payload};
 use exposed::{Exposed, ToRecipient};
 use sessions::Sessions;
 pub(crate) use topics::Pumps;

@@ -18,6 +18,9 @@ use crate::wire::body::{OwnedSubscribe, Subscribe, decode_nothing};
 use crate::wire::frame::{Frame, Kind};
 use crate::wire::watching::{OwnedWatch, Watch};
 
+/// How many things may wait to be taken up: far more than one turn of a reader brings from a peer that means well.
+const MOST_JOBS: usize = 65_536;
+
 /// See the module.
 pub(crate) struct Work {
     session: Weak<Session>,
@@ -48,7 +51,7 @@ impl Work {
         }
     }
 
-    /// The session, unless nobody has it any more.
+    /// Whose work it is, as long as that is there.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         self.session.upgrade()
     }
@@ -60,23 +63,19 @@ impl Work {
                 let most = self.session.upgrade();
                 let most = most.map_or(1, |session| session.config.subscriber_buffer);
                 let subscribe = Subscribe::decode(frame.flags, frame.body, most)?;
-                self.push(Job::Subscribe(frame.correlation, subscribe.to_owned()));
-                Ok(())
+                self.wanted(Job::Subscribe(frame.correlation, subscribe.to_owned()))
             }
             Kind::Unsubscribe => {
                 decode_nothing(frame.kind, frame.body)?;
-                self.push(Job::Unsubscribe(frame.correlation));
-                Ok(())
+                self.wanted(Job::Unsubscribe(frame.correlation))
             }
             Kind::Watch => {
                 let watch = Watch::decode(frame.body)?;
-                self.push(Job::Watch(frame.correlation, watch.to_owned()));
-                Ok(())
+                self.wanted(Job::Watch(frame.correlation, watch.to_owned()))
             }
             Kind::Unwatch => {
                 decode_nothing(frame.kind, frame.body)?;
-                self.push(Job::Unwatch(frame.correlation));
-                Ok(())
+                self.wanted(Job::Unwatch(frame.correlation))
             }
             other => Err(WireError::Unexpected(other.text())),
         }
@@ -85,6 +84,15 @@ impl Work {
     /// The last event of a watch is on its way.
     pub(crate) fn watch_is_over(&self, number: u64) {
         self.push(Job::Unwatch(number));
+    }
+
+    /// The other side asks for these as it likes; one that doesn't let them be done is cut off.
+    fn wanted(&self, job: Job) -> Result<(), WireError> {
+        if self.inner.lock().jobs.len() >= MOST_JOBS {
+            return Err(WireError::NoCredit);
+        }
+        self.push(job);
+        Ok(())
     }
 
     /// A message waits for room at its receiver.
