@@ -7,8 +7,8 @@ use std::task::Poll;
 use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{
-    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, OnLife, Refused, Responder, Route,
-    System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
+    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, OnLife, Refused, Responder,
+    Route, System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
 };
 use futures::future::BoxFuture;
 

@@ -182,9 +182,7 @@ mod tests {
             name: "till",
             type_name: "pay",
         };
-        let expected = [
-            0, 0, 1, 2, 4, b't', b'i', b'l', b'l', 3, b'p', b'a', b'y',
-        ];
+        let expected = [0, 0, 1, 2, 4, b't', b'i', b'l', b'l', 3, b'p', b'a', b'y'];
         assert_eq!(encode(|out| watch.put(out)), expected);
         assert_eq!(Watch::decode(&expected), Ok(watch));
         for len in 0..expected.len() {

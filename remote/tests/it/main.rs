@@ -18,6 +18,7 @@ mod proof;
 mod proxy;
 mod queues;
 mod raw;
+mod references;
 mod rights;
 mod simulated;
 mod sockets;
