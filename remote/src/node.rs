@@ -5,6 +5,7 @@ mod listen;
 mod serve;
 mod sessions;
 mod topics;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,7 @@ use exposed::{Exposed, ToRecipient};
 use sessions::Sessions;
 pub(crate) use topics::Pumps;
 use topics::ToTopic;
+pub(crate) use watched::Watched;
 
 pub use listen::Listener;
 use listen::ListenerState;

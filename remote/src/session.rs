@@ -249,7 +249,7 @@ impl Session {
     /// The same for one whose body ends with `rest`, which is not copied.
     fn answer_with(&self, frame: Vec<u8>, rest: Bytes) {
         if let Err(bytes) = self.outbox.push_answer_with(frame, rest) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.left_unread(bytes);
         }
     }
 

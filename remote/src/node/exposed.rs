@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use callboard::{
-    DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, Recipient, Refused, Responder,
-    System, Verdict, WireMessage,
+    ActorId, DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, OnLife, Recipient,
+    Refused, Responder, System, Verdict, Watch, WatchHandle, WireMessage,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -55,6 +55,12 @@ pub(crate) trait Dispatch: Send + Sync {
 
     /// Delivers a tell, or loses it with a count.
     fn tell(&self, payload: Payload<'_>, meta: Meta) -> Result<Option<Held>, Failure>;
+
+    /// Who takes the messages: somebody else has another id.
+    fn id(&self) -> ActorId;
+
+    /// Tells of each event in the life of who takes them.
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle;
 
     /// The shapes of the message and of its reply; 0 where it is unknown.
     fn schemas(&self) -> (u64, u64) {
@@ -240,6 +246,14 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         Ok(self.deliver(envelope, |refused, recipient| {
             bury(recipient.route().system(), &recipient.label(), refused);
         }))
+    }
+
+    fn id(&self) -> ActorId {
+        self.0.id()
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.0.watch_life(on_event)
     }
 
     fn schemas(&self) -> (u64, u64) {

@@ -7,12 +7,13 @@ use std::task::Poll;
 use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{
-    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, Refused, Responder, Route,
-    System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
+    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, OnLife, Refused, Responder,
+    Route, System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
 };
 use futures::future::BoxFuture;
 
 use super::caller::{Caller, Slot};
+use super::watches::{OnNews, Target};
 use super::{Core, Owner};
 use crate::session::Session;
 use crate::session::outbox::{Letter, NoRoom, Ticket};
@@ -121,6 +122,17 @@ impl<M: WireMessage> RemoteRoute<M> {
             name,
             id,
             caller,
+        }
+    }
+
+    /// What is watched.
+    fn target(&self) -> Target {
+        Target {
+            name: Arc::clone(&self.name),
+            type_name: M::NAME,
+            version: M::VERSION,
+            id: self.id,
+            label: Arc::from(self.label()),
         }
     }
 
@@ -271,11 +283,13 @@ fn encode<M: WireMessage>(
 }
 
 impl<M: WireMessage> Watch for RemoteRoute<M> {
-    /// Fires when the link is closed for good. That the actor over there ended is not noticed yet.
     fn watch(&self, on_end: OnEnd) -> WatchHandle {
-        self.owner
-            .core
-            .watch(self.id, self.name.to_string(), on_end)
+        self.core().watch_there(self.target(), OnNews::End(on_end))
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.core()
+            .watch_there(self.target(), OnNews::Life(on_event))
     }
 }
 
