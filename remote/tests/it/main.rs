@@ -8,6 +8,7 @@ mod asks;
 mod broken;
 mod conformance;
 mod fifos;
+mod golden;
 mod hostile;
 mod locks;
 mod queues;
