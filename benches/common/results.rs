@@ -46,6 +46,7 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Results {
     rows: Vec<Row>,
+    failures: Vec<String>,
 }
 
 impl Results {
@@ -73,6 +74,20 @@ impl Results {
             let ratio = limit.map(|limit| figure / limit[at]);
             self.rows[place].add(*figure, ratio);
         }
+    }
+
+    /// Notes a run that failed, for a benchmark that goes on with the others.
+    pub fn fail(&mut self, why: String) {
+        eprintln!("failed: {why}");
+        if !self.failures.contains(&why) {
+            self.failures.push(why);
+        }
+    }
+
+    /// What failed, each kind once.
+    #[must_use]
+    pub fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     #[must_use]

@@ -10,14 +10,14 @@ mod systems;
 mod workloads;
 
 use std::process::ExitCode;
-use std::{env, thread};
+use std::thread;
 
-use common::args::{self, Args, Command, Defaults};
+use common::args::{Args, Defaults};
 use common::machine;
-use common::plan::{chosen, contains_one};
+use common::program::{self, Program, in_turn};
 use common::render::block;
 use common::results::Results;
-use common::run::{self, Conditions, PAUSE, Result};
+use common::run::{self, PAUSE, Result};
 use common::size::Size;
 
 use plan::{Block, Cell};
@@ -39,60 +39,60 @@ Callboard beside other actor frameworks and bare channels, all in one process.
 
 Writes target/bench/local.json and target/bench/local.md.";
 
-const DEFAULTS: Defaults = Defaults { full: 5, quick: 3 };
-
 /// What is measured beside Callboard.
 const PEERS: [&str; 8] = [
     "actix", "actix-rt", "kameo", "ractor", "xtra", "kanal", "flume", "tokio",
 ];
 
 fn main() -> ExitCode {
-    let done = match args::parse(env::args().skip(1), DEFAULTS) {
-        Ok(Command::Help) => {
-            println!("{HELP}");
-            Ok(())
-        }
-        Ok(Command::List) => {
-            list();
-            Ok(())
-        }
-        Ok(Command::RunOnce {
-            workload,
-            system,
-            size,
-        }) => run_once(&workload, &system, size),
-        Ok(Command::Measure(args)) => measure(&args),
-        Err(wrong) => Err(wrong.into()),
-    };
-    run::ended("local", done)
+    program::main::<Local>()
 }
 
-fn list() {
-    for cell in plan::blocks().iter().flat_map(|block| &block.cells) {
-        println!("workload  {}", cell.workload);
-    }
-    for system in systems::all() {
-        println!("system    {}", system.name());
-    }
-}
+struct Local;
 
-fn measure(args: &Args) -> Result<()> {
-    run::wait_for_nobody("local", args)?;
-    let blocks = chosen(plan::blocks(), &args.only);
-    let mut systems = systems::all();
-    systems.retain(|system| contains_one(system.name(), &args.systems));
-    if blocks.is_empty() || systems.is_empty() {
-        return Err("nothing is called that; see --list".into());
+impl Program for Local {
+    const NAME: &'static str = "local";
+    const HELP: &'static str = HELP;
+    const DEFAULTS: Defaults = Defaults { full: 5, quick: 3 };
+    type Work = workloads::Work;
+    type System = dyn Candidate;
+
+    fn blocks() -> Vec<Block> {
+        plan::blocks()
     }
 
-    let conditions = Conditions::watch();
-    let results = run_all(&blocks, &systems, args)?;
-    let conditions = conditions.report(args, &machine::versions(&PEERS));
+    fn systems() -> Vec<Box<dyn Candidate>> {
+        systems::all()
+    }
 
-    let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
-    let text = report(&blocks, &systems, &results, &conditions);
-    print!("{text}");
-    run::write("local", &results.rows(&blocks, &names), &text, args)
+    fn name(system: &dyn Candidate) -> &'static str {
+        system.name()
+    }
+
+    fn peers() -> String {
+        machine::versions(&PEERS)
+    }
+
+    fn run(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
+        run_all(blocks, systems, args)
+    }
+
+    fn report(
+        blocks: &[Block],
+        systems: &[Box<dyn Candidate>],
+        results: &Results,
+        conditions: &str,
+    ) -> String {
+        report(blocks, systems, results, conditions)
+    }
+
+    fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
+        let (cell, system) = program::find::<Self>(workload, system)?;
+        for figure in system.measure(cell.work, size) {
+            println!("{figure}");
+        }
+        Ok(())
+    }
 }
 
 fn run_all(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
@@ -128,8 +128,7 @@ fn run_systems(
     rep: usize,
     mut take: impl FnMut(&'static str, Vec<f64>),
 ) -> Result<()> {
-    let (first, rest) = systems.split_at(rep % systems.len());
-    for system in rest.iter().chain(first) {
+    for system in in_turn(systems, rep) {
         if !system.takes(cell.work) {
             continue;
         }
@@ -140,20 +139,6 @@ fn run_systems(
             system.measure(cell.work, size)
         };
         take(system.name(), figures);
-    }
-    Ok(())
-}
-
-/// The other side of [`run::in_own_process`].
-fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
-    let blocks = plan::blocks();
-    let mut cells = blocks.iter().flat_map(|block| &block.cells);
-    let cell = cells.find(|cell| cell.workload == workload);
-    let systems = systems::all();
-    let system = systems.iter().find(|known| known.name() == system);
-    let (cell, system) = cell.zip(system).ok_or("nothing is called that")?;
-    for figure in system.measure(cell.work, size) {
-        println!("{figure}");
     }
     Ok(())
 }

@@ -12,14 +12,14 @@ mod systems;
 mod workloads;
 
 use std::process::ExitCode;
-use std::{env, thread};
+use std::thread;
 
-use common::args::{self, Args, Command, Defaults};
+use common::args::{Args, Defaults};
 use common::machine;
-use common::plan::{chosen, contains_one};
+use common::program::{self, Program, in_turn};
 use common::render::block;
 use common::results::Results;
-use common::run::{self, Conditions, PAUSE, Result};
+use common::run::{PAUSE, Result};
 use common::size::Size;
 
 use plan::{Block, Cell};
@@ -41,69 +41,62 @@ Callboard's call policies and deduplication, and what they add to an ask.
 
 Writes target/bench/policy.json and target/bench/policy.md.";
 
-const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
-
 /// What is measured beside Callboard.
 const PEERS: [&str; 4] = ["tower", "backon", "recloser", "tokio"];
 
 fn main() -> ExitCode {
-    let done = match args::parse(env::args().skip(1), DEFAULTS) {
-        Ok(Command::Help) => {
-            println!("{HELP}");
-            Ok(())
+    program::main::<Policy>()
+}
+
+struct Policy;
+
+impl Program for Policy {
+    const NAME: &'static str = "policy";
+    const HELP: &'static str = HELP;
+    const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
+    type Work = workloads::Work;
+    type System = dyn Candidate;
+
+    fn blocks() -> Vec<Block> {
+        plan::blocks()
+    }
+
+    fn systems() -> Vec<Box<dyn Candidate>> {
+        systems::all()
+    }
+
+    fn name(system: &dyn Candidate) -> &'static str {
+        system.name()
+    }
+
+    fn peers() -> String {
+        machine::versions(&PEERS)
+    }
+
+    fn run(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
+        let mut results = Results::default();
+        // Repetition 0 warms up the process and is not counted.
+        for rep in 0..=args.reps {
+            for cell in blocks.iter().flat_map(|block| &block.cells) {
+                eprintln!("repetition {rep} of {}: {}", args.reps, cell.workload);
+                run_systems(cell, systems, args.size, rep, &mut results)?;
+            }
         }
-        Ok(Command::List) => {
-            list();
-            Ok(())
-        }
-        Ok(Command::RunOnce { .. }) => Err("this one has no runs in processes of their own".into()),
-        Ok(Command::Measure(args)) => measure(&args),
-        Err(wrong) => Err(wrong.into()),
-    };
-    run::ended("policy", done)
-}
-
-fn list() {
-    for cell in plan::blocks().iter().flat_map(|block| &block.cells) {
-        println!("workload  {}", cell.workload);
+        Ok(results)
     }
-    for system in systems::all() {
-        println!("system    {}", system.name());
+
+    fn report(
+        blocks: &[Block],
+        systems: &[Box<dyn Candidate>],
+        results: &Results,
+        conditions: &str,
+    ) -> String {
+        let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
+        report(blocks, &names, results, conditions)
     }
 }
 
-fn measure(args: &Args) -> Result<()> {
-    run::wait_for_nobody("policy", args)?;
-    let blocks = chosen(plan::blocks(), &args.only);
-    let mut systems = systems::all();
-    systems.retain(|system| contains_one(system.name(), &args.systems));
-    if blocks.is_empty() || systems.is_empty() {
-        return Err("nothing is called that; see --list".into());
-    }
-
-    let conditions = Conditions::watch();
-    let results = run_all(&blocks, &systems, args)?;
-    let conditions = conditions.report(args, &machine::versions(&PEERS));
-
-    let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
-    let text = report(&blocks, &names, &results, &conditions);
-    print!("{text}");
-    run::write("policy", &results.rows(&blocks, &names), &text, args)
-}
-
-fn run_all(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
-    let mut results = Results::default();
-    // Repetition 0 warms up the process and is not counted.
-    for rep in 0..=args.reps {
-        for cell in blocks.iter().flat_map(|block| &block.cells) {
-            eprintln!("repetition {rep} of {}: {}", args.reps, cell.workload);
-            run_systems(cell, systems, args.size, rep, &mut results)?;
-        }
-    }
-    Ok(results)
-}
-
-/// Runs one cell once on every system that takes it, each repetition starting with another one.
+/// Runs one cell once on every system that takes it.
 fn run_systems(
     cell: &Cell,
     systems: &[Box<dyn Candidate>],
@@ -111,9 +104,7 @@ fn run_systems(
     rep: usize,
     results: &mut Results,
 ) -> Result<()> {
-    let (first, rest) = systems.split_at(rep % systems.len());
-    let takers = rest.iter().chain(first).filter(|it| it.takes(cell.work));
-    for system in takers {
+    for system in in_turn(systems, rep).filter(|it| it.takes(cell.work)) {
         thread::sleep(PAUSE);
         let figures = system.measure(cell.work, size);
         let figures =

@@ -12,15 +12,15 @@ mod workloads;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::{env, thread};
+use std::thread;
 
-use common::args::{self, Args, Command, Defaults};
+use common::args::{Args, Defaults};
 use common::folder::Folder;
 use common::machine;
-use common::plan::{chosen, contains_one};
+use common::program::{self, Program, in_turn};
 use common::render::block;
 use common::results::Results;
-use common::run::{self, Conditions, PAUSE, Result};
+use common::run::{PAUSE, Result};
 
 use plan::{Block, Cell};
 use systems::Candidate;
@@ -45,8 +45,6 @@ folder of their own, and ended after it. What goes to disk goes below the target
 
 Writes target/bench/queue.json and target/bench/queue.md.";
 
-const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
-
 /// The crates that are measured beside Callboard.
 const PEERS: [&str; 9] = [
     "async-channel",
@@ -61,60 +59,55 @@ const PEERS: [&str; 9] = [
 ];
 
 fn main() -> ExitCode {
-    let done = match args::parse(env::args().skip(1), DEFAULTS) {
-        Ok(Command::Help) => {
-            println!("{HELP}");
-            Ok(())
-        }
-        Ok(Command::List) => {
-            list();
-            Ok(())
-        }
-        Ok(Command::RunOnce { .. }) => Err("this one has no runs in processes of their own".into()),
-        Ok(Command::Measure(args)) => measure(&args),
-        Err(wrong) => Err(wrong.into()),
-    };
-    run::ended("queue", done)
+    program::main::<Queue>()
 }
 
-fn list() {
-    for cell in plan::blocks().iter().flat_map(|block| &block.cells) {
-        println!("workload  {}", cell.workload);
-    }
-    for system in systems::all() {
-        let missing = system.missing().map(|why| format!(" ({why})"));
-        println!("system    {}{}", system.name(), missing.unwrap_or_default());
-    }
-}
+struct Queue;
 
-fn measure(args: &Args) -> Result<()> {
-    run::wait_for_nobody("queue", args)?;
-    let blocks = chosen(plan::blocks(), &args.only);
-    let mut systems = systems::all();
-    systems.retain(|system| contains_one(system.name(), &args.systems));
-    if blocks.is_empty() || systems.is_empty() {
-        return Err("nothing is called that; see --list".into());
-    }
-    let missing: Vec<String> = systems
-        .iter()
-        .filter_map(|system| Some(format!("{}: {}", system.name(), system.missing()?)))
-        .collect();
-    systems.retain(|system| system.missing().is_none());
+impl Program for Queue {
+    const NAME: &'static str = "queue";
+    const HELP: &'static str = HELP;
+    const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
+    type Work = workloads::Work;
+    type System = dyn Candidate;
 
-    let conditions = Conditions::watch();
-    let folder = Folder::new(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
-    let results = run_all(&blocks, &systems, &folder, args)?;
-    drop(folder);
-    let mut peers = machine::versions(&PEERS);
-    for version in systems::server_versions() {
-        peers += &format!(", {version}");
+    fn blocks() -> Vec<Block> {
+        plan::blocks()
     }
-    let conditions = conditions.report(args, &peers);
 
-    let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
-    let text = report(&blocks, &systems, &results, &conditions, &missing);
-    print!("{text}");
-    run::write("queue", &results.rows(&blocks, &names), &text, args)
+    fn systems() -> Vec<Box<dyn Candidate>> {
+        systems::all()
+    }
+
+    fn name(system: &dyn Candidate) -> &'static str {
+        system.name()
+    }
+
+    fn missing(system: &dyn Candidate) -> Option<String> {
+        system.missing()
+    }
+
+    fn peers() -> String {
+        let mut peers = machine::versions(&PEERS);
+        for version in systems::server_versions() {
+            peers += &format!(", {version}");
+        }
+        peers
+    }
+
+    fn run(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
+        let folder = Folder::new(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+        run_all(blocks, systems, &folder, args)
+    }
+
+    fn report(
+        blocks: &[Block],
+        systems: &[Box<dyn Candidate>],
+        results: &Results,
+        conditions: &str,
+    ) -> String {
+        report(blocks, systems, results, conditions)
+    }
 }
 
 fn run_all(
@@ -148,13 +141,12 @@ fn run_systems(
     rep: usize,
     mut take: impl FnMut(&'static str, &[f64], Option<&[f64]>),
 ) -> Result<()> {
-    let (first, rest) = systems.split_at(rep % systems.len());
-    let takers = rest.iter().chain(first).filter(|it| it.takes(cell.work));
+    let takers = in_turn(systems, rep).filter(|it| it.takes(cell.work));
     let all = systems::all();
     let limit = all.iter().find(|it| Some(it.name()) == cell.limit);
     let Some(limit) = limit else {
         for system in takers {
-            let figures = run_one(cell, system.as_ref(), run)?;
+            let figures = run_one(cell, system, run)?;
             take(system.name(), &figures, None);
         }
         return Ok(());
@@ -162,7 +154,7 @@ fn run_systems(
     let short = run.half();
     let mut limits = vec![run_one(cell, limit.as_ref(), &short)?];
     for system in takers.filter(|it| it.name() != limit.name()) {
-        let figures = run_one(cell, system.as_ref(), run)?;
+        let figures = run_one(cell, system, run)?;
         let after = run_one(cell, limit.as_ref(), &short)?;
         let before = limits.last().ok_or("no limit before it")?;
         take(system.name(), &figures, Some(&mean(&[before, &after])));
@@ -196,16 +188,11 @@ fn report(
     systems: &[Box<dyn Candidate>],
     results: &Results,
     conditions: &str,
-    missing: &[String],
 ) -> String {
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
     let mut text = String::from("# Queue speed\n\n");
     text += "`cargo bench --manifest-path benches/Cargo.toml --bench queue`\n\n";
-    text += conditions.trim_end();
-    for why in missing {
-        text += &format!("\n- Not measured: {why}.");
-    }
-    text += "\n\n";
+    text += conditions;
     text += &format!(
         "Items have {} bytes.\nWhere the disk matters, `to {}` is the ratio to the smallest append there can be, measured \
          right before and after in the same repetition.\n\n",

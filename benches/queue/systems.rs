@@ -7,10 +7,10 @@ mod channels;
 mod jetstream;
 mod raw;
 mod redis;
-mod server;
 mod stores;
 
 use common::run::Result;
+use common::server;
 
 use crate::workloads::{Run, Work};
 

@@ -11,14 +11,14 @@ mod systems;
 mod workloads;
 
 use std::process::ExitCode;
-use std::{env, panic, thread};
+use std::{panic, thread};
 
-use common::args::{self, Args, Command, Defaults};
+use common::args::{Args, Defaults};
 use common::machine;
-use common::plan::{chosen, contains_one};
+use common::program::{self, Program, in_turn};
 use common::render::block;
 use common::results::Results;
-use common::run::{self, Conditions, PAUSE, Result};
+use common::run::{self, PAUSE, Result};
 use common::size::Size;
 
 use plan::{Block, Cell};
@@ -40,59 +40,59 @@ Callboard's supervisors beside those of other actor frameworks, all in one proce
 
 Writes target/bench/supervision.json and target/bench/supervision.md.";
 
-const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
-
 /// What is measured beside Callboard.
 const PEERS: [&str; 3] = ["kameo", "ractor", "tokio"];
 
 fn main() -> ExitCode {
     silence_crashes();
-    let done = match args::parse(env::args().skip(1), DEFAULTS) {
-        Ok(Command::Help) => {
-            println!("{HELP}");
-            Ok(())
-        }
-        Ok(Command::List) => {
-            list();
-            Ok(())
-        }
-        Ok(Command::RunOnce {
-            workload,
-            system,
-            size,
-        }) => run_once(&workload, &system, size),
-        Ok(Command::Measure(args)) => measure(&args),
-        Err(wrong) => Err(wrong.into()),
-    };
-    run::ended("supervision", done)
+    program::main::<Supervision>()
 }
 
-fn list() {
-    for cell in plan::blocks().iter().flat_map(|block| &block.cells) {
-        println!("workload  {}", cell.workload);
-    }
-    for system in systems::all() {
-        println!("system    {}", system.name());
-    }
-}
+struct Supervision;
 
-fn measure(args: &Args) -> Result<()> {
-    run::wait_for_nobody("supervision", args)?;
-    let blocks = chosen(plan::blocks(), &args.only);
-    let mut systems = systems::all();
-    systems.retain(|system| contains_one(system.name(), &args.systems));
-    if blocks.is_empty() || systems.is_empty() {
-        return Err("nothing is called that; see --list".into());
+impl Program for Supervision {
+    const NAME: &'static str = "supervision";
+    const HELP: &'static str = HELP;
+    const DEFAULTS: Defaults = Defaults { full: 7, quick: 2 };
+    type Work = workloads::Work;
+    type System = dyn Candidate;
+
+    fn blocks() -> Vec<Block> {
+        plan::blocks()
     }
 
-    let conditions = Conditions::watch();
-    let results = run_all(&blocks, &systems, args)?;
-    let conditions = conditions.report(args, &machine::versions(&PEERS));
+    fn systems() -> Vec<Box<dyn Candidate>> {
+        systems::all()
+    }
 
-    let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
-    let text = report(&blocks, &systems, &results, &conditions);
-    print!("{text}");
-    run::write("supervision", &results.rows(&blocks, &names), &text, args)
+    fn name(system: &dyn Candidate) -> &'static str {
+        system.name()
+    }
+
+    fn peers() -> String {
+        machine::versions(&PEERS)
+    }
+
+    fn run(blocks: &[Block], systems: &[Box<dyn Candidate>], args: &Args) -> Result<Results> {
+        run_all(blocks, systems, args)
+    }
+
+    fn report(
+        blocks: &[Block],
+        systems: &[Box<dyn Candidate>],
+        results: &Results,
+        conditions: &str,
+    ) -> String {
+        report(blocks, systems, results, conditions)
+    }
+
+    fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
+        let (cell, system) = program::find::<Self>(workload, system)?;
+        for figure in system.measure(cell.work, size) {
+            println!("{figure}");
+        }
+        Ok(())
+    }
 }
 
 /// A panic that is part of a run says nothing: what the hook does would be most of what is measured. Of all systems
@@ -134,8 +134,7 @@ fn run_systems(
     size: Size,
     rep: usize,
 ) -> Result<Vec<(&'static str, Vec<f64>)>> {
-    let (first, rest) = systems.split_at(rep % systems.len());
-    let takers = rest.iter().chain(first).filter(|it| it.takes(cell.work));
+    let takers = in_turn(systems, rep).filter(|it| it.takes(cell.work));
     let run = |system: &dyn Candidate| {
         thread::sleep(PAUSE);
         let figures = match cell.work.needs_own_process() {
@@ -144,21 +143,7 @@ fn run_systems(
         };
         Ok((system.name(), figures))
     };
-    takers.map(|system| run(system.as_ref())).collect()
-}
-
-/// The other side of [`run::in_own_process`].
-fn run_once(workload: &str, system: &str, size: Size) -> Result<()> {
-    let blocks = plan::blocks();
-    let mut cells = blocks.iter().flat_map(|block| &block.cells);
-    let cell = cells.find(|cell| cell.workload == workload);
-    let systems = systems::all();
-    let system = systems.iter().find(|known| known.name() == system);
-    let (cell, system) = cell.zip(system).ok_or("nothing is called that")?;
-    for figure in system.measure(cell.work, size) {
-        println!("{figure}");
-    }
-    Ok(())
+    takers.map(run).collect()
 }
 
 /// What is printed and written: under what conditions figures came about, tables, goals.

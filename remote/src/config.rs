@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::rights::Login;
 use crate::wire::limits::MIN_MAX_FRAME;
 
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
@@ -42,6 +43,9 @@ pub struct LinkConfig {
     pub subscriptions: usize,
     /// How many messages a node buffers for one subscriber, whatever it asks for. 8,192.
     pub subscriber_buffer: usize,
+    /// What a peer says to prove who it is by a secret, over TLS only: over anything else it isn't connected. Of a
+    /// node it means nothing. None.
+    pub login: Option<Login>,
     /// How many connections a node serves at once. 1,024.
     pub connections: usize,
     /// How many sessions a node keeps, with a connection or waiting for one. 4,096.
@@ -85,6 +89,7 @@ impl Default for LinkConfig {
             in_flight: 16_384,
             subscriptions: 256,
             subscriber_buffer: 8_192,
+            login: None,
             connections: 1_024,
             sessions: 4_096,
             connect_timeout: Duration::from_secs(2),

@@ -35,11 +35,12 @@ pub(crate) mod shake;
 mod slots;
 pub(crate) mod work;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use callboard::{Failure, Incarnation, Principal, System};
+use callboard::clock::Instant;
+use callboard::{Failure, Incarnation, Placement, Principal, System};
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::LinkConfig;
@@ -99,6 +100,8 @@ pub(crate) struct Session {
     callers: RwLock<Vec<Arc<dyn Waits>>>,
     attached: Mutex<Attached>,
     ended: OnceLock<LinkErrorKind>,
+    /// Too much was left unread: it is about to end.
+    is_unread: AtomicBool,
     /// Whether this side connects.
     pub(crate) is_dialler: bool,
 }
@@ -109,6 +112,8 @@ struct Attached {
     /// Grows with each connection.
     generation: u64,
     end: Option<Arc<EndSignal>>,
+    /// Since when none has carried anything.
+    alone_since: Option<Instant>,
 }
 
 /// What a new session is made of.
@@ -163,6 +168,7 @@ impl Session {
             callers: RwLock::default(),
             attached: Mutex::default(),
             ended: OnceLock::new(),
+            is_unread: AtomicBool::new(false),
             is_dialler,
         })
     }
@@ -197,14 +203,26 @@ impl Session {
     /// Puts in an answer; a peer that leaves too much unread is cut off.
     pub(crate) fn answer(&self, frame: Vec<u8>) {
         if let Err(bytes) = self.outbox.push_answer(frame) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.left_unread(bytes);
         }
     }
 
     /// The same for one in a buffer of the caller's.
     pub(crate) fn answer_from(&self, frame: &[u8]) {
         if let Err(bytes) = self.outbox.push_answer_from(frame) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.left_unread(bytes);
+        }
+    }
+
+    /// Ends it, but not here: who answers may be the reader in the midst of its frames, or anybody's handler.
+    fn left_unread(&self, bytes: usize) {
+        if self.is_unread.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(session) = self.work.session() {
+            self.system.spawn(Placement::Spread, move || async move {
+                session.end(&LinkErrorKind::Unread(bytes));
+            });
         }
     }
 
@@ -263,10 +281,11 @@ impl Session {
     }
 
     pub(crate) fn snapshot(&self) -> SessionSnapshot {
+        let is_connected = self.attached.lock().end.is_some();
         SessionSnapshot {
             peer: self.theirs.node.clone(),
             principal: self.principal().map(ToString::to_string),
-            is_connected: self.attached.lock().end.is_some(),
+            is_connected,
             waiting_bytes: self.waiting(),
             outbox_bytes: self.outbox.load().0,
             unacknowledged: self.unacknowledged(),

@@ -18,6 +18,10 @@ pub(crate) enum Order {
     Link(ActorRef<Order>),
 }
 
+/// With the feature that the benchmark `remote` needs, ractor no longer takes everything for a message.
+#[cfg(feature = "remote")]
+impl ractor::Message for Order {}
+
 struct Counter;
 
 struct State {

@@ -8,10 +8,10 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use common::run::Result;
+use common::server::{self, Server};
 use serde_json::Value;
 
 use super::Candidate;
-use super::server::{self, Server};
 use crate::item::{Item, LENGTH};
 use crate::workloads::remote::{self, Connection, Remote};
 use crate::workloads::{BATCH, Run, Work};

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use common::run::Result;
+use common::server::{self, Server};
 
 use super::Candidate;
-use super::server::{self, Server};
 use crate::item::Item;
 use crate::workloads::remote::{self, Connection, Remote};
 use crate::workloads::{BATCH, Run, Work};

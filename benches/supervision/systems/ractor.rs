@@ -18,6 +18,10 @@ use crate::workloads::Work;
 
 pub(crate) struct Ractor;
 
+/// With the feature that the benchmark `remote` needs, ractor no longer takes everything for a message.
+#[cfg(feature = "remote")]
+impl ractor::Message for Job {}
+
 struct Hand;
 
 impl Actor for Hand {

@@ -197,7 +197,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         let envelope = Envelope {
             message,
             meta,
-            responder: Responder::new(Box::new(answer)),
+            responder: answer.responder(),
         };
         Ok(self.deliver(envelope, |refused, _| {
             refused.envelope.responder.fail(refused.failure);

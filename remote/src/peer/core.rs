@@ -369,13 +369,15 @@ impl Core {
     }
 
     pub(super) fn state(&self) -> PeerState {
-        let inner = self.inner.lock();
+        // The session's own first: a reader that holds its inbox looks for subscriptions here.
         let session = self.session();
         let load = |session: &Arc<Session>| session.outbox.load();
         let (outbox_bytes, in_flight) = session.as_ref().map_or((0, 0), load);
         let unacknowledged = session
             .as_ref()
             .map_or(0, |session| session.unacknowledged());
+        let waiting_bytes = session.as_ref().map_or(0, |session| session.waiting());
+        let inner = self.inner.lock();
         PeerState {
             address: self.address.clone(),
             boundary: self.boundary,
@@ -384,7 +386,7 @@ impl Core {
             last_error: inner.last_error.clone(),
             outbox_bytes,
             unacknowledged,
-            waiting_bytes: session.as_ref().map_or(0, |session| session.waiting()),
+            waiting_bytes,
             in_flight,
             stats: self.counters.snapshot(),
         }

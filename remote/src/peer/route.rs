@@ -160,6 +160,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             frame,
             deadline: meta.deadline,
             asked: None,
+            is_told: false,
         };
         if !is_ask {
             finish_frame(&mut letter.frame, Kind::Tell, flags, 0);
@@ -190,16 +191,12 @@ impl<M: WireMessage> RemoteRoute<M> {
             Verdict::NotSent
         };
         responder.progress(reached);
-        let (caller, at) = (Arc::clone(&self.caller), Arc::downgrade(&session));
-        responder.on_withdraw(move || {
-            if let Some(session) = at.upgrade() {
-                withdraw(&caller, &session, ticket);
-            }
-        });
+        responder.on_withdraw_shared(Arc::clone(&self.caller) as _, ticket);
         if self.caller.store(ticket, responder, left).is_some() {
             return Ok(Preparation::Unwanted);
         }
         letter.asked = Some((Arc::clone(&self.caller) as _, ticket));
+        letter.is_told = left;
         Ok(Preparation::Ready(Prepared {
             letter,
             message,
@@ -222,18 +219,6 @@ impl<M: WireMessage> RemoteRoute<M> {
         } else {
             self.core().counters.tells();
         }
-    }
-}
-
-/// The asker gave up.
-fn withdraw<M: WireMessage>(caller: &Caller<M>, session: &Session, ticket: Ticket) {
-    let Some(left) = caller.withdraw(ticket) else {
-        return;
-    };
-    session.peer.counters.withdrawn();
-    session.outbox.ask_ended();
-    if left {
-        session.say(Kind::Cancel, ticket);
     }
 }
 

@@ -33,6 +33,10 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How many turns of other tasks the writer waits for a batch to grow, while many are at it.
 const PATIENCE: u8 = 1;
 
+/// How many bytes about the connection itself wait to be written before no more are made: who doesn't read them
+/// needs no more of them.
+const MOST_CONTROL: usize = 4 * 1024;
+
 /// How a connection is told to end from outside.
 #[derive(Debug, Default)]
 pub(crate) struct EndSignal {
@@ -76,6 +80,7 @@ pub(crate) async fn run<S: ByteStream>(
         patience: PATIENCE,
         is_flushed: true,
     };
+    session.carried_by(pass);
     let why = {
         let mut ended = pin!(pass.end.wait());
         poll_fn(|cx| {
@@ -143,6 +148,9 @@ impl Parts<'_> {
     }
 
     fn put_ack(&mut self, gladly: bool) {
+        if self.control.len() >= MOST_CONTROL {
+            return;
+        }
         let due = self.session.inbox.lock().ack_due(gladly);
         if let Some(number) = due {
             self.control.extend(bare(Kind::Ack, number));
@@ -203,6 +211,9 @@ impl Parts<'_> {
             match frame.kind {
                 Kind::Ping => {
                     decode_nothing(frame.kind, frame.body)?;
+                    if self.control.len() >= MOST_CONTROL {
+                        continue;
+                    }
                     if let Some(number) = inbox.ack_due(true) {
                         self.control.extend(bare(Kind::Ack, number));
                     }
@@ -249,6 +260,11 @@ impl Parts<'_> {
                     session.outbox.set_flowing(false);
                     return self.poll_flush(stream, cx);
                 }
+                // A connection before this one is between taking and pushing, on another thread, for a moment.
+                if log.awaits_push() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 if self.waits_for_more(cx) {
                     return Poll::Pending;
                 }
@@ -258,6 +274,7 @@ impl Parts<'_> {
                     return flushed;
                 };
                 // What asks are told runs code of others: not under the log's lock.
+                log.await_push();
                 drop(log);
                 session.outbox.set_flowing(false);
                 taken.decide(&session.outbox);

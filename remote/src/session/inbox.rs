@@ -11,7 +11,7 @@ use callboard::clock::Instant;
 use callboard::{Failure, FailureKind, Verdict};
 
 use super::Session;
-use super::in_flight::{Answer, NotTaken};
+use super::in_flight::NotTaken;
 use super::outbox::low;
 use super::slots::Slot;
 use crate::config::LinkConfig;
@@ -198,6 +198,10 @@ impl Inbox {
             let header = Header::decode(header, most.saturating_add(MAX_BESIDE))?;
             if matches!(header.kind, Kind::Part | Kind::Void) || !header.kind.is_numbered() {
                 return Err(WireError::Unexpected(header.kind.text()));
+            }
+            // One for each slot and each answer is all that ever can be begun at once.
+            if self.parts.len() >= MOST_SLOTS + self.limits.asks {
+                return Err(WireError::NoCredit);
             }
             if self.parts.insert(number, Vec::new()).is_some() {
                 return Err(bad("number"));
@@ -403,22 +407,6 @@ pub(super) struct Arrival {
     pub(super) is_packed: bool,
     pub(super) number: u64,
     pub(super) at: Instant,
-}
-
-impl Arrival {
-    pub(super) fn answer(
-        &self,
-        session: &Arc<Session>,
-        name: &Arc<str>,
-        positional: bool,
-    ) -> Answer {
-        Answer {
-            session: Arc::clone(session),
-            name: Arc::clone(name),
-            number: self.number,
-            positional,
-        }
-    }
 }
 
 pub(super) type Behind = VecDeque<Waiting>;

@@ -55,6 +55,8 @@ pub(crate) struct Log {
     acked: u64,
     /// The connection that writes from it; no other may.
     generation: u64,
+    /// A connection has taken frames that it has not pushed yet: none behind them may come before them.
+    awaits_push: bool,
     pool: Vec<Vec<u8>>,
 }
 
@@ -70,6 +72,7 @@ impl Log {
 
     /// Takes frames over, stamped with the time that is left. Leaves an empty buffer.
     pub(crate) fn push(&mut self, batch: &mut Batch, now: Instant) {
+        self.awaits_push = false;
         if batch.bytes.is_empty() {
             return;
         }
@@ -161,6 +164,16 @@ impl Log {
         }
     }
 
+    /// Frames were taken, to be pushed later.
+    pub(crate) fn await_push(&mut self) {
+        self.awaits_push = true;
+    }
+
+    /// Whether some were that are not here yet.
+    pub(crate) fn awaits_push(&self) -> bool {
+        self.awaits_push
+    }
+
     /// From now on that connection writes from it.
     pub(crate) fn feed(&mut self, generation: u64) {
         self.generation = generation;
@@ -175,9 +188,14 @@ impl Log {
         self.last
     }
 
+    /// Whether the other side may have that many frames, and no more: it can't lack what it acknowledged.
+    pub(crate) fn can_rewind(&self, received: u64) -> bool {
+        (self.acked..=self.last).contains(&received)
+    }
+
     /// A new connection: goes on behind frame `received`, which is what the other side has.
     pub(crate) fn rewind(&mut self, received: u64, now: Instant) -> Result<(), NeverSent> {
-        if received > self.last || received < self.acked {
+        if !self.can_rewind(received) {
             return Err(NeverSent);
         }
         self.acked = received;

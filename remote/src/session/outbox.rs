@@ -57,6 +57,8 @@ pub(crate) struct Letter {
     pub(crate) deadline: Option<Instant>,
     /// Of an ask.
     pub(crate) asked: Option<Asked>,
+    /// The asker was told already that it leaves.
+    pub(crate) is_told: bool,
 }
 
 /// Why a request was not taken.
@@ -273,8 +275,8 @@ impl Outbox {
             flow.credit.sent += body;
             behind = flow.is_large;
         }
-        // What leaves at once has been told before.
-        let asked = asked.filter(|_| !self.is_flowing() || behind);
+        // By what was told, not by whether it leaves at once now: that may have changed since.
+        let asked = asked.filter(|_| !letter.is_told || behind);
         if behind || letter.frame.len() > HEADER + PIECE {
             let frame = std::mem::take(&mut letter.frame);
             inner.put_large(Some(letter.slot), frame, letter.deadline, asked);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent, Verdict};
 
 use super::Session;
+use super::in_flight::{Answer, Answers};
 use super::inbox::{Arrival, Behind, Tally};
 use crate::node::{self, Dispatch, Held};
 use crate::rights::Decision;
@@ -20,6 +21,7 @@ pub(super) struct Slot {
     /// Payloads may be arrays.
     positional: bool,
     found: Option<Found>,
+    answers: Option<Arc<Answers>>,
     /// What the other side may do with that name.
     decision: Decision,
     pub(super) tally: Tally,
@@ -44,6 +46,7 @@ impl Slot {
             schemas: open.schemas,
             positional: false,
             found: None,
+            answers: None,
             decision: Decision::default(),
             tally,
             held: None,
@@ -92,6 +95,11 @@ impl Slot {
                 .actors
                 .find(&self.name, &self.type_name, self.version)?;
         self.name = name;
+        if self.positional && dispatch.schemas() != self.schemas {
+            // It is another type now, of the same name and version.
+            let failure = Failure::new(FailureKind::WrongVersion, Verdict::NotExecuted);
+            return Err(failure.with_detail(format!("{} is of another build now", self.name)));
+        }
         self.found = Some(Found {
             generation,
             dispatch: Arc::clone(&dispatch),
@@ -130,8 +138,7 @@ impl Slot {
             Ok(found) => found,
             Err(failure) => {
                 if is_ask {
-                    let answer = arrival.answer(session, &self.name, false);
-                    answer.fail(&failure);
+                    self.answer(session, arrival).fail(&failure);
                 } else {
                     self.bury(session, node.as_deref(), request, payload, &failure);
                 }
@@ -139,7 +146,7 @@ impl Slot {
             }
         };
         if is_ask {
-            let answer = arrival.answer(session, &self.name, self.positional);
+            let answer = self.answer(session, arrival);
             match dispatch.ask(payload, meta, answer) {
                 Ok(held) => held,
                 Err((answer, failure)) => {
@@ -155,6 +162,20 @@ impl Slot {
                     None
                 }
             }
+        }
+    }
+
+    fn answer(&mut self, session: &Arc<Session>, arrival: &Arrival) -> Answer {
+        let answers = self.answers.get_or_insert_with(|| {
+            Arc::new(Answers {
+                session: Arc::clone(session),
+                name: Arc::clone(&self.name),
+                positional: self.positional,
+            })
+        });
+        Answer {
+            answers: Arc::clone(answers),
+            number: arrival.number,
         }
     }
 

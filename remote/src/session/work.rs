@@ -17,6 +17,9 @@ use crate::wire::WireError;
 use crate::wire::body::{OwnedSubscribe, Subscribe, decode_nothing};
 use crate::wire::frame::{Frame, Kind};
 
+/// How many things may wait to be taken up: far more than one turn of a reader brings from a peer that means well.
+const MOST_JOBS: usize = 65_536;
+
 /// See the module.
 pub(crate) struct Work {
     session: Weak<Session>,
@@ -45,6 +48,11 @@ impl Work {
         }
     }
 
+    /// Whose work it is, as long as that is there.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.session.upgrade()
+    }
+
     /// Takes what the other side wants over time.
     pub(super) fn take(&self, frame: &Frame<'_>) -> Result<(), WireError> {
         match frame.kind {
@@ -52,16 +60,23 @@ impl Work {
                 let most = self.session.upgrade();
                 let most = most.map_or(1, |session| session.config.subscriber_buffer);
                 let subscribe = Subscribe::decode(frame.flags, frame.body, most)?;
-                self.push(Job::Subscribe(frame.correlation, subscribe.to_owned()));
-                Ok(())
+                self.wanted(Job::Subscribe(frame.correlation, subscribe.to_owned()))
             }
             Kind::Unsubscribe => {
                 decode_nothing(frame.kind, frame.body)?;
-                self.push(Job::Unsubscribe(frame.correlation));
-                Ok(())
+                self.wanted(Job::Unsubscribe(frame.correlation))
             }
             other => Err(WireError::Unexpected(other.text())),
         }
+    }
+
+    /// The other side asks for these as it likes; one that doesn't let them be done is cut off.
+    fn wanted(&self, job: Job) -> Result<(), WireError> {
+        if self.inner.lock().jobs.len() >= MOST_JOBS {
+            return Err(WireError::NoCredit);
+        }
+        self.push(job);
+        Ok(())
     }
 
     /// A message waits for room at its receiver.

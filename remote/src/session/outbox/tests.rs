@@ -24,6 +24,7 @@ fn sized(slot: u32, number: u64, body: usize) -> Letter {
         frame,
         deadline: None,
         asked: None,
+        is_told: false,
     }
 }
 
@@ -204,6 +205,21 @@ fn g08_an_ask_that_nobody_wants_never_leaves_and_costs_no_credit() {
         outbox.push(&mut letter(0, 8)).unwrap();
         assert_eq!(drain(&outbox), [(Kind::Tell, 8, 2)]);
         assert_eq!(outbox.load().0, 0);
+    }
+}
+
+#[test]
+fn g07_an_ask_is_told_that_it_leaves_once_whatever_changed_since_it_was_prepared() {
+    for (is_told, is_flowing) in [(false, false), (false, true), (true, false), (true, true)] {
+        let outbox = outbox(1_000);
+        let asker = Arc::new(Asker::default());
+        let mut ask = letter(0, 7);
+        ask.asked = Some((Arc::clone(&asker) as _, 7));
+        ask.is_told = is_told;
+        outbox.set_flowing(is_flowing);
+        outbox.push(&mut ask).unwrap();
+        assert_eq!(drain(&outbox), [(Kind::Tell, 7, 1)]);
+        assert_eq!(asker.left.lock().is_empty(), is_told);
     }
 }
 

@@ -8,15 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::run::Result;
-use common::stopwatch::Stopwatch;
+use crate::run::Result;
+use crate::stopwatch::Stopwatch;
 
 /// How long one may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(10);
 const NEXT_TRY: Duration = Duration::from_millis(5);
 
 /// Where a program is, if it is installed.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
         .map(|folder| folder.join(program))
@@ -24,7 +24,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Why a program isn't used, if it can't be.
-pub(crate) fn missing(program: &str) -> Option<String> {
+pub fn missing(program: &str) -> Option<String> {
     match find(program) {
         Some(_) => None,
         None => Some(format!("`{program}` is not installed")),
@@ -32,7 +32,7 @@ pub(crate) fn missing(program: &str) -> Option<String> {
 }
 
 /// What a program says of its version.
-pub(crate) fn version(program: &str) -> Option<String> {
+pub fn version(program: &str) -> Option<String> {
     let output = Command::new(find(program)?)
         .arg("--version")
         .output()
@@ -46,7 +46,7 @@ pub(crate) fn version(program: &str) -> Option<String> {
 }
 
 /// Whether a program that ends by itself, run in a folder, ends well.
-pub(crate) fn succeeds<A: AsRef<OsStr>>(
+pub fn succeeds<A: AsRef<OsStr>>(
     program: &str,
     args: impl IntoIterator<Item = A>,
     folder: &Path,
@@ -59,11 +59,11 @@ pub(crate) fn succeeds<A: AsRef<OsStr>>(
 
 /// A server process that ends with its owner.
 #[derive(Debug)]
-pub(crate) struct Server(Child);
+pub struct Server(Child);
 
 impl Server {
     /// Starts it in a folder, where it also logs.
-    pub(crate) fn start<A: AsRef<OsStr>>(
+    pub fn start<A: AsRef<OsStr>>(
         program: &str,
         args: impl IntoIterator<Item = A>,
         folder: &Path,
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Tries until it works, or until the server has ended or taken too long.
-    pub(crate) fn wait_for<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
+    pub fn wait_for<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
         let begin = Stopwatch::start();
         loop {
             if let Some(done) = attempt() {
