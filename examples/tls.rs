@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use callboard::prelude::*;
-use callboard::remote::{Authority, Expect, Identity, Node, Peer, Tls, Trust};
+use callboard::remote::{Authority, Expect, Identity, Node, Peer, Tls, Trust, Verbs};
 use serde::{Deserialize, Serialize};
 
 // ANCHOR: billing

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use callboard::codec::Schema;
-use callboard::{Failure, FailureKind, Responder, Verdict, Withdrawals, WireMessage, codec};
+use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, Withdrawals, codec};
 use parking_lot::Mutex;
 
 use super::Core;

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use callboard::{
-    DropReason, Failure, FailureKind, Outcome, Responder, SharedSink, Verdict, codec,
-};
+use callboard::{DropReason, Failure, FailureKind, Outcome, Responder, SharedSink, Verdict, codec};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -39,7 +37,10 @@ impl BuildHasher for Spread {
     type Hasher = Spreading;
 
     fn build_hasher(&self) -> Spreading {
-        Spreading { by: self.0, hash: 0 }
+        Spreading {
+            by: self.0,
+            hash: 0,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use callboard::{Boundary, Recipient, System};
 use callboard_remote::testing::Tap;
 use callboard_remote::{
     Authority, Expect, Identity, LinkConfig, LinkErrorKind, Listener, Node, Peer, Tls,
-    TlsConnector, TlsFault, Trust,
+    TlsConnector, TlsFault, Trust, Verbs,
 };
 
 use crate::actors::{Echo, Look, tester};
