@@ -12,12 +12,12 @@ use callboard::{
     Actor, Blob, Context, DeferredHandler, DropReason, FailureKind, Handler, Incarnation, Message,
     Recipient, Responder, System, WireMessage, codec,
 };
-use callboard_remote::{LinkConfig, Node, Peer};
+use callboard_remote::{LinkConfig, Node, Peer, Proof, Rules, Verbs};
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::raw::{ACK, Raw};
+use crate::raw::{ACK, FAILED, REPLY, Raw};
 
 /// What a build knows that is newer than the frames of the old one.
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
@@ -486,6 +486,47 @@ async fn g37_two_builds_speak_with_each_other(system: System) {
     );
     let total = ask(&system, &new, add.clone()).await;
     assert_eq!((total.total, total.note), (6, add.note));
+}
+
+/// Whether a reply is packed, for a client with these features, over a channel that leaves the host.
+async fn is_packed(system: &System, features: u8) -> bool {
+    const FEATURES: usize = 16 + 4 + 7;
+    const PACKED: u8 = 64;
+    let mut config = LinkConfig::default();
+    config.compress_above = Some(16);
+    let desk = Desk::open(system, config);
+    let rules = Rules::new().allow("anonymous", Verbs::ALL, ">").unwrap();
+    desk.node.rights().set(rules).unwrap();
+    let (near, far) = tokio::io::duplex(4_096);
+    let node = desk.node.clone();
+    system.spawn(callboard::Placement::Spread, move || async move {
+        node.serve(far, "raw", Proof::plain()).await;
+    });
+    let mut played = Played::new(near);
+    let text = include_str!("../../../tests/fixtures/wire/08-compressed.txt");
+    for step in steps(text) {
+        if let Step::Dialler(title, mut bytes) = step {
+            if title == "hello" {
+                bytes[FEATURES] = Byte::Is(features);
+            }
+            played.say(&bytes).await;
+        }
+    }
+    loop {
+        let heard = played.hear().await.unwrap();
+        if heard[4] == REPLY {
+            return heard[5] & PACKED != 0;
+        }
+        assert_ne!(heard[4], FAILED, "{}", hex(&heard));
+    }
+}
+
+#[callboard::test(both)]
+async fn g37_a_feature_is_in_force_where_both_sides_have_it(system: System) {
+    assert!(is_packed(&system, 1).await);
+    assert!(!is_packed(&system, 0).await);
+    // One that nobody here knows changes nothing.
+    assert!(is_packed(&system, 0x81).await);
 }
 
 #[test]

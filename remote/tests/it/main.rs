@@ -19,6 +19,7 @@ mod proof;
 mod proxy;
 mod queues;
 mod raw;
+mod reconnects;
 mod rights;
 mod simulated;
 mod sockets;
