@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use callboard::prelude::*;
-use callboard::remote::{Authority, Expect, Identity, Node, Peer, Tls, Trust};
+use callboard::remote::{Authority, Expect, Identity, Node, Peer, Tls, Trust, Verbs};
 use serde::{Deserialize, Serialize};
 
 // ANCHOR: billing
@@ -48,6 +48,9 @@ pub async fn story(system: System, out: &mut impl Write) -> callboard::Result<()
     let node = Node::new(&system, "billing")?;
     let billing = system.start(Billing);
     node.expose("billing", &billing.recipient::<Bill, _>())?;
+    for who in ["cert:shop", "cert:sidecar"] {
+        node.rights().grant(who, Verbs::EXECUTE, "billing")?; // off the host nobody has rights unless given
+    }
     let listener = node.listen_tls("127.0.0.1:0".parse()?, &tls).await?;
     // ANCHOR_END: listen
     let address = listener.address();

@@ -40,7 +40,7 @@ pub use bytes::Bytes;
 pub use schema::{Schema, schema};
 
 /// How many values may lie inside each other: lists, maps, structs and variants with a value. A bound on the stack
-/// that decoding takes, the same as serde_json's.
+/// that decoding takes, the same as that of `serde_json`.
 pub const MAX_DEPTH: usize = 128;
 
 /// How structs are written.

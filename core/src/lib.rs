@@ -117,7 +117,7 @@ pub use place::{
 pub use pool::{MAX_POOL_SIZE, Pool, PoolBuilder, PoolError, PoolState, Routing};
 pub use progress::Frozen;
 pub use replay::{FailedAttempt, MAX_REPLAYS};
-pub use responder::{Outcome, ReplySink, ReplySlot, Responder, SharedSink};
+pub use responder::{Outcome, ReplySink, ReplySlot, Responder, SharedSink, Withdrawals};
 pub use route::{AskTerms, Asked, Refused, Route, WeakRoute};
 pub use send::{
     Ask, AskParts, Asking, DEFAULT_LOCAL_DEADLINE, DEFAULT_REMOTE_DEADLINE, Tell, Telling,

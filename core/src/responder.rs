@@ -59,6 +59,28 @@ pub trait SharedSink<R>: Send + Sync {
     }
 }
 
+/// Who is told that askers have given up, of many asks under a ticket each. For those who write routes: see
+/// [`Responder::on_withdraw_shared`].
+pub trait Withdrawals: Send + Sync {
+    /// The asker of that ask gave up before its end. Called once, on the asker's thread.
+    fn withdrawn(&self, ticket: u64);
+}
+
+/// What is called when an asker gives up.
+enum Hook {
+    Own(Box<dyn FnOnce() + Send>),
+    Shared(Arc<dyn Withdrawals>, u64),
+}
+
+impl Hook {
+    fn call(self) {
+        match self {
+            Hook::Own(hook) => hook(),
+            Hook::Shared(told, ticket) => told.withdrawn(ticket),
+        }
+    }
+}
+
 /// The right and the duty to answer one ask.
 ///
 /// Dropping it answers with an error: `NoAnswer`, or `Panicked` while a panic unwinds, and
@@ -210,10 +232,18 @@ impl<R: Send + 'static> Responder<R> {
     pub fn on_withdraw(&mut self, withdraw: impl FnOnce() + Send + 'static) {
         match &mut self.way {
             Way::Nowhere => {}
-            Way::Slot(answerer) => answerer.on_withdraw(Box::new(withdraw)),
+            Way::Slot(answerer) => answerer.on_withdraw(Hook::Own(Box::new(withdraw))),
             Way::Sink(sink) => sink.on_withdraw(Box::new(withdraw)),
             Way::Shared(sink, ticket) => sink.on_withdraw(*ticket, Box::new(withdraw)),
             Way::StandIn(way) => way.on_withdraw(Box::new(withdraw)),
+        }
+    }
+
+    /// The same for one who is told of many asks, of each by its ticket: takes no memory of its own.
+    pub fn on_withdraw_shared(&mut self, told: Arc<dyn Withdrawals>, ticket: u64) {
+        match &mut self.way {
+            Way::Slot(answerer) => answerer.on_withdraw(Hook::Shared(told, ticket)),
+            _ => self.on_withdraw(move || told.withdrawn(ticket)),
         }
     }
 
@@ -317,7 +347,7 @@ struct State<R> {
 /// What few asks have.
 #[derive(Default)]
 struct Rare {
-    on_withdraw: Option<Box<dyn FnOnce() + Send>>,
+    on_withdraw: Option<Hook>,
     /// Where a reply that comes after the withdrawal is counted.
     late: Option<Arc<Counters>>,
     /// Dropped as soon as one of the two has ended the ask.
@@ -402,7 +432,7 @@ impl<R> Answerer<R> {
         })
     }
 
-    fn on_withdraw(&self, withdraw: Box<dyn FnOnce() + Send>) {
+    fn on_withdraw(&self, withdraw: Hook) {
         let Some(shared) = &self.shared else { return };
         let mut hook = Some(withdraw);
         let gone = shared.with(|state, gone| {
@@ -415,7 +445,7 @@ impl<R> Answerer<R> {
         // Code of others runs outside the lock: the hook, if the asker has gone already, or the drop of
         // one that was replaced.
         if let (true, Some(hook)) = (gone, hook) {
-            hook();
+            hook.call();
         }
     }
 
@@ -547,7 +577,7 @@ impl<R> ReplySlot<R> {
         });
         drop(asker);
         if let Some(hook) = rare.and_then(|mut rare| rare.on_withdraw.take()) {
-            hook();
+            hook.call();
         }
         end
     }

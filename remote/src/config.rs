@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::rights::Login;
 use crate::wire::limits::MIN_MAX_FRAME;
 
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
@@ -40,8 +41,13 @@ pub struct LinkConfig {
     pub in_flight: usize,
     /// How many subscriptions a peer may hold on one connection. 256.
     pub subscriptions: usize,
+    /// How many names, each with a type of message, a peer may watch on one session (G12). 16,384.
+    pub watches: usize,
     /// How many messages a node buffers for one subscriber, whatever it asks for. 8,192.
     pub subscriber_buffer: usize,
+    /// What a peer says to prove who it is by a secret, over TLS only: over anything else it isn't connected. Of a
+    /// node it means nothing. None.
+    pub login: Option<Login>,
     /// How many connections a node serves at once. 1,024.
     pub connections: usize,
     /// How many sessions a node keeps, with a connection or waiting for one. 4,096.
@@ -84,7 +90,9 @@ impl Default for LinkConfig {
             unread_answers: 32 * 1024 * 1024,
             in_flight: 16_384,
             subscriptions: 256,
+            watches: 16_384,
             subscriber_buffer: 8_192,
+            login: None,
             connections: 1_024,
             sessions: 4_096,
             connect_timeout: Duration::from_secs(2),

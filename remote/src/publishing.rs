@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use callboard::topic::{PublishError, Published, Topic, TopicError};
 use callboard::{
-    ActorId, Failure, FailureKind, Message, Meta, Recipient, RequestKey, Responder, System,
-    Verdict, WireMessage, codec,
+    ActorId, Failure, FailureKind, Message, Meta, Recipient, Responder, System, Verdict,
+    WireMessage, codec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,6 @@ struct Publish {
     subject: String,
     #[serde(rename = "b", with = "serde_bytes")]
     payload: Vec<u8>,
-    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
-    key: Option<RequestKey>,
     #[serde(rename = "r", default, skip_serializing_if = "std::ops::Not::not")]
     retain: bool,
 }
@@ -83,9 +81,6 @@ impl<T: WireMessage + Sync> Door<T> {
             .topic
             .publish(&message.subject, value)
             .deadline(patience);
-        if let Some(key) = message.key {
-            publish = publish.key(key);
-        }
         if message.retain {
             publish = publish.retain();
         }
@@ -194,7 +189,6 @@ impl<T: WireMessage> Publisher<T> {
                         version: T::VERSION,
                         subject,
                         payload,
-                        key: None,
                         retain,
                     };
                     let asked = way.ask(message).deadline(REACH).await;

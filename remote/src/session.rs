@@ -35,11 +35,13 @@ pub(crate) mod shake;
 mod slots;
 pub(crate) mod work;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use callboard::{Failure, Incarnation, Principal, System};
+use bytes::Bytes;
+use callboard::clock::Instant;
+use callboard::{Failure, Incarnation, Placement, Principal, System};
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::LinkConfig;
@@ -99,6 +101,8 @@ pub(crate) struct Session {
     callers: RwLock<Vec<Arc<dyn Waits>>>,
     attached: Mutex<Attached>,
     ended: OnceLock<LinkErrorKind>,
+    /// Too much was left unread: it is about to end.
+    is_unread: AtomicBool,
     /// Whether this side connects.
     pub(crate) is_dialler: bool,
 }
@@ -109,6 +113,8 @@ struct Attached {
     /// Grows with each connection.
     generation: u64,
     end: Option<Arc<EndSignal>>,
+    /// Since when none has carried anything.
+    alone_since: Option<Instant>,
 }
 
 /// What a new session is made of.
@@ -163,6 +169,7 @@ impl Session {
             callers: RwLock::default(),
             attached: Mutex::default(),
             ended: OnceLock::new(),
+            is_unread: AtomicBool::new(false),
             is_dialler,
         })
     }
@@ -197,14 +204,26 @@ impl Session {
     /// Puts in an answer; a peer that leaves too much unread is cut off.
     pub(crate) fn answer(&self, frame: Vec<u8>) {
         if let Err(bytes) = self.outbox.push_answer(frame) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.left_unread(bytes);
         }
     }
 
     /// The same for one in a buffer of the caller's.
     pub(crate) fn answer_from(&self, frame: &[u8]) {
         if let Err(bytes) = self.outbox.push_answer_from(frame) {
-            self.end(&LinkErrorKind::Unread(bytes));
+            self.left_unread(bytes);
+        }
+    }
+
+    /// Ends it, but not here: who answers may be the reader in the midst of its frames, or anybody's handler.
+    fn left_unread(&self, bytes: usize) {
+        if self.is_unread.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(session) = self.work.session() {
+            self.system.spawn(Placement::Spread, move || async move {
+                session.end(&LinkErrorKind::Unread(bytes));
+            });
         }
     }
 
@@ -215,8 +234,7 @@ impl Session {
 
     /// The same for what stands in a frame from `at` on.
     pub(crate) fn pack_from(&self, frame: &mut Vec<u8>, at: usize) -> u8 {
-        let above = self.config.compress_above.filter(|_| self.theirs.lz4);
-        if above.is_some_and(|above| frame.len() - at > above) && pack::pack(frame, at) {
+        if self.packs(frame.len() - at) && pack::pack(frame, at) {
             PACKED
         } else {
             0
@@ -226,6 +244,19 @@ impl Session {
     /// The plain bytes of a payload that was compressed.
     pub(crate) fn unpack(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         pack::unpack(payload, self.config.message_limit())
+    }
+
+    /// The same for one whose body ends with `rest`, which is not copied.
+    fn answer_with(&self, frame: Vec<u8>, rest: Bytes) {
+        if let Err(bytes) = self.outbox.push_answer_with(frame, rest) {
+            self.left_unread(bytes);
+        }
+    }
+
+    /// Whether a payload of that many bytes is compressed, if that helps.
+    pub(crate) fn packs(&self, len: usize) -> bool {
+        let above = self.config.compress_above.filter(|_| self.theirs.lz4);
+        above.is_some_and(|above| len > above)
     }
 
     /// Puts in a frame without a body.
@@ -263,10 +294,11 @@ impl Session {
     }
 
     pub(crate) fn snapshot(&self) -> SessionSnapshot {
+        let is_connected = self.attached.lock().end.is_some();
         SessionSnapshot {
             peer: self.theirs.node.clone(),
             principal: self.principal().map(ToString::to_string),
-            is_connected: self.attached.lock().end.is_some(),
+            is_connected,
             waiting_bytes: self.waiting(),
             outbox_bytes: self.outbox.load().0,
             unacknowledged: self.unacknowledged(),

@@ -114,3 +114,34 @@ fn a_hook_set_after_the_asker_has_gone_runs_at_once() {
     responder.on_withdraw(move || *seen.lock() = true);
     assert!(*called.lock());
 }
+
+/// Counts whose asker gave up.
+#[derive(Default)]
+struct Told(Mutex<Vec<u64>>);
+
+impl Withdrawals for Told {
+    fn withdrawn(&self, ticket: u64) {
+        self.0.lock().push(ticket);
+    }
+}
+
+#[test]
+fn g09_one_who_is_told_of_many_withdrawals_hears_the_ticket_of_each_once() {
+    let told = Arc::new(Told::default());
+    let (mut first, slot) = Responder::<u8>::slot();
+    first.on_withdraw_shared(Arc::clone(&told) as _, 7);
+    drop(slot);
+    assert_eq!(*told.0.lock(), [7]);
+    drop(first);
+    // One that has gone already, and one that is answered.
+    let (mut second, slot) = Responder::<u8>::slot();
+    drop(slot);
+    second.on_withdraw_shared(Arc::clone(&told) as _, 8);
+    assert_eq!(*told.0.lock(), [7, 8]);
+    let (mut third, mut slot) = Responder::<u8>::slot();
+    third.on_withdraw_shared(Arc::clone(&told) as _, 9);
+    third.send(1);
+    assert!(slot.take().is_some());
+    drop(slot);
+    assert_eq!(*told.0.lock(), [7, 8]);
+}

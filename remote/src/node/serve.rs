@@ -109,7 +109,7 @@ async fn shaken<S: ByteStream>(
         _ => None,
     };
     let attached = found.and_then(|session| {
-        let (pass, received) = session.attach()?;
+        let (pass, received) = session.attach_from(wanted.received)?;
         Some((Attachment::new(&session, pass), received))
     });
     let Some((mut attachment, received)) = attached else {
@@ -128,7 +128,7 @@ async fn shaken<S: ByteStream>(
         attachment.why = why.clone();
         return Err(why);
     }
-    attachment.session.peer.back();
+    attachment.session.peer.back(&attachment.session);
     Ok(attachment)
 }
 

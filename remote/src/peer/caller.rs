@@ -3,13 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, codec};
+use callboard::codec::Schema;
+use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, Withdrawals, codec};
 use parking_lot::Mutex;
 
 use super::Core;
 use crate::session::Session;
 use crate::session::outbox::{Ticket, Waits};
 use crate::wire::body::{Open, PACKED};
+use crate::wire::frame::Kind;
 
 /// A ticket is the slot (20 bits), how often the place was used before (28), and the place (16).
 const PLACE_BITS: u32 = 16;
@@ -27,6 +29,8 @@ pub(crate) struct Caller<M: WireMessage> {
 struct State<R> {
     /// Which session the rest is about; 0 for none yet.
     session: u64,
+    /// The same, for those who withdraw.
+    at: Weak<Session>,
     slot: u32,
     positional: bool,
     places: Vec<Place<R>>,
@@ -69,6 +73,7 @@ impl<M: WireMessage> Caller<M> {
             schemas: schemas::<M>(),
             state: Mutex::new(State {
                 session: 0,
+                at: Weak::new(),
                 slot: 0,
                 positional: false,
                 places: Vec::new(),
@@ -78,25 +83,41 @@ impl<M: WireMessage> Caller<M> {
     }
 
     /// Its slot in that session, which it opens if it has none yet.
-    pub(crate) fn slot(self: &Arc<Self>, session: &Session) -> Slot {
-        let mut state = self.state.lock();
-        if state.session != session.number {
-            state.session = session.number;
-            state.positional = false;
-            let caller: Arc<dyn Waits> = Arc::clone(self) as _;
-            state.slot = session.open(caller, |out| {
-                Open {
-                    version: M::VERSION,
-                    schemas: self.schemas,
-                    name: &self.name,
-                    type_name: M::NAME,
-                }
-                .put(out);
-            });
-        }
-        Slot {
-            number: state.slot,
-            positional: state.positional,
+    pub(crate) fn slot(self: &Arc<Self>, session: &Arc<Session>) -> Slot {
+        loop {
+            let mut state = self.state.lock();
+            let before = state.session;
+            if before > session.number {
+                // It ended since the caller looked, and the next is in use: nothing can be put into it.
+                return Slot {
+                    number: u32::MAX,
+                    positional: false,
+                };
+            }
+            if before > 0 && before < session.number {
+                // Its end is on the way here, on another thread: it must not find the asks of this one.
+                drop(state);
+                self.end(before, "its session has ended");
+                continue;
+            }
+            if before == 0 {
+                state.session = session.number;
+                state.positional = false;
+                let caller: Arc<dyn Waits> = Arc::clone(self) as _;
+                state.slot = session.open(caller, |out| {
+                    Open {
+                        version: M::VERSION,
+                        schemas: self.schemas,
+                        name: &self.name,
+                        type_name: M::NAME,
+                    }
+                    .put(out);
+                });
+            }
+            return Slot {
+                number: state.slot,
+                positional: state.positional,
+            };
         }
     }
 
@@ -147,7 +168,7 @@ impl<M: WireMessage> Caller<M> {
     }
 
     /// The asker gave up. Answers whether the other side must be told.
-    pub(crate) fn withdraw(&self, ticket: Ticket) -> Option<bool> {
+    fn withdraw(&self, ticket: Ticket) -> Option<bool> {
         let mut state = self.state.lock();
         let place = state.place(ticket)?;
         match std::mem::replace(&mut place.ask, Ask::Ended(None)) {
@@ -222,6 +243,22 @@ pub(crate) fn slot_of(ticket: Ticket) -> u32 {
     u32::try_from(ticket >> (TURN_BITS + PLACE_BITS)).unwrap_or(u32::MAX)
 }
 
+impl<M: WireMessage> Withdrawals for Caller<M> {
+    fn withdrawn(&self, ticket: Ticket) {
+        let session = self.state.lock().at.upgrade();
+        let Some(left) = self.withdraw(ticket) else {
+            return;
+        };
+        // Of an earlier one it would have ended with that.
+        let Some(session) = session else { return };
+        session.peer.counters.withdrawn();
+        session.outbox.ask_ended();
+        if left {
+            session.say(Kind::Cancel, ticket);
+        }
+    }
+}
+
 impl<M: WireMessage> Waits for Caller<M> {
     fn left(&self, ticket: Ticket) -> bool {
         let mut state = self.state.lock();
@@ -283,7 +320,7 @@ impl<M: WireMessage> Waits for Caller<M> {
             }
         }
         // A hand-written `Deserialize` may panic.
-        match catch_unwind(AssertUnwindSafe(|| codec::decode::<M::Reply>(payload))) {
+        match catch_unwind(AssertUnwindSafe(|| codec::take::<M::Reply>(payload))) {
             Ok(Ok(reply)) => {
                 counters.replies();
                 responder.send(reply);
@@ -366,5 +403,6 @@ impl<M: WireMessage> Waits for Caller<M> {
 
 /// Of a message and of its reply; 0 where it is unknown.
 pub(crate) fn schemas<M: WireMessage>() -> (u64, u64) {
-    (0, 0)
+    let number = |schema: Option<Schema>| schema.map_or(0, Schema::as_u64);
+    (number(M::schema()), number(codec::schema::<M::Reply>()))
 }

@@ -123,7 +123,10 @@ async fn shaken<S: ByteStream>(
         Some((old, received)) => (old.session.id, SessionState::GoesOn, *received),
         None => (fresh_id(core), SessionState::New, 0),
     };
-    let ours = core.hello(id, state, received);
+    let mut ours = core.hello(id, state, received);
+    if let Some(login) = &core.config.login {
+        login.put_into(&mut ours, proof.channel)?;
+    }
     let clock = core.system.clock();
     let theirs = shake::introduce(stream, &ours, clock, &core.config).await?;
     let Some(session) = theirs.session.clone() else {

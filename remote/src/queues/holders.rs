@@ -175,11 +175,6 @@ impl<T: Send + 'static> Holders<T> {
         // Outside the lock: it tells the queue, which may hand out items.
         drop(left);
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.holders.lock().len()
-    }
 }
 
 impl<T: Send + 'static> Holder<T> {

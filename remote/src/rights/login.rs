@@ -10,14 +10,16 @@ use serde::Serialize;
 
 use super::secret::Secret;
 use super::secrets::{SecretError, check_name};
-use crate::wire::handshake::printable;
+use crate::error::LinkErrorKind;
+use crate::transport::Channel;
+use crate::wire::handshake::{self as wire, Hello, printable};
 use crate::wire::limits::cut;
 
 /// The pattern that all refused logins match. One is published under `login.<why>`.
 pub const REFUSED_LOGINS: &str = "login.>";
 
 /// A name and its secret, as a peer gives them in the handshake. Its `Debug` hides the secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     name: Arc<str>,
     secret: Secret,
@@ -42,7 +44,24 @@ impl Login {
         &self.name
     }
 
-    /// The secret, for the handshake.
+    /// Says it in the handshake, if nobody else can hear it.
+    pub(crate) fn put_into(
+        &self,
+        hello: &mut Hello,
+        channel: Channel,
+    ) -> Result<(), LinkErrorKind> {
+        if channel != Channel::Encrypted {
+            let why = LoginRefused::NotEncrypted.to_string();
+            return Err(LinkErrorKind::RefusedHere(why));
+        }
+        if let Some(session) = &mut hello.session {
+            let secret = wire::Secret(self.secret.expose().to_vec());
+            session.login = Some((self.name.to_string(), secret));
+        }
+        Ok(())
+    }
+
+    /// The secret, for what checks it.
     pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }

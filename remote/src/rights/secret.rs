@@ -11,8 +11,8 @@ pub const MIN_SECRET: usize = 16;
 /// The longest secret, in bytes.
 pub const MAX_SECRET: usize = 256;
 
-/// A shared secret. It has no `Display`, its `Debug` hides it, it can't be serialised or compared, and its memory is
-/// overwritten when it is dropped.
+/// A shared secret. It has no `Display`, its `Debug` hides it, it can't be serialised, it is
+/// compared in constant time, and its memory is overwritten when it is dropped.
 ///
 /// ```
 /// use callboard_remote::Secret;
@@ -43,6 +43,17 @@ impl Secret {
         &self.0
     }
 }
+
+/// Takes as long wherever the first difference is. (The length shows.)
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = self.0.iter().zip(other.0.iter());
+        let differences = pairs.fold(0, |seen, (one, other)| seen | (one ^ other));
+        self.0.len() == other.0.len() && std::hint::black_box(differences) == 0
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

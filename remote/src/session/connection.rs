@@ -6,6 +6,7 @@
 //! message has a task, a timer or a buffer of its own.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,6 +33,10 @@ const TURN: usize = 1024 * 1024;
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// How many turns of other tasks the writer waits for a batch to grow, while many are at it.
 const PATIENCE: u8 = 1;
+
+/// How many bytes about the connection itself wait to be written before no more are made: who doesn't read them
+/// needs no more of them.
+const MOST_CONTROL: usize = 4 * 1024;
 
 /// How a connection is told to end from outside.
 #[derive(Debug, Default)]
@@ -76,6 +81,7 @@ pub(crate) async fn run<S: ByteStream>(
         patience: PATIENCE,
         is_flushed: true,
     };
+    session.carried_by(pass);
     let why = {
         let mut ended = pin!(pass.end.wait());
         poll_fn(|cx| {
@@ -143,6 +149,9 @@ impl Parts<'_> {
     }
 
     fn put_ack(&mut self, gladly: bool) {
+        if self.control.len() >= MOST_CONTROL {
+            return;
+        }
         let due = self.session.inbox.lock().ack_due(gladly);
         if let Some(number) = due {
             self.control.extend(bare(Kind::Ack, number));
@@ -188,7 +197,8 @@ impl Parts<'_> {
     fn take_frames(&mut self) -> Result<Option<LinkErrorKind>, WireError> {
         let now = self.session.system.clock().now();
         let session = self.session;
-        let reading = Reading { session, now };
+        let kept = None;
+        let reading = Reading { session, now, kept };
         let mut inbox = session.inbox.lock();
         if !inbox.is_fed_by(self.pass.generation) {
             return Ok(Some(LinkErrorKind::Replaced));
@@ -203,6 +213,9 @@ impl Parts<'_> {
             match frame.kind {
                 Kind::Ping => {
                     decode_nothing(frame.kind, frame.body)?;
+                    if self.control.len() >= MOST_CONTROL {
+                        continue;
+                    }
                     if let Some(number) = inbox.ack_due(true) {
                         self.control.extend(bare(Kind::Ack, number));
                     }
@@ -242,12 +255,21 @@ impl Parts<'_> {
             }
             let control = &self.control[self.control_written..];
             let is_control = !control.is_empty() && (self.control_written > 0 || log.is_between());
-            let bytes = if is_control { control } else { log.unwritten() };
-            if bytes.is_empty() {
+            let (bytes, more) = if is_control {
+                (control, &[][..])
+            } else {
+                log.unwritten()
+            };
+            if bytes.is_empty() && more.is_empty() {
                 if log.bytes() >= session.config.unacknowledged {
                     // Until the other side has acknowledged some; the reader is this very task.
                     session.outbox.set_flowing(false);
                     return self.poll_flush(stream, cx);
+                }
+                // A connection before this one is between taking and pushing, on another thread, for a moment.
+                if log.awaits_push() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 if self.waits_for_more(cx) {
                     return Poll::Pending;
@@ -258,6 +280,7 @@ impl Parts<'_> {
                     return flushed;
                 };
                 // What asks are told runs code of others: not under the log's lock.
+                log.await_push();
                 drop(log);
                 session.outbox.set_flowing(false);
                 taken.decide(&session.outbox);
@@ -267,7 +290,16 @@ impl Parts<'_> {
                 log.push(&mut taken.batch, now);
                 continue;
             }
-            let wrote = Pin::new(&mut *stream).poll_write(cx, bytes);
+            let mut to = Pin::new(&mut *stream);
+            let wrote = if more.is_empty() {
+                to.poll_write(cx, bytes)
+            } else if bytes.is_empty() {
+                to.poll_write(cx, more)
+            } else if to.is_write_vectored() {
+                to.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(more)])
+            } else {
+                to.as_mut().poll_write(cx, bytes)
+            };
             let count = match wrote {
                 Poll::Pending => {
                     session.outbox.set_flowing(false);
@@ -335,10 +367,15 @@ impl Parts<'_> {
                 return;
             }
             // A frame that has begun must end before another does.
-            while !log.unwritten().is_empty() {
-                let rest = log.unwritten().to_vec();
-                log.wrote(rest.len());
-                bytes.extend(rest);
+            loop {
+                let (some, more) = log.unwritten();
+                let count = some.len() + more.len();
+                if count == 0 {
+                    break;
+                }
+                bytes.extend_from_slice(some);
+                bytes.extend_from_slice(more);
+                log.wrote(count);
             }
         }
         // The text is cut to fit.

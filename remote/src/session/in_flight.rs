@@ -1,14 +1,15 @@
 //! Asks of one session between their arrival and their answer.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use callboard::{DropReason, Failure, FailureKind, Outcome, ReplySink, Verdict, codec};
+use callboard::{DropReason, Failure, FailureKind, Outcome, Responder, SharedSink, Verdict, codec};
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Session;
-use super::scratch::{self, finish_frame, shape};
+use super::scratch::{self, finish_frame, shape, uncopied};
 use crate::wire::WireError;
 use crate::wire::frame::{HEADER, Kind};
 
@@ -18,7 +19,53 @@ type OnWithdraw = Box<dyn FnOnce() + Send>;
 /// The asks in flight on one session.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    running: Mutex<HashMap<u64, Option<OnWithdraw>>>,
+    running: Mutex<HashMap<u64, Option<OnWithdraw>, Spread>>,
+}
+
+/// Hashes numbers that peers choose: one multiplication, by a number that they don't know.
+#[derive(Clone, Copy)]
+struct Spread(u64);
+
+impl Default for Spread {
+    fn default() -> Self {
+        // Odd, so that different numbers stay different.
+        Spread(RandomState::new().hash_one(0_u64) | 1)
+    }
+}
+
+impl BuildHasher for Spread {
+    type Hasher = Spreading;
+
+    fn build_hasher(&self) -> Spreading {
+        Spreading {
+            by: self.0,
+            hash: 0,
+        }
+    }
+}
+
+struct Spreading {
+    by: u64,
+    hash: u64,
+}
+
+impl Hasher for Spreading {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(self.hash ^ number) * u128::from(self.by);
+        // Both halves: tables look at the upper bits and at the lower ones.
+        let halves = product ^ (product >> 64);
+        self.hash = u64::try_from(halves & u128::from(u64::MAX)).unwrap_or(0);
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
 }
 
 /// Why an ask can't be taken.
@@ -75,41 +122,55 @@ impl InFlight {
 
     fn hook(&self, ask: u64, hook: OnWithdraw) {
         let mut running = self.running.lock();
-        let old = match running.get_mut(&ask) {
-            Some(place) => place.replace(hook),
-            None => Some(hook),
+        let Some(place) = running.get_mut(&ask) else {
+            drop(running);
+            // Withdrawn already.
+            return hook();
         };
+        let old = place.replace(hook);
         drop(running);
         drop(old);
     }
 }
 
-/// The way back of one ask over its session.
-pub(crate) struct Answer {
+/// The way back of the asks of one slot.
+pub(crate) struct Answers {
     pub(crate) session: Arc<Session>,
     /// The exposed name: what a peer may know of the receiver.
     pub(crate) name: Arc<str>,
-    pub(crate) number: u64,
     /// The asker takes structs as arrays.
     pub(crate) positional: bool,
+}
+
+/// The way back of one ask.
+pub(crate) struct Answer {
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) number: u64,
 }
 
 impl Answer {
     /// Ends the ask without an answer.
     pub(crate) fn fail(self, failure: &Failure) {
-        if self.session.in_flight.end(self.number) {
-            self.send_failure(failure);
+        if self.answers.session.in_flight.end(self.number) {
+            self.answers.send_failure(self.number, failure);
         }
     }
 
-    fn send_failure(&self, failure: &Failure) {
+    /// As the responder of a message. Takes no memory of its own.
+    pub(crate) fn responder<R: Serialize + Send + 'static>(self) -> Responder<R> {
+        Responder::shared(self.answers, self.number)
+    }
+}
+
+impl Answers {
+    fn send_failure(&self, number: u64, failure: &Failure) {
         if let Some(node) = self.session.node() {
             node.counters.failed(failure.kind());
         }
-        self.session.fail(self.number, failure);
+        self.session.fail(number, failure);
     }
 
-    fn send_reply<R: Serialize>(&self, reply: &R) {
+    fn send_reply<R: Serialize + 'static>(&self, number: u64, reply: &R) {
         let refuse = |kind, why: String| {
             Failure::new(kind, Verdict::Executed)
                 .with_detail(format!("the reply of {}: {why}", self.name))
@@ -118,7 +179,12 @@ impl Answer {
         let most = session.theirs.max_message;
         let sent = scratch::with(|frame| {
             frame.resize(HEADER, 0);
-            let put = codec::encode_into(reply, frame, shape(self.positional));
+            if let Some(bytes) = uncopied(codec::as_raw(reply), session, most) {
+                finish_frame(frame, bytes.len(), Kind::Reply, 0, number);
+                session.answer_with(std::mem::take(frame), bytes);
+                return Ok(());
+            }
+            let put = codec::put(reply, frame, shape(self.positional));
             // A hand-written `Serialize` may refuse.
             put.map_err(|error| {
                 tracing::warn!(target: "callboard::remote", name = %self.name, %error, "bad reply");
@@ -133,7 +199,7 @@ impl Answer {
                 return Err(refuse(FailureKind::TooLarge, error.to_string()));
             }
             let flags = session.pack(frame);
-            finish_frame(frame, Kind::Reply, flags, self.number);
+            finish_frame(frame, 0, Kind::Reply, flags, number);
             session.answer_from(frame);
             Ok(())
         });
@@ -143,39 +209,10 @@ impl Answer {
                     node.counters.replies();
                 }
             }
-            Err(failure) => self.send_failure(&failure),
-        }
-    }
-}
-
-impl<R: Serialize> ReplySink<R> for Answer {
-    fn progress(&mut self, _verdict: Verdict) -> bool {
-        self.session.in_flight.is_wanted(self.number)
-    }
-
-    fn finish(self: Box<Self>, outcome: Outcome<R>) {
-        if !self.session.in_flight.end(self.number) {
-            // The asker gave up, or its session is over (G8).
-            if outcome.is_ok() {
-                self.session
-                    .system
-                    .counters()
-                    .count_drop(DropReason::LateReply);
-            }
-            return;
-        }
-        match outcome {
-            Ok(reply) => self.send_reply(&reply),
-            Err(failure) => self.send_failure(&self.for_peers(failure)),
+            Err(failure) => self.send_failure(number, &failure),
         }
     }
 
-    fn on_withdraw(&mut self, withdraw: OnWithdraw) {
-        self.session.in_flight.hook(self.number, withdraw);
-    }
-}
-
-impl Answer {
     /// A failure as a peer may see it. The runtime's own details name actors and types of this process;
     /// those of admissions and handlers are meant for the asker.
     fn for_peers(&self, failure: Failure) -> Failure {
@@ -186,5 +223,63 @@ impl Answer {
             | FailureKind::NotAuthorised => failure,
             _ => failure.with_detail(&*self.name),
         }
+    }
+}
+
+impl<R: Serialize + 'static> SharedSink<R> for Answers {
+    fn progress(&self, ticket: u64, _verdict: Verdict) -> bool {
+        self.session.in_flight.is_wanted(ticket)
+    }
+
+    fn finish(&self, ticket: u64, outcome: Outcome<R>) {
+        if !self.session.in_flight.end(ticket) {
+            // The asker gave up, or its session is over (G8).
+            if outcome.is_ok() {
+                self.session
+                    .system
+                    .counters()
+                    .count_drop(DropReason::LateReply);
+            }
+            return;
+        }
+        match outcome {
+            Ok(reply) => self.send_reply(ticket, &reply),
+            Err(failure) => self.send_failure(ticket, &self.for_peers(failure)),
+        }
+    }
+
+    fn on_withdraw(&self, ticket: u64, withdraw: OnWithdraw) {
+        self.session.in_flight.hook(ticket, withdraw);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g36_numbers_that_a_peer_picks_spread_over_the_table() {
+        // As a peer picks them: the place in the low bits, or all in the high ones.
+        for shift in [0, 16, 44] {
+            let spread = Spread::default();
+            let mut buckets = [0_u32; 64];
+            for number in 0..6_400_u64 {
+                let hash = spread.hash_one(number << shift);
+                buckets[usize::try_from(hash % 64).unwrap()] += 1;
+            }
+            let most = buckets.iter().max().unwrap();
+            assert!(*most < 400, "{shift}: {buckets:?}");
+        }
+    }
+
+    #[test]
+    fn g08_who_withdrew_already_is_told_at_once() {
+        let asks = InFlight::default();
+        asks.begin(1, 10).unwrap();
+        assert!(asks.withdraw(1));
+        let told = Arc::new(Mutex::new(0));
+        let mine = Arc::clone(&told);
+        asks.hook(1, Box::new(move || *mine.lock() += 1));
+        assert_eq!(*told.lock(), 1);
     }
 }

@@ -7,15 +7,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{Failure, FailureKind, Verdict};
 
 use super::Session;
-use super::in_flight::{Answer, NotTaken};
+use super::in_flight::NotTaken;
 use super::outbox::low;
 use super::slots::Slot;
 use crate::config::LinkConfig;
-use crate::node::Held;
+use crate::node::{Held, Payload};
 use crate::wire::WireError;
 use crate::wire::body::{
     EVERYTHING, FIRST, LAST, Open, PACKED, POSITIONAL, Request, decode_nothing,
@@ -104,6 +105,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) session: &'a Arc<Session>,
     /// When the bytes were read.
     pub(crate) now: Instant,
+    /// Where they are, if they may be kept without a copy.
+    pub(crate) kept: Option<&'a Bytes>,
 }
 
 impl Inbox {
@@ -199,6 +202,10 @@ impl Inbox {
             if matches!(header.kind, Kind::Part | Kind::Void) || !header.kind.is_numbered() {
                 return Err(WireError::Unexpected(header.kind.text()));
             }
+            // One for each slot and each answer is all that ever can be begun at once.
+            if self.parts.len() >= MOST_SLOTS + self.limits.asks {
+                return Err(WireError::NoCredit);
+            }
             if self.parts.insert(number, Vec::new()).is_some() {
                 return Err(bad("number"));
             }
@@ -219,8 +226,12 @@ impl Inbox {
             return Ok(());
         };
         self.part_bytes -= whole.len();
+        let whole = Bytes::from(whole);
         match split_frame(&whole, u32::MAX)? {
-            Some((frame, len)) if len == whole.len() => self.whole(reading, &frame),
+            Some((frame, len)) if len == whole.len() => {
+                let kept = Some(&whole);
+                self.whole(&Reading { kept, ..*reading }, &frame)
+            }
             _ => Err(WireError::Truncated(Kind::Part.text())),
         }
     }
@@ -316,6 +327,10 @@ impl Inbox {
             number: frame.correlation,
             at: reading.now,
         };
+        let payload = match reading.kept {
+            Some(kept) => Payload::Kept(kept.slice_ref(payload)),
+            None => Payload::Passing(payload),
+        };
         match slot.deliver(session, &arrival, &request, payload) {
             None => self.moved_on(session, index, bytes),
             Some(room) => self.hold(session, index, bytes, room),
@@ -353,6 +368,7 @@ impl Inbox {
                 number: waiting.correlation,
                 at: waiting.arrived,
             };
+            let payload = Payload::Passing(payload);
             match slot.deliver(session, &arrival, &request, payload) {
                 None => self.moved_on(session, index, bytes),
                 Some(room) => return self.hold(session, index, bytes, room),
@@ -403,22 +419,6 @@ pub(super) struct Arrival {
     pub(super) is_packed: bool,
     pub(super) number: u64,
     pub(super) at: Instant,
-}
-
-impl Arrival {
-    pub(super) fn answer(
-        &self,
-        session: &Arc<Session>,
-        name: &Arc<str>,
-        positional: bool,
-    ) -> Answer {
-        Answer {
-            session: Arc::clone(session),
-            name: Arc::clone(name),
-            number: self.number,
-            positional,
-        }
-    }
 }
 
 pub(super) type Behind = VecDeque<Waiting>;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use callboard::clock::Instant;
 use callboard::{DeadLetter, DropReason, Placement, RequestKey};
 
 use super::connection::EndSignal;
-use super::log::NeverSent;
+use super::log::{Log, NeverSent};
 use super::{Attached, Session};
 use crate::error::LinkErrorKind;
 use crate::wire::body::Request;
@@ -56,9 +57,22 @@ impl Session {
     /// Takes the session over for a new connection. How many frames have arrived so far: no more will by the
     /// connection before. `None` if the session has ended.
     pub(crate) fn attach(&self) -> Option<(Pass, u64)> {
+        self.attach_if(|_| true)
+    }
+
+    /// The same for who says that so many frames have arrived there. `None` also if that can't be: then it is no
+    /// claim of the present, but one that was on its way for long, or is played again, and changes nothing.
+    pub(crate) fn attach_from(&self, theirs: u64) -> Option<(Pass, u64)> {
+        self.attach_if(|log| log.can_rewind(theirs))
+    }
+
+    fn attach_if(&self, may: impl FnOnce(&Log) -> bool) -> Option<(Pass, u64)> {
         let end = Arc::new(EndSignal::default());
+        // All three at once: until it is decided, the connection before acknowledges nothing more.
+        let mut inbox = self.inbox.lock();
+        let mut log = self.log.lock();
         let mut attached = self.attached.lock();
-        if self.ended.get().is_some() {
+        if self.ended.get().is_some() || !may(&log) {
             return None;
         }
         attached.generation += 1;
@@ -66,12 +80,27 @@ impl Session {
         let old = attached.end.replace(Arc::clone(&end));
         drop(attached);
         self.outbox.set_flowing(false);
+        log.feed(generation);
+        let received = inbox.feed_from(generation);
+        drop(log);
+        drop(inbox);
         if let Some(old) = old {
             old.set(LinkErrorKind::Replaced);
         }
-        self.log.lock().feed(generation);
-        let received = self.inbox.lock().feed_from(generation);
         Some((Pass { generation, end }, received))
+    }
+
+    /// A connection begins to carry what is said.
+    pub(super) fn carried_by(&self, pass: &Pass) {
+        let mut attached = self.attached.lock();
+        if attached.generation == pass.generation {
+            attached.alone_since = None;
+        }
+    }
+
+    /// Whether a connection feeds it, or is about to.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.lock().end.is_some()
     }
 
     /// The other side said how much it has: what it lacks is sent again.
@@ -87,6 +116,9 @@ impl Session {
             return;
         }
         attached.end = None;
+        // An attempt that came to nothing doesn't begin the time anew.
+        let now = self.system.clock().now();
+        let since = *attached.alone_since.get_or_insert(now);
         drop(attached);
         self.outbox.set_flowing(false);
         let is_over = matches!(
@@ -96,15 +128,17 @@ impl Session {
         if is_over || self.outlives.is_zero() {
             self.end(why);
         } else if self.ended.get().is_none() {
-            self.linger(pass.generation);
+            self.peer.connection_lost(self);
+            self.linger(pass.generation, since);
         }
     }
 
     /// Ends the session if no connection has come when its time is over.
-    fn linger(self: &Arc<Self>, generation: u64) {
+    fn linger(self: &Arc<Self>, generation: u64, since: Instant) {
         let waiting = Arc::clone(self);
         let spawned = self.system.spawn(Placement::Spread, move || async move {
-            waiting.system.clock().sleep(waiting.outlives).await;
+            let due = since + waiting.outlives;
+            waiting.system.clock().sleep_until(due).await;
             waiting.expire(generation);
         });
         if !spawned {

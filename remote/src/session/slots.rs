@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, Verdict};
+use callboard::codec::Schema;
+use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent, Verdict};
 
 use super::Session;
+use super::in_flight::{Answer, Answers};
 use super::inbox::{Arrival, Behind, Tally};
-use crate::node::{self, Dispatch, Held};
+use crate::node::{self, Dispatch, Held, Payload};
 use crate::rights::Decision;
 use crate::wire::body::{Open, Request};
 use crate::wire::frame::Kind;
@@ -20,6 +22,7 @@ pub(super) struct Slot {
     /// Payloads may be arrays.
     positional: bool,
     found: Option<Found>,
+    answers: Option<Arc<Answers>>,
     /// What the other side may do with that name.
     decision: Decision,
     pub(super) tally: Tally,
@@ -44,6 +47,7 @@ impl Slot {
             schemas: open.schemas,
             positional: false,
             found: None,
+            answers: None,
             decision: Decision::default(),
             tally,
             held: None,
@@ -92,6 +96,17 @@ impl Slot {
                 .actors
                 .find(&self.name, &self.type_name, self.version)?;
         self.name = name;
+        let raw = Schema::RAW.as_u64();
+        if (self.schemas.0 == raw) != (dispatch.schemas().0 == raw) {
+            let failure = Failure::new(FailureKind::WrongVersion, Verdict::NotExecuted);
+            let detail = format!("{} is bytes as they are on one side only", self.type_name);
+            return Err(failure.with_detail(detail));
+        }
+        if self.positional && dispatch.schemas() != self.schemas {
+            // It is another type now, of the same name and version.
+            let failure = Failure::new(FailureKind::WrongVersion, Verdict::NotExecuted);
+            return Err(failure.with_detail(format!("{} is of another build now", self.name)));
+        }
         self.found = Some(Found {
             generation,
             dispatch: Arc::clone(&dispatch),
@@ -105,7 +120,7 @@ impl Slot {
         session: &Arc<Session>,
         arrival: &Arrival,
         request: &Request,
-        payload: &[u8],
+        payload: Payload<'_>,
     ) -> Option<Held> {
         let node = session.node();
         let is_ask = arrival.kind == Kind::Ask;
@@ -117,29 +132,28 @@ impl Slot {
             }
         }
         let meta = meta(session, arrival, request);
-        let mut plain = None;
-        let delivered = self.find(session).and_then(|dispatch| {
-            let payload = if arrival.is_packed {
-                plain.insert(session.unpack(payload)?)
+        let found = self.find(session).and_then(|dispatch| {
+            let plain = if arrival.is_packed {
+                Some(session.unpack(&payload)?)
             } else {
-                payload
+                None
             };
-            Ok((dispatch, payload))
+            Ok((dispatch, plain))
         });
-        let (dispatch, payload) = match delivered {
+        let (dispatch, plain) = match found {
             Ok(found) => found,
             Err(failure) => {
                 if is_ask {
-                    let answer = arrival.answer(session, &self.name, false);
-                    answer.fail(&failure);
+                    self.answer(session, arrival).fail(&failure);
                 } else {
-                    self.bury(session, node.as_deref(), request, payload, &failure);
+                    self.bury(session, node.as_deref(), request, &payload, &failure);
                 }
                 return None;
             }
         };
+        let payload = plain.map_or(payload, |plain| Payload::Kept(plain.into()));
         if is_ask {
-            let answer = arrival.answer(session, &self.name, self.positional);
+            let answer = self.answer(session, arrival);
             match dispatch.ask(payload, meta, answer) {
                 Ok(held) => held,
                 Err((answer, failure)) => {
@@ -148,13 +162,27 @@ impl Slot {
                 }
             }
         } else {
-            match dispatch.tell(payload, meta) {
+            match dispatch.tell(payload.clone(), meta) {
                 Ok(held) => held,
                 Err(failure) => {
-                    self.bury(session, node.as_deref(), request, payload, &failure);
+                    self.bury(session, node.as_deref(), request, &payload, &failure);
                     None
                 }
             }
+        }
+    }
+
+    fn answer(&mut self, session: &Arc<Session>, arrival: &Arrival) -> Answer {
+        let answers = self.answers.get_or_insert_with(|| {
+            Arc::new(Answers {
+                session: Arc::clone(session),
+                name: Arc::clone(&self.name),
+                positional: self.positional,
+            })
+        });
+        Answer {
+            answers: Arc::clone(answers),
+            number: arrival.number,
         }
     }
 
@@ -200,6 +228,9 @@ fn meta(session: &Session, arrival: &Arrival, request: &Request) -> Meta {
     meta.set_attempt(request.attempt);
     if request.caller_retries {
         meta.set_caller_retries();
+    }
+    if let Some(trace) = request.trace.and_then(TraceParent::from_bytes) {
+        meta.set_trace_parent(trace);
     }
     if let Some(principal) = session.principal() {
         meta.set_principal(principal.clone());

@@ -12,7 +12,7 @@ use callboard::{Boundary, Recipient, System};
 use callboard_remote::testing::Tap;
 use callboard_remote::{
     Authority, Expect, Identity, LinkConfig, LinkErrorKind, Listener, Node, Peer, Tls,
-    TlsConnector, TlsFault, Trust,
+    TlsConnector, TlsFault, Trust, Verbs,
 };
 
 use crate::actors::{Echo, Look, tester};
@@ -49,8 +49,14 @@ pub(crate) fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
+/// Rights are another matter: whoever is let in may do everything here.
 pub(crate) async fn listen(node: &Node, tls: &Tls) -> Listener {
+    grant_all(node);
     node.listen_tls(loopback(), tls).await.unwrap()
+}
+
+fn grant_all(node: &Node) {
+    node.rights().grant("*", Verbs::ALL, ">").unwrap();
 }
 
 /// A peer that expects `node`.
@@ -96,6 +102,7 @@ impl Wire for TlsWire {
 
     async fn serve(&mut self, node: &Node) {
         let tls = self.house.tls("node");
+        grant_all(node);
         retry_in_use(async || node.listen_tls(self.address, &tls).await).await;
     }
 

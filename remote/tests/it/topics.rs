@@ -241,7 +241,7 @@ pub(crate) async fn g27_what_is_published_from_elsewhere_reaches_every_subscribe
     system: System,
 ) {
     let node = Node::new(&system, "topics").unwrap();
-    let topic = Topic::<Viewed>::start(&system, "views");
+    let topic: Topic<Viewed> = Topic::start(&system, "views");
     node.expose_topic("views", &topic).unwrap();
     let (_wire, peer) = connect::<W>(&system, &node).await;
     let views = peer.publisher::<Viewed>("views").unwrap();

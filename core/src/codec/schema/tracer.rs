@@ -1,6 +1,7 @@
 //! A deserializer that has nothing to read: it makes up what it is asked for, and notes that.
 
 use std::any::type_name;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -406,8 +407,8 @@ impl<'de> Deserializer<'de> for &mut Tracer {
         let value = self.inside(at, variant, |tracer| {
             visitor.visit_enum(Chosen { tracer, name })
         })?;
-        if !self.ends.contains_key(&at) {
-            self.ends.insert(at, variant);
+        if let Entry::Vacant(end) = self.ends.entry(at) {
+            end.insert(variant);
             self.has_learnt = true;
         }
         Ok(value)
