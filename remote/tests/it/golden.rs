@@ -496,7 +496,7 @@ async fn is_packed(system: &System, features: u8) -> bool {
     config.compress_above = Some(16);
     let desk = Desk::open(system, config);
     let rules = Rules::new().allow("anonymous", Verbs::ALL, ">").unwrap();
-    desk.node.rights().set(rules).unwrap();
+    desk.node.rights().replace(rules);
     let (near, far) = tokio::io::duplex(4_096);
     let node = desk.node.clone();
     system.spawn(callboard::Placement::Spread, move || async move {
