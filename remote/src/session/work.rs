@@ -71,8 +71,7 @@ impl Work {
             }
             Kind::Watch => {
                 let watch = Watch::decode(frame.body)?;
-                self.push(Job::Watch(frame.correlation, watch.to_owned()));
-                Ok(())
+                self.wanted(Job::Watch(frame.correlation, watch.to_owned()))
             }
             Kind::Unwatch => {
                 decode_nothing(frame.kind, frame.body)?;
