@@ -12,7 +12,7 @@ use callboard::{
     Actor, Blob, Context, DeferredHandler, DropReason, FailureKind, Handler, Incarnation, Message,
     Recipient, Responder, System, WireMessage, codec,
 };
-use callboard_remote::{LinkConfig, Node, Peer, Proof, Rules, Verbs};
+use callboard_remote::{LinkConfig, Node, Peer, Proof, Verbs};
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -495,8 +495,7 @@ async fn is_packed(system: &System, features: u8) -> bool {
     let mut config = LinkConfig::default();
     config.compress_above = Some(16);
     let desk = Desk::open(system, config);
-    let rules = Rules::new().allow("anonymous", Verbs::ALL, ">").unwrap();
-    desk.node.rights().set(rules).unwrap();
+    desk.node.rights().grant("anonymous", Verbs::ALL, ">").unwrap();
     let (near, far) = tokio::io::duplex(4_096);
     let node = desk.node.clone();
     system.spawn(callboard::Placement::Spread, move || async move {
