@@ -3,14 +3,14 @@
 //! A conversation lies in `tests/fixtures/wire/`. Lines that begin with `>` and `<` begin a frame of who connects
 //! and of the node; the indented lines below are its bytes, a comment behind each. Here one side is played from the
 //! file, and what the other one says must be what is written there. `id` stands for a byte of a correlation that the
-//! played side takes from what it hears.
+//! played side takes from what it hears, and `??` for one that differs from run to run.
 //!
 //! Acknowledgements that a conversation doesn't name may come at any time, and are checked for what they claim only.
 
 use callboard::topic::Topic;
 use callboard::{
-    Actor, Blob, Context, DeferredHandler, DropReason, FailureKind, Handler, Incarnation, Message,
-    Recipient, Responder, System, WireMessage, codec,
+    Actor, ActorRef, Blob, Context, DeferredHandler, DropReason, FailureKind, Handler, Incarnation,
+    Message, Recipient, Responder, System, WireMessage, codec,
 };
 use callboard_remote::{LinkConfig, Node, Peer, Proof, Verbs};
 use futures::channel::oneshot;
@@ -133,6 +133,8 @@ enum Byte {
     Is(u8),
     /// Of the correlation.
     Noted(usize),
+    /// Whatever it is: a number that differs from run to run.
+    Any,
 }
 
 #[derive(Debug)]
@@ -174,6 +176,7 @@ fn steps(text: &str) -> Vec<Step> {
                         .count();
                     bytes.push(match token {
                         "id" => Byte::Noted(noted),
+                        "??" => Byte::Any,
                         hex => Byte::Is(u8::from_str_radix(hex, 16).unwrap()),
                     });
                 }
@@ -211,6 +214,7 @@ impl Played {
         match byte {
             Byte::Is(byte) => byte,
             Byte::Noted(at) => self.correlation[at],
+            Byte::Any => 0,
         }
     }
 
@@ -243,7 +247,14 @@ impl Played {
                     self.correlation[*at] = *heard;
                 }
             }
-            let expected: Vec<u8> = expected.iter().map(|byte| self.value(*byte)).collect();
+            let expected: Vec<u8> = expected
+                .iter()
+                .enumerate()
+                .map(|(at, byte)| match byte {
+                    Byte::Any => heard.get(at).copied().unwrap_or_default(),
+                    byte => self.value(*byte),
+                })
+                .collect();
             if is_ack && heard[4] != ACK {
                 // It came before, beside an answer.
                 let number = u64::from_be_bytes(*expected[8..].first_chunk().unwrap());
@@ -277,6 +288,7 @@ fn hex(bytes: &[u8]) -> String {
 /// What the node of the conversations exposes.
 struct Desk {
     node: Node,
+    counter: ActorRef<Counter>,
     news: Topic<Item>,
 }
 
@@ -291,7 +303,11 @@ impl Desk {
         node.expose::<Bytes>(name, &counter.recipient()).unwrap();
         let news = Topic::start(system, "news");
         node.expose_topic("news", &news).unwrap();
-        Desk { node, news }
+        Desk {
+            node,
+            counter,
+            news,
+        }
     }
 
     async fn happens(&self, what: &str) {
@@ -301,6 +317,7 @@ impl Desk {
                 self.news.publish(subject, Item { number }).await.unwrap();
             }
             ["stop", "the", "topic"] => self.news.stop(),
+            ["stop", "the", "counter"] => self.counter.stop(),
             _ => panic!("{what:?} is nothing that happens"),
         }
     }
@@ -388,6 +405,7 @@ conversations! {
     g36_golden_a_broken_frame: "15-broken";
     g36_golden_a_foreign_stream: "16-foreign";
     g03_golden_a_node_that_is_full: "17-refused";
+    g12_golden_a_watch: "18-watch";
     g37_golden_an_old_client_and_this_node: "20-old-client";
 }
 
@@ -495,7 +513,10 @@ async fn is_packed(system: &System, features: u8) -> bool {
     let mut config = LinkConfig::default();
     config.compress_above = Some(16);
     let desk = Desk::open(system, config);
-    desk.node.rights().grant("anonymous", Verbs::ALL, ">").unwrap();
+    desk.node
+        .rights()
+        .grant("anonymous", Verbs::ALL, ">")
+        .unwrap();
     let (near, far) = tokio::io::duplex(4_096);
     let node = desk.node.clone();
     system.spawn(callboard::Placement::Spread, move || async move {
