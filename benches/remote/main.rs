@@ -13,7 +13,7 @@ mod systems;
 mod workloads;
 
 use std::process::ExitCode;
-use std::{env, thread};
+use std::{env, panic, thread};
 
 use common::args::{Args, Defaults};
 use common::machine;
@@ -153,10 +153,11 @@ fn run_systems(
     let mut all = Vec::new();
     for system in in_turn(systems, rep).filter(|it| it.takes(cell.work)) {
         thread::sleep(PAUSE);
-        let figures = match system.needs_own_process() {
+        let measured = panic::catch_unwind(|| match system.needs_own_process() {
             true => run::in_own_process(cell.workload, system.name(), run.size),
             false => system.measure(cell.work, run),
-        };
+        });
+        let figures = measured.unwrap_or_else(|_| Err("it panicked, see above".into()));
         match figures {
             Ok(figures) => all.push((system.name(), figures)),
             Err(why) => results.fail(format!("{} on {}: {why}", cell.workload, system.name())),

@@ -16,6 +16,8 @@ mod tokio_client;
 mod tonic;
 mod zmq;
 
+use std::panic::RefUnwindSafe;
+
 use common::run::Result;
 use common::server;
 
@@ -23,7 +25,7 @@ use crate::server::Role;
 use crate::workloads::{Run, Work};
 
 /// A system under test.
-pub(crate) trait Candidate {
+pub(crate) trait Candidate: RefUnwindSafe {
     fn name(&self) -> &'static str;
 
     /// What kind of system it is; goals compare Callboard with peers only.

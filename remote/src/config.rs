@@ -41,6 +41,8 @@ pub struct LinkConfig {
     pub in_flight: usize,
     /// How many subscriptions a peer may hold on one connection. 256.
     pub subscriptions: usize,
+    /// How many names, each with a type of message, a peer may watch on one session (G12). 16,384.
+    pub watches: usize,
     /// How many messages a node buffers for one subscriber, whatever it asks for. 8,192.
     pub subscriber_buffer: usize,
     /// What a peer says to prove who it is by a secret, over TLS only: over anything else it isn't connected. Of a
@@ -88,6 +90,7 @@ impl Default for LinkConfig {
             unread_answers: 32 * 1024 * 1024,
             in_flight: 16_384,
             subscriptions: 256,
+            watches: 16_384,
             subscriber_buffer: 8_192,
             login: None,
             connections: 1_024,

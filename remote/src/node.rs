@@ -5,6 +5,7 @@ mod listen;
 mod serve;
 mod sessions;
 mod topics;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,11 +26,12 @@ use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
-pub(crate) use exposed::{Dispatch, Held};
+pub(crate) use exposed::{Dispatch, Held, Payload};
 use exposed::{Exposed, ToRecipient};
 use sessions::Sessions;
 pub(crate) use topics::Pumps;
 use topics::ToTopic;
+pub(crate) use watched::Watched;
 
 pub use listen::Listener;
 use listen::ListenerState;

@@ -7,6 +7,7 @@ mod core;
 mod dial;
 mod route;
 mod subscription;
+mod watches;
 
 use std::fmt;
 use std::future::Future;
@@ -281,8 +282,24 @@ impl Peer {
     /// reconnects, restarts of the other process, and before there is a connection. Whether the other
     /// side has that name and type shows when it is asked (G34).
     ///
-    /// Watching it fires once, when this link is closed for good: the end of an actor in another
-    /// process is not noticed yet.
+    /// # Watching it
+    /// What the name leads to when the watch arrives over there is watched (G12), over any number of connections and
+    /// sessions. Who [watches its life](callboard::Watch::watch_life) is told of
+    /// - `Restarted`: its restarts (those of a time without a session are not told);
+    /// - `NoConnection`: at once, when the connection is lost, or if there is none when the watch begins;
+    /// - `Reconnected`: when it can be reached again, and is the same;
+    /// - `Terminated`, once and last, as is who watches its end only.
+    ///
+    /// `Terminated` comes with the reason of its end (of a failure the class only: the text stays in its process);
+    /// with `NeverExisted` if nothing has that name, or doesn't take `M`; with `Failed` and the words `its process was
+    /// lost` when the node came back as another incarnation, when somebody else has the name after a time without a
+    /// session, and, for an [`attached`](Peer::attached) peer, when its stream ends; with `Failed` if the node refuses
+    /// the watch, by rights or by [`LinkConfig::watches`]; and with `Stopped` when this peer is closed. That a session's
+    /// time is over ends nothing: nobody knows how it is until its node is there again. (Erlang fires a monitor as
+    /// `noconnection` there, and the process may live on; Pekko declares the node dead, and must quarantine it when it
+    /// isn't.) Who won't wait that long acts on `NoConnection`.
+    ///
+    /// A watch keeps no peer open.
     ///
     /// # Errors
     /// [`NameError::Malformed`].

@@ -39,6 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{Failure, Incarnation, Placement, Principal, System};
 use parking_lot::{Mutex, RwLock};
@@ -233,8 +234,7 @@ impl Session {
 
     /// The same for what stands in a frame from `at` on.
     pub(crate) fn pack_from(&self, frame: &mut Vec<u8>, at: usize) -> u8 {
-        let above = self.config.compress_above.filter(|_| self.theirs.lz4);
-        if above.is_some_and(|above| frame.len() - at > above) && pack::pack(frame, at) {
+        if self.packs(frame.len() - at) && pack::pack(frame, at) {
             PACKED
         } else {
             0
@@ -244,6 +244,19 @@ impl Session {
     /// The plain bytes of a payload that was compressed.
     pub(crate) fn unpack(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         pack::unpack(payload, self.config.message_limit())
+    }
+
+    /// The same for one whose body ends with `rest`, which is not copied.
+    fn answer_with(&self, frame: Vec<u8>, rest: Bytes) {
+        if let Err(bytes) = self.outbox.push_answer_with(frame, rest) {
+            self.left_unread(bytes);
+        }
+    }
+
+    /// Whether a payload of that many bytes is compressed, if that helps.
+    pub(crate) fn packs(&self, len: usize) -> bool {
+        let above = self.config.compress_above.filter(|_| self.theirs.lz4);
+        above.is_some_and(|above| len > above)
     }
 
     /// Puts in a frame without a body.

@@ -13,6 +13,7 @@ pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod limits;
 mod reader;
+pub(crate) mod watching;
 
 pub use limits::{MAX_HELLO, MAX_NAME, MAX_SUBJECT, PROTOCOL_MAX, PROTOCOL_MIN};
 

@@ -188,7 +188,7 @@ struct Client(RemoteActorRef<Target>);
 impl Asks for Client {
     async fn ask(&self, block: Block) -> Result<Block> {
         let answer = self.0.ask(&Echo(block)).await;
-        Ok(answer.map_err(|error| error.to_string())?)
+        Ok(answer.map_err(|error| format!("{error:?}"))?)
     }
 }
 
@@ -206,7 +206,7 @@ impl Tells for Client {
         let mut told = Told::default();
         for _ in 0..10_000 {
             let answer = self.0.ask(&Count).await;
-            let more = answer.map_err(|error| error.to_string())?;
+            let more = answer.map_err(|error| format!("{error:?}"))?;
             told.messages += more.messages;
             told.sum += more.sum;
             if told.messages >= sent {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::run::Result;
+use common::run;
 use ractor::rpc::CallResult;
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, BytesConvertable, RpcReplyPort, concurrency, pg,
@@ -37,7 +37,7 @@ impl Candidate for Ractor {
         true
     }
 
-    fn serve(&self, _: &Role) -> Result<()> {
+    fn serve(&self, _: &Role) -> run::Result<()> {
         on_server(async {
             let (target, running) = Actor::spawn(None, Target, ()).await?;
             pg::join(GROUP.to_owned(), vec![target.get_cell()]);
@@ -50,7 +50,7 @@ impl Candidate for Ractor {
         })
     }
 
-    fn measure(&self, work: Work, run: &Run) -> Result<Vec<f64>> {
+    fn measure(&self, work: Work, run: &Run) -> run::Result<Vec<f64>> {
         let server = Server::start(self.name(), work.link(), work.service())?;
         let run = *run;
         on_client(move || async move {
@@ -67,7 +67,7 @@ impl Candidate for Ractor {
 
 const GROUP: &str = "target";
 
-async fn start_node(name: &str) -> Result<ActorRef<NodeServerMessage>> {
+async fn start_node(name: &str) -> run::Result<ActorRef<NodeServerMessage>> {
     let (cookie, host) = ("bench".to_owned(), "localhost".to_owned());
     let node = NodeServer::new(0, cookie, name.to_owned(), host, None, None);
     // It listens by itself too; the connection is made here, where its port is known.
@@ -75,7 +75,7 @@ async fn start_node(name: &str) -> Result<ActorRef<NodeServerMessage>> {
     Ok(Actor::spawn(None, node, ()).await?.0)
 }
 
-fn open(node: &ActorRef<NodeServerMessage>, stream: TcpStream, is_server: bool) -> Result<()> {
+fn open(node: &ActorRef<NodeServerMessage>, stream: TcpStream, is_server: bool) -> run::Result<()> {
     stream.set_nodelay(true)?;
     let stream = NetworkStream::Raw {
         peer_addr: stream.peer_addr()?,
@@ -90,7 +90,7 @@ fn open(node: &ActorRef<NodeServerMessage>, stream: TcpStream, is_server: bool) 
 }
 
 /// The other process's actor, once the nodes know each other.
-async fn find() -> Result<ActorRef<Request>> {
+async fn find() -> run::Result<ActorRef<Request>> {
     let group = GROUP.to_owned();
     for _ in 0..5_000 {
         if let Some(target) = pg::get_members(&group).into_iter().next() {
@@ -130,11 +130,7 @@ impl Actor for Target {
     type State = Told;
     type Arguments = ();
 
-    async fn pre_start(
-        &self,
-        _: ActorRef<Request>,
-        (): (),
-    ) -> std::result::Result<Told, ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<Request>, (): ()) -> Result<Told, ActorProcessingErr> {
         Ok(Told::default())
     }
 
@@ -143,7 +139,7 @@ impl Actor for Target {
         _: ActorRef<Request>,
         request: Request,
         told: &mut Told,
-    ) -> std::result::Result<(), ActorProcessingErr> {
+    ) -> Result<(), ActorProcessingErr> {
         match request {
             Request::Echo(bytes, port) => answer(port, bytes),
             Request::Tell(Raw(bytes)) => told.add_bytes(&bytes),
@@ -168,7 +164,7 @@ impl Client {
     async fn call(
         &self,
         request: impl FnOnce(RpcReplyPort<Raw>) -> Request + Send,
-    ) -> Result<Vec<u8>> {
+    ) -> run::Result<Vec<u8>> {
         let called = self.0.call(request, None).await;
         match called.map_err(|_| "the actor has ended")? {
             CallResult::Success(Raw(bytes)) => Ok(bytes),
@@ -178,7 +174,7 @@ impl Client {
 }
 
 impl Asks for Client {
-    async fn ask(&self, block: Block) -> Result<Block> {
+    async fn ask(&self, block: Block) -> run::Result<Block> {
         let asked = Raw(block.to_vec());
         let answer = self.call(|port| Request::Echo(asked, port)).await?;
         let mut block = [0; SMALL];
@@ -188,12 +184,12 @@ impl Asks for Client {
 }
 
 impl Tells for Client {
-    async fn tell(&mut self, bytes: &Bytes) -> Result<()> {
+    async fn tell(&mut self, bytes: &Bytes) -> run::Result<()> {
         let told = self.0.cast(Request::Tell(Raw(bytes.to_vec())));
         told.map_err(|_| "the actor has ended".into())
     }
 
-    async fn told(&mut self, _: u64) -> Result<Told> {
+    async fn told(&mut self, _: u64) -> run::Result<Told> {
         let answer = self.call(Request::Count).await?;
         Told::from_bytes(&answer).ok_or_else(|| "that is no count".into())
     }

@@ -18,7 +18,7 @@ type Ended = (u64, Outcome<u64>);
 /// What became of the asks of one target.
 struct Desk {
     asks: Mutex<BTreeMap<u64, Open>>,
-    ended: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::Sender<Ended>,
 }
 
 #[derive(Default)]
@@ -30,8 +30,8 @@ struct Open {
 }
 
 impl Desk {
-    fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Ended>) {
-        let (tx, rx) = mpsc::unbounded();
+    fn new() -> (Arc<Self>, mpsc::Receiver<Ended>) {
+        let (tx, rx) = mpsc::channel(128);
         let desk = Desk {
             asks: Mutex::default(),
             ended: tx,
@@ -90,7 +90,9 @@ impl SharedSink<u64> for Desk {
 
     fn finish(&self, ticket: u64, outcome: Outcome<u64>) {
         self.asks.lock().get_mut(&ticket).unwrap().ends += 1;
-        let _ = self.ended.unbounded_send((ticket, outcome));
+        let told = self.ended.clone().try_send((ticket, outcome));
+        // Once the test is over its system ends, and with it what is still open.
+        assert!(told.map_or_else(|error| error.is_disconnected(), |()| true));
     }
 
     fn on_withdraw(&self, ticket: u64, withdraw: Box<dyn FnOnce() + Send>) {
@@ -224,7 +226,7 @@ async fn g06_a_full_mailbox_gives_the_ticket_back_unanswered(system: System) {
 }
 
 /// Says when it begins and when its asker gives up, and never answers.
-struct Listens(Log, mpsc::UnboundedSender<()>);
+struct Listens(Log, mpsc::Sender<()>);
 
 impl Actor for Listens {}
 
@@ -235,12 +237,12 @@ impl DeferredHandler<Later> for Listens {
         mut responder: Responder<u64>,
         ctx: &mut Context<Self>,
     ) {
-        let (log, left) = (self.0.clone(), self.1.clone());
+        let (log, mut left) = (self.0.clone(), self.1.clone());
         responder.on_withdraw(move || {
             log.push(format!("{n} left"));
-            let _ = left.unbounded_send(());
+            left.try_send(()).unwrap();
         });
-        let _ = self.1.unbounded_send(());
+        self.1.try_send(()).unwrap();
         ctx.spawn(async move {
             let _kept = responder;
             std::future::pending::<()>().await;
@@ -250,7 +252,7 @@ impl DeferredHandler<Later> for Listens {
 
 #[callboard::test(both)]
 async fn g09_the_handler_hears_that_the_asker_of_its_ticket_left(system: System) {
-    let (tx, mut told) = mpsc::unbounded();
+    let (tx, mut told) = mpsc::channel(128);
     let log = Log::default();
     let inner = log.clone();
     let listens = system.actor(move || Listens(inner, tx)).start();

@@ -50,11 +50,11 @@ impl Handler<Look> for Link {
 
 /// Told along the chain.
 #[derive(Message, Debug)]
-struct Walk(mpsc::UnboundedSender<Option<TraceParent>>);
+struct Walk(mpsc::Sender<Option<TraceParent>>);
 
 impl Handler<Walk> for Link {
-    async fn handle(&mut self, Walk(to): Walk, ctx: &mut Context<Self>) {
-        to.unbounded_send(Link::look(ctx)).unwrap();
+    async fn handle(&mut self, Walk(mut to): Walk, ctx: &mut Context<Self>) {
+        to.try_send(Link::look(ctx)).unwrap();
         if let Some(next) = &self.next {
             next.tell(Walk(to.clone())).await.unwrap();
             next.try_tell(Walk(to.clone())).unwrap();
@@ -119,7 +119,7 @@ async fn asks_hand_their_trace_down_and_nothing_else_has_it(system: System) {
 #[callboard::test(both)]
 async fn tells_of_every_kind_hand_it_down(system: System) {
     let chain = chain(&system, 2);
-    let (tx, rx) = mpsc::unbounded();
+    let (tx, rx) = mpsc::channel(8);
     chain.tell(Walk(tx)).trace_parent(parent(2)).await.unwrap();
     assert_eq!(rx.collect::<Seen>().await, [Some(parent(2)); 4]);
 }

@@ -1,13 +1,15 @@
 //! What is exposed: name, then message type, then version.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use callboard::{
-    DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, Recipient, Refused, Responder,
-    System, Verdict, WireMessage,
+    ActorId, DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, OnLife, Recipient,
+    Refused, Responder, System, Verdict, Watch, WatchHandle, WireMessage,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,19 +22,45 @@ use crate::session::in_flight::Answer;
 /// Completes when a message that found no room has gone its way.
 pub(crate) type Held = BoxFuture<'static, ()>;
 
+/// The payload of a message.
+#[derive(Clone)]
+pub(crate) enum Payload<'a> {
+    /// In the buffer of the connection.
+    Passing(&'a [u8]),
+    /// In memory of its own.
+    Kept(Bytes),
+}
+
+impl Deref for Payload<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Payload::Passing(bytes) => bytes,
+            Payload::Kept(bytes) => bytes,
+        }
+    }
+}
+
 /// Decodes a message of one type and hands it on, without waiting: what finds no room is waited for elsewhere.
 pub(crate) trait Dispatch: Send + Sync {
     /// Answers the ask itself, sooner or later, once the payload is decoded; before that it gives the way
     /// back with the failure.
     fn ask(
         &self,
-        payload: &[u8],
+        payload: Payload<'_>,
         meta: Meta,
         answer: Answer,
     ) -> Result<Option<Held>, (Answer, Failure)>;
 
     /// Delivers a tell, or loses it with a count.
-    fn tell(&self, payload: &[u8], meta: Meta) -> Result<Option<Held>, Failure>;
+    fn tell(&self, payload: Payload<'_>, meta: Meta) -> Result<Option<Held>, Failure>;
+
+    /// Who takes the messages: somebody else has another id.
+    fn id(&self) -> ActorId;
+
+    /// Tells of each event in the life of who takes them.
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle;
 
     /// The shapes of the message and of its reply; 0 where it is unknown.
     fn schemas(&self) -> (u64, u64) {
@@ -162,9 +190,13 @@ impl<D: ?Sized> Table<D> {
 pub(crate) struct ToRecipient<M: WireMessage>(pub(crate) Recipient<M>);
 
 /// Decodes what came from a peer. What serde says names types of this side, so it stays in the log.
-pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
+pub(crate) fn decode<M: WireMessage>(payload: Payload<'_>) -> Result<M, Failure> {
+    let take = || match payload {
+        Payload::Passing(bytes) => M::take(bytes),
+        Payload::Kept(bytes) => M::take_owned(bytes),
+    };
     // A hand-written `Deserialize` may panic.
-    match catch_unwind(AssertUnwindSafe(|| M::take(payload))) {
+    match catch_unwind(AssertUnwindSafe(take)) {
         Ok(Ok(message)) => Ok(message),
         undecodable => {
             let why = match undecodable {
@@ -186,7 +218,7 @@ pub(crate) fn decode<M: WireMessage>(payload: &[u8]) -> Result<M, Failure> {
 impl<M: WireMessage> Dispatch for ToRecipient<M> {
     fn ask(
         &self,
-        payload: &[u8],
+        payload: Payload<'_>,
         meta: Meta,
         answer: Answer,
     ) -> Result<Option<Held>, (Answer, Failure)> {
@@ -204,7 +236,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         }))
     }
 
-    fn tell(&self, payload: &[u8], meta: Meta) -> Result<Option<Held>, Failure> {
+    fn tell(&self, payload: Payload<'_>, meta: Meta) -> Result<Option<Held>, Failure> {
         let message = decode::<M>(payload)?;
         let envelope = Envelope {
             message,
@@ -214,6 +246,14 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         Ok(self.deliver(envelope, |refused, recipient| {
             bury(recipient.route().system(), &recipient.label(), refused);
         }))
+    }
+
+    fn id(&self) -> ActorId {
+        self.0.id()
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.0.watch_life(on_event)
     }
 
     fn schemas(&self) -> (u64, u64) {

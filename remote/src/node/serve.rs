@@ -128,7 +128,7 @@ async fn shaken<S: ByteStream>(
         attachment.why = why.clone();
         return Err(why);
     }
-    attachment.session.peer.back();
+    attachment.session.peer.back(&attachment.session);
     Ok(attachment)
 }
 

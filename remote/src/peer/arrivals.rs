@@ -10,6 +10,7 @@ use crate::wire::body::{
     Event, PACKED, POSITIONAL, decode_failure, decode_gap, decode_nothing, decode_number,
 };
 use crate::wire::frame::{Frame, Kind};
+use crate::wire::watching::Life;
 
 impl Core {
     /// Takes one frame. Never waits.
@@ -34,6 +35,9 @@ impl Core {
                 if let Some(feed) = self.take_feed(number) {
                     self.counters.failed(failure.kind());
                     feed.failed(failure);
+                } else if let Some(told) = self.watches.refused(session, number, &failure) {
+                    self.counters.failed(failure.kind());
+                    self.tell_later(told);
                 } else if let Some(caller) = session.caller(slot_of(number))
                     && caller.fail(session, number, failure)
                 {
@@ -74,6 +78,11 @@ impl Core {
                     feed.gap(from, to)?;
                     self.counters.gaps();
                 }
+            }
+            Kind::Life => {
+                let life = Life::decode(frame.body)?;
+                let told = self.watches.life(session, number, life);
+                self.tell_later(told);
             }
             Kind::Ended => {
                 decode_nothing(frame.kind, frame.body)?;

@@ -6,14 +6,15 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use callboard::{
-    ActorId, Boundary, DropReason, ExitReason, Incarnation, OnEnd, System, Terminated, Unwatch,
-    WatchHandle,
+    ActorId, Boundary, DropReason, ExitReason, Incarnation, OnEnd, Placement, System, Terminated,
+    Unwatch, WatchHandle,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::buffer::Kept;
 use super::subscription::Feed;
+use super::watches::{OnNews, Target, Told, Watches, lost};
 use super::{PeerState, Phase, RemoteNode};
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind};
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     /// What the other side may address here.
     node: RwLock<Option<Arc<node::Core>>>,
     inner: Mutex<Inner>,
+    pub(super) watches: Arc<Watches>,
     next_number: AtomicU64,
 }
 
@@ -80,7 +82,9 @@ impl Core {
             session: ArcSwapOption::empty(),
             node: RwLock::default(),
             inner: Mutex::default(),
-            next_number: AtomicU64::new(1),
+            watches: Arc::default(),
+            // Never the same as a ticket of an ask: the slot of none is that large.
+            next_number: AtomicU64::new(1 << 63),
         })
     }
 
@@ -101,12 +105,22 @@ impl Core {
             self.session.store(None);
         }
         self.enter(Phase::Connected);
+        self.watches.began(session).tell();
     }
 
     /// It has a connection again.
-    pub(crate) fn back(&self) {
+    pub(crate) fn back(&self, session: &Session) {
         self.counters.resumes();
         self.enter(Phase::Connected);
+        self.watches.refresh(session).tell();
+    }
+
+    /// A connection of the session has ended, and the session waits for another.
+    pub(crate) fn connection_lost(&self, session: &Session) {
+        if !session.is_dialler {
+            self.enter(Phase::Resuming);
+        }
+        self.watches.refresh(session).tell();
     }
 
     pub(super) fn not_attached(&self) {
@@ -215,6 +229,13 @@ impl Core {
             self.counters.resumes();
         }
         self.enter(Phase::Connected);
+        drop(inner);
+        let told = if is_new {
+            self.watches.began(session)
+        } else {
+            self.watches.refresh(session)
+        };
+        told.tell();
         true
     }
 
@@ -254,14 +275,25 @@ impl Core {
 
     /// A session has ended.
     pub(crate) fn session_ended(&self, session: &Session, why: &LinkErrorKind) {
-        let error = self.error(why.clone());
-        if !session.is_dialler
-            && let Some(node) = self.node()
-        {
-            node.sessions.remove(session);
+        self.forget_session(session, why);
+        if !session.is_dialler {
+            if let Some(node) = self.node() {
+                node.sessions.remove(session);
+            }
             // Nobody dials here: it won't have another.
             self.set_node(None);
+            self.enter(Phase::Closed);
+            self.watches.close(&lost(why)).tell();
+        } else {
+            // A child's pipes lead to that child only.
+            let and_all = (!self.resumes).then(|| why.to_string());
+            let told = self.watches.session_ended(session, and_all.as_deref());
+            told.tell();
         }
+    }
+
+    fn forget_session(&self, session: &Session, why: &LinkErrorKind) {
+        let error = self.error(why.clone());
         let mut inner = self.inner.lock();
         if !self.is_current(session) {
             return;
@@ -290,9 +322,11 @@ impl Core {
         let feeds = std::mem::take(&mut inner.subscriptions);
         drop(inner);
         feeds.values().for_each(|feed| feed.ended());
+        let told = self.watches.close(&ExitReason::Stopped);
         if let Some(session) = self.session() {
             session.end(&LinkErrorKind::ClosedHere);
         }
+        told.tell();
         for (id, label, on_end) in watchers.into_values() {
             on_end(terminated(id, label));
         }
@@ -345,6 +379,31 @@ impl Core {
                 self.counters.gaps();
                 self.unsubscribe(number);
             }
+        }
+    }
+
+    /// Watches what is exposed over there.
+    pub(super) fn watch_there(&self, target: Target, to: OnNews) -> WatchHandle {
+        let (number, told) = self.watches.add(target, to, || self.next_number());
+        told.tell();
+        match number {
+            Some(number) => {
+                let watches: Weak<Watches> = Arc::downgrade(&self.watches);
+                WatchHandle::new(watches, number)
+            }
+            None => WatchHandle::over(),
+        }
+    }
+
+    /// Tells watchers as soon as no lock is held.
+    pub(super) fn tell_later(&self, told: Told) {
+        if self.watches.queue(told) {
+            let watches = Arc::clone(&self.watches);
+            // Without arbiters there is nobody left who could be told.
+            self.system.spawn(
+                Placement::Spread,
+                move || async move { watches.tell_queued() },
+            );
         }
     }
 

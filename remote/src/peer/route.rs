@@ -4,18 +4,20 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
+use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{
-    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, Refused, Responder, Route,
-    System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
+    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, OnLife, Refused, Responder,
+    Route, System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
 };
 use futures::future::BoxFuture;
 
 use super::caller::{Caller, Slot};
+use super::watches::{OnNews, Target};
 use super::{Core, Owner};
 use crate::session::Session;
 use crate::session::outbox::{Letter, NoRoom, Ticket};
-use crate::session::scratch::{self, finish_frame, shape};
+use crate::session::scratch::{self, finish_frame, shape, uncopied};
 use crate::wire::WireError;
 use crate::wire::body::Request;
 use crate::wire::frame::{HEADER, Kind};
@@ -123,6 +125,17 @@ impl<M: WireMessage> RemoteRoute<M> {
         }
     }
 
+    /// What is watched.
+    fn target(&self) -> Target {
+        Target {
+            name: Arc::clone(&self.name),
+            type_name: M::NAME,
+            version: M::VERSION,
+            id: self.id,
+            label: Arc::from(self.label()),
+        }
+    }
+
     fn core(&self) -> &Arc<Core> {
         &self.owner.core
     }
@@ -146,8 +159,8 @@ impl<M: WireMessage> RemoteRoute<M> {
         let is_ask = envelope.responder.expects_answer();
         let mut frame = scratch::take();
         let encoded = encode(&session, slot, &envelope, &mut frame);
-        let flags = match encoded {
-            Ok(flags) => flags,
+        let (flags, rest) = match encoded {
+            Ok(encoded) => encoded,
             Err(failure) => return Err(self.refuse(envelope, failure)),
         };
         let Envelope {
@@ -158,12 +171,13 @@ impl<M: WireMessage> RemoteRoute<M> {
         let mut letter = Letter {
             slot: slot.number,
             frame,
+            rest,
             deadline: meta.deadline,
             asked: None,
             is_told: false,
         };
         if !is_ask {
-            finish_frame(&mut letter.frame, Kind::Tell, flags, 0);
+            finish_frame(&mut letter.frame, letter.rest.len(), Kind::Tell, flags, 0);
             return Ok(Preparation::Ready(Prepared {
                 session,
                 letter,
@@ -182,7 +196,13 @@ impl<M: WireMessage> RemoteRoute<M> {
             };
             return Err(self.refuse(envelope, failure));
         };
-        finish_frame(&mut letter.frame, Kind::Ask, flags, ticket);
+        finish_frame(
+            &mut letter.frame,
+            letter.rest.len(),
+            Kind::Ask,
+            flags,
+            ticket,
+        );
         // Until its frame leaves, who gives up may be sure; if it leaves at once, that is now.
         let left = session.outbox.is_flowing();
         let reached = if left {
@@ -222,13 +242,13 @@ impl<M: WireMessage> RemoteRoute<M> {
     }
 }
 
-/// Encodes all of a request but its header; the flags for that.
+/// Encodes all of a request but its header: the flags for that, and the end of the body, where that is not copied.
 fn encode<M: WireMessage>(
     session: &Session,
     slot: Slot,
     envelope: &Envelope<M>,
     frame: &mut Vec<u8>,
-) -> Result<u8, Failure> {
+) -> Result<(u8, Bytes), Failure> {
     let meta = &envelope.meta;
     let request = Request {
         slot: slot.number,
@@ -241,28 +261,35 @@ fn encode<M: WireMessage>(
     frame.resize(HEADER, 0);
     request.put(frame);
     let payload = frame.len();
+    let max = session.theirs.max_message;
+    let room = max.saturating_sub(u32::try_from(payload - HEADER).unwrap_or(0));
+    if let Some(rest) = uncopied(envelope.message.as_raw(), session, room) {
+        return Ok((request.flags(), rest));
+    }
     let put = envelope.message.put(frame, shape(slot.positional));
     put.map_err(|error| {
         Failure::new(FailureKind::BadPayload, Verdict::NotSent)
             .with_detail(format!("{} can't be encoded: {error}", M::NAME))
     })?;
     let len = frame.len() - HEADER;
-    let max = session.theirs.max_message;
     if len > max as usize {
         let len = len as u64;
         let error = WireError::FrameTooLarge { len, max };
         let failure = Failure::new(FailureKind::TooLarge, Verdict::NotSent);
         return Err(failure.with_detail(error.to_string()));
     }
-    Ok(request.flags() | session.pack_from(frame, payload))
+    let flags = request.flags() | session.pack_from(frame, payload);
+    Ok((flags, Bytes::new()))
 }
 
 impl<M: WireMessage> Watch for RemoteRoute<M> {
-    /// Fires when the link is closed for good. That the actor over there ended is not noticed yet.
     fn watch(&self, on_end: OnEnd) -> WatchHandle {
-        self.owner
-            .core
-            .watch(self.id, self.name.to_string(), on_end)
+        self.core().watch_there(self.target(), OnNews::End(on_end))
+    }
+
+    fn watch_life(&self, on_event: OnLife) -> WatchHandle {
+        self.core()
+            .watch_there(self.target(), OnNews::Life(on_event))
     }
 }
 

@@ -103,10 +103,11 @@ pub(crate) fn needs(type_name: &str) -> Verbs {
     match own.split_once('.') {
         Some(("queue", "offer")) => Verbs::OFFER,
         Some(("queue", "poll")) => Verbs::POLL,
-        // To open it for either.
-        Some(("queue", "look")) => Verbs::OFFER | Verbs::POLL,
-        Some(("topic", _)) => Verbs::PUBLISH,
-        Some(("admin", _)) => Verbs::ADMIN,
+        // To open it for any of these.
+        Some(("queue", "look")) => Verbs::OFFER | Verbs::POLL | Verbs::ADMIN,
+        Some(("topic", "publish")) => Verbs::PUBLISH,
+        // What isn't known here takes the most.
+        Some(("queue" | "topic" | "admin", _)) => Verbs::ADMIN,
         _ => Verbs::EXECUTE,
     }
 }

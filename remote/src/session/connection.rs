@@ -6,6 +6,7 @@
 //! message has a task, a timer or a buffer of its own.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -196,7 +197,8 @@ impl Parts<'_> {
     fn take_frames(&mut self) -> Result<Option<LinkErrorKind>, WireError> {
         let now = self.session.system.clock().now();
         let session = self.session;
-        let reading = Reading { session, now };
+        let kept = None;
+        let reading = Reading { session, now, kept };
         let mut inbox = session.inbox.lock();
         if !inbox.is_fed_by(self.pass.generation) {
             return Ok(Some(LinkErrorKind::Replaced));
@@ -253,8 +255,12 @@ impl Parts<'_> {
             }
             let control = &self.control[self.control_written..];
             let is_control = !control.is_empty() && (self.control_written > 0 || log.is_between());
-            let bytes = if is_control { control } else { log.unwritten() };
-            if bytes.is_empty() {
+            let (bytes, more) = if is_control {
+                (control, &[][..])
+            } else {
+                log.unwritten()
+            };
+            if bytes.is_empty() && more.is_empty() {
                 if log.bytes() >= session.config.unacknowledged {
                     // Until the other side has acknowledged some; the reader is this very task.
                     session.outbox.set_flowing(false);
@@ -284,7 +290,16 @@ impl Parts<'_> {
                 log.push(&mut taken.batch, now);
                 continue;
             }
-            let wrote = Pin::new(&mut *stream).poll_write(cx, bytes);
+            let mut to = Pin::new(&mut *stream);
+            let wrote = if more.is_empty() {
+                to.poll_write(cx, bytes)
+            } else if bytes.is_empty() {
+                to.poll_write(cx, more)
+            } else if to.is_write_vectored() {
+                to.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(more)])
+            } else {
+                to.as_mut().poll_write(cx, bytes)
+            };
             let count = match wrote {
                 Poll::Pending => {
                     session.outbox.set_flowing(false);
@@ -352,10 +367,15 @@ impl Parts<'_> {
                 return;
             }
             // A frame that has begun must end before another does.
-            while !log.unwritten().is_empty() {
-                let rest = log.unwritten().to_vec();
-                log.wrote(rest.len());
-                bytes.extend(rest);
+            loop {
+                let (some, more) = log.unwritten();
+                let count = some.len() + more.len();
+                if count == 0 {
+                    break;
+                }
+                bytes.extend_from_slice(some);
+                bytes.extend_from_slice(more);
+                log.wrote(count);
             }
         }
         // The text is cut to fit.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Session;
-use super::scratch::{self, finish_frame, shape};
+use super::scratch::{self, finish_frame, shape, uncopied};
 use crate::wire::WireError;
 use crate::wire::frame::{HEADER, Kind};
 
@@ -179,6 +179,11 @@ impl Answers {
         let most = session.theirs.max_message;
         let sent = scratch::with(|frame| {
             frame.resize(HEADER, 0);
+            if let Some(bytes) = uncopied(codec::as_raw(reply), session, most) {
+                finish_frame(frame, bytes.len(), Kind::Reply, 0, number);
+                session.answer_with(std::mem::take(frame), bytes);
+                return Ok(());
+            }
             let put = codec::put(reply, frame, shape(self.positional));
             // A hand-written `Serialize` may refuse.
             put.map_err(|error| {
@@ -194,7 +199,7 @@ impl Answers {
                 return Err(refuse(FailureKind::TooLarge, error.to_string()));
             }
             let flags = session.pack(frame);
-            finish_frame(frame, Kind::Reply, flags, number);
+            finish_frame(frame, 0, Kind::Reply, flags, number);
             session.answer_from(frame);
             Ok(())
         });

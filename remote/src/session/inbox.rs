@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{Failure, FailureKind, Verdict};
 
@@ -15,7 +16,7 @@ use super::in_flight::NotTaken;
 use super::outbox::low;
 use super::slots::Slot;
 use crate::config::LinkConfig;
-use crate::node::Held;
+use crate::node::{Held, Payload};
 use crate::wire::WireError;
 use crate::wire::body::{
     EVERYTHING, FIRST, LAST, Open, PACKED, POSITIONAL, Request, decode_nothing,
@@ -104,6 +105,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) session: &'a Arc<Session>,
     /// When the bytes were read.
     pub(crate) now: Instant,
+    /// Where they are, if they may be kept without a copy.
+    pub(crate) kept: Option<&'a Bytes>,
 }
 
 impl Inbox {
@@ -223,8 +226,12 @@ impl Inbox {
             return Ok(());
         };
         self.part_bytes -= whole.len();
+        let whole = Bytes::from(whole);
         match split_frame(&whole, u32::MAX)? {
-            Some((frame, len)) if len == whole.len() => self.whole(reading, &frame),
+            Some((frame, len)) if len == whole.len() => {
+                let kept = Some(&whole);
+                self.whole(&Reading { kept, ..*reading }, &frame)
+            }
             _ => Err(WireError::Truncated(Kind::Part.text())),
         }
     }
@@ -320,6 +327,10 @@ impl Inbox {
             number: frame.correlation,
             at: reading.now,
         };
+        let payload = match reading.kept {
+            Some(kept) => Payload::Kept(kept.slice_ref(payload)),
+            None => Payload::Passing(payload),
+        };
         match slot.deliver(session, &arrival, &request, payload) {
             None => self.moved_on(session, index, bytes),
             Some(room) => self.hold(session, index, bytes, room),
@@ -357,6 +368,7 @@ impl Inbox {
                 number: waiting.correlation,
                 at: waiting.arrived,
             };
+            let payload = Payload::Passing(payload);
             match slot.deliver(session, &arrival, &request, payload) {
                 None => self.moved_on(session, index, bytes),
                 Some(room) => return self.hold(session, index, bytes, room),

@@ -98,6 +98,11 @@ impl Session {
         }
     }
 
+    /// Whether a connection feeds it, or is about to.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.lock().end.is_some()
+    }
+
     /// The other side said how much it has: what it lacks is sent again.
     pub(crate) fn resume(&self, theirs: u64) -> Result<(), NeverSent> {
         let now = self.system.clock().now();
@@ -123,6 +128,7 @@ impl Session {
         if is_over || self.outlives.is_zero() {
             self.end(why);
         } else if self.ended.get().is_none() {
+            self.peer.connection_lost(self);
             self.linger(pass.generation, since);
         }
     }

@@ -3,8 +3,10 @@
 //! Frames lie here as they stand on the wire. A connection writes from here; when it breaks, the next one goes on
 //! behind the last frame that the other side has, in the same bytes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use callboard::clock::Instant;
 
 use crate::wire::body::encode_remaining;
@@ -31,9 +33,17 @@ pub(crate) struct Stamp {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
+    /// The end of the last frame, where that is not in `bytes`.
+    pub(crate) rest: Bytes,
     pub(crate) stamps: Vec<Stamp>,
     /// The number of the last frame.
     pub(crate) last: u64,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.rest.len()
+    }
 }
 
 #[derive(Debug)]
@@ -77,11 +87,13 @@ impl Log {
             return;
         }
         stamp(&mut batch.bytes, &batch.stamps, now);
-        self.bytes += batch.bytes.len();
+        self.bytes += batch.len();
         let first = self.last + 1;
         self.last = batch.last;
         let end = self.segments.len();
         if let Some(tail) = self.segments.back_mut()
+            && batch.rest.is_empty()
+            && tail.batch.rest.is_empty()
             && tail.batch.bytes.len() + batch.bytes.len() <= GATHER
         {
             let old = tail.batch.bytes.len();
@@ -103,6 +115,7 @@ impl Log {
         self.segments.push_back(Segment {
             batch: Batch {
                 bytes,
+                rest: std::mem::take(&mut batch.rest),
                 stamps,
                 last: batch.last,
             },
@@ -110,13 +123,19 @@ impl Log {
         });
     }
 
-    /// What is to be written next; empty if everything is.
-    pub(crate) fn unwritten(&self) -> &[u8] {
+    /// What is to be written next, in two parts; both empty if everything is written.
+    pub(crate) fn unwritten(&self) -> (&[u8], &[u8]) {
         let (segment, offset) = self.at;
-        self.segments
-            .get(segment)
-            .and_then(|segment| segment.batch.bytes.get(offset..))
-            .unwrap_or_default()
+        let Some(Segment { batch, .. }) = self.segments.get(segment) else {
+            return (&[], &[]);
+        };
+        match batch.bytes.get(offset..) {
+            Some(bytes) => (bytes, &batch.rest),
+            None => {
+                let offset = offset - batch.bytes.len();
+                (batch.rest.get(offset..).unwrap_or_default(), &[])
+            }
+        }
     }
 
     /// Whether what was written ends with a whole segment: other frames may come in between here.
@@ -125,14 +144,14 @@ impl Log {
             || self
                 .segments
                 .get(self.at.0)
-                .is_none_or(|segment| segment.batch.bytes.len() == self.at.1)
+                .is_none_or(|segment| segment.batch.len() == self.at.1)
     }
 
     /// So many bytes of [`unwritten`](Log::unwritten) were written.
     pub(crate) fn wrote(&mut self, count: usize) {
         self.at.1 += count;
         let done = self.segments.get(self.at.0);
-        if done.is_some_and(|segment| segment.batch.bytes.len() <= self.at.1) {
+        if done.is_some_and(|segment| segment.batch.len() <= self.at.1) {
             self.at = (self.at.0 + 1, 0);
         }
     }
@@ -156,7 +175,7 @@ impl Log {
         let Some(Segment { mut batch, .. }) = self.segments.pop_front() else {
             return;
         };
-        self.bytes -= batch.bytes.len();
+        self.bytes -= batch.len();
         self.at.0 = self.at.0.saturating_sub(1);
         if self.pool.len() < POOL && batch.bytes.capacity() <= KEEP {
             batch.bytes.clear();
@@ -214,7 +233,7 @@ impl Log {
             let skipped = (received + 1).saturating_sub(*first);
             let mut at = 0;
             for _ in 0..skipped {
-                at += frame_at(&batch.bytes[at..]).map_or(0, |(_, len)| len);
+                at += frame_len(&batch.bytes, at);
             }
             self.at = (0, at);
         }
@@ -224,14 +243,21 @@ impl Log {
     /// Shows every frame that was not acknowledged, in order.
     pub(crate) fn each_unacked(&self, mut show: impl FnMut(&Frame<'_>)) {
         for Segment { batch, first } in &self.segments {
-            let mut rest = &batch.bytes[..];
-            let mut number = *first;
-            while let Some((frame, len)) = frame_at(rest) {
+            let mut at = 0;
+            for number in *first..=batch.last {
+                let len = frame_len(&batch.bytes, at);
+                let end = at + len;
                 if number > self.acked {
-                    show(&frame);
+                    // The last one may lie in two places.
+                    let whole = match batch.bytes.get(at..end) {
+                        Some(bytes) => Cow::Borrowed(bytes),
+                        None => Cow::Owned([&batch.bytes[at..], &batch.rest[..]].concat()),
+                    };
+                    if let Ok(Some((frame, _))) = split_frame(&whole, u32::MAX) {
+                        show(&frame);
+                    }
                 }
-                number += 1;
-                rest = &rest[len..];
+                at = end;
             }
         }
     }
@@ -247,9 +273,11 @@ impl Log {
     }
 }
 
-fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
-    // Our own frames: whole, and of any length.
-    split_frame(bytes, u32::MAX).ok().flatten()
+/// How long the frame is that begins there: one of ours.
+fn frame_len(bytes: &[u8], at: usize) -> usize {
+    let len = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<4>());
+    // A `u32` fits on every platform that has sockets.
+    len.map_or(0, |len| HEADER + u32::from_be_bytes(*len) as usize)
 }
 
 fn stamp(bytes: &mut [u8], stamps: &[Stamp], now: Instant) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use callboard::Failure;
 use callboard::clock::Instant;
 use parking_lot::Mutex;
@@ -21,11 +22,14 @@ use parking_lot::Mutex;
 use super::Session;
 use super::log::{Batch, Stamp};
 use crate::config::LinkConfig;
-use crate::wire::body::{EVERYTHING, FIRST, LAST, REMAINING};
-use crate::wire::frame::{HEADER, Header, Kind, PIECE, SEQUENCE};
+use crate::wire::body::{EVERYTHING, REMAINING};
+use crate::wire::frame::{HEADER, PIECE, SEQUENCE};
 
+mod large;
 #[cfg(test)]
 mod tests;
+
+use large::{Large, Whole};
 
 /// Which ask of whom, as its correlation has it.
 pub(crate) type Ticket = u64;
@@ -54,6 +58,8 @@ pub(crate) struct Letter {
     pub(crate) slot: u32,
     /// Header and body.
     pub(crate) frame: Vec<u8>,
+    /// The end of the body, where that is not in `frame`: it is not copied.
+    pub(crate) rest: Bytes,
     pub(crate) deadline: Option<Instant>,
     /// Of an ask.
     pub(crate) asked: Option<Asked>,
@@ -137,16 +143,6 @@ struct Flow {
 }
 
 type Line = VecDeque<(u64, Waker)>;
-
-/// Large frames of one flow, or one large answer.
-struct Large {
-    flow: Option<u32>,
-    frames: VecDeque<(Vec<u8>, Option<Instant>, Option<Asked>)>,
-    /// How far the first is gone.
-    at: usize,
-    /// Of the first; given when its first piece leaves.
-    number: u64,
-}
 
 /// What the connection takes.
 #[derive(Default)]
@@ -268,7 +264,7 @@ impl Outbox {
         if asked.is_some() {
             self.asks.fetch_add(1, Ordering::AcqRel);
         }
-        let body = (letter.frame.len() - HEADER) as u64;
+        let body = (letter.frame.len() - HEADER + letter.rest.len()) as u64;
         inner.all.sent += body;
         let mut behind = false;
         if let Some(flow) = inner.flows.get_mut(letter.slot as usize) {
@@ -277,9 +273,14 @@ impl Outbox {
         }
         // By what was told, not by whether it leaves at once now: that may have changed since.
         let asked = asked.filter(|_| !letter.is_told || behind);
-        if behind || letter.frame.len() > HEADER + PIECE {
-            let frame = std::mem::take(&mut letter.frame);
-            inner.put_large(Some(letter.slot), frame, letter.deadline, asked);
+        if behind || !letter.rest.is_empty() || letter.frame.len() > HEADER + PIECE {
+            let whole = Whole {
+                frame: std::mem::take(&mut letter.frame),
+                rest: std::mem::take(&mut letter.rest),
+                deadline: letter.deadline,
+                asked,
+            };
+            inner.put_large(Some(letter.slot), whole);
         } else {
             let at = inner.put(&letter.frame);
             if let Some(deadline) = letter.deadline {
@@ -302,13 +303,18 @@ impl Outbox {
     /// Puts in what needs no room: an answer, credit, the end of something. Answers how many bytes wait, if those
     /// are more than a peer may leave unread.
     pub(crate) fn push_answer(&self, frame: Vec<u8>) -> Result<(), usize> {
-        let large = frame.len() > HEADER + PIECE;
+        self.push_answer_with(frame, Bytes::new())
+    }
+
+    /// The same for one whose body ends with `rest`, which is not copied.
+    pub(crate) fn push_answer_with(&self, frame: Vec<u8>, rest: Bytes) -> Result<(), usize> {
+        let large = !rest.is_empty() || frame.len() > HEADER + PIECE;
         let mut inner = self.inner.lock();
         if inner.closed {
             return Ok(());
         }
         if large {
-            inner.put_large(None, frame, None, None);
+            inner.put_large(None, unasked(frame, rest));
         } else {
             inner.put(&frame);
         }
@@ -400,8 +406,8 @@ impl Outbox {
         let last = inner.tail.last;
         let next = Batch {
             bytes: spare(),
-            stamps: Vec::new(),
             last,
+            ..Batch::default()
         };
         taken.batch = std::mem::replace(&mut inner.tail, next);
         taken.undecided = std::mem::take(&mut inner.undecided);
@@ -424,7 +430,7 @@ impl Outbox {
         let begun = |large: &&mut Large| Some(large.number) == undecided.large && large.at > 0;
         if let Some(large) = inner.large.iter_mut().find(begun) {
             let rest = large.frames.pop_front();
-            let rest = rest.map_or(0, |(frame, ..)| frame.len() - large.at);
+            let rest = rest.map_or(0, |whole| whole.len() - large.at);
             large.at = 0;
             inner.large_bytes -= rest;
         }
@@ -447,8 +453,9 @@ impl Outbox {
         let large = std::mem::take(&mut inner.large);
         let undecided = std::mem::take(&mut inner.undecided);
         for large in large {
-            for (frame, ..) in large.frames {
-                left.bytes.extend(frame);
+            for whole in large.frames {
+                left.bytes.extend(whole.frame);
+                left.bytes.extend(whole.rest);
             }
         }
         inner.large_bytes = 0;
@@ -479,103 +486,6 @@ impl Inner {
         self.tail.bytes.extend_from_slice(frame);
         number(&mut self.tail.bytes, at, self.tail.last);
         at
-    }
-
-    fn put_large(
-        &mut self,
-        flow: Option<u32>,
-        frame: Vec<u8>,
-        deadline: Option<Instant>,
-        asked: Option<Asked>,
-    ) {
-        self.large_bytes += frame.len();
-        if let Some(slot) = flow {
-            let same = self.large.iter_mut().find(|large| large.flow == flow);
-            if let Some(same) = same {
-                same.frames.push_back((frame, deadline, asked));
-                return;
-            }
-            if let Some(flow) = self.flows.get_mut(slot as usize) {
-                flow.is_large = true;
-            }
-        }
-        self.large.push_back(Large {
-            flow,
-            frames: VecDeque::from([(frame, deadline, asked)]),
-            at: 0,
-            number: 0,
-        });
-    }
-
-    /// Appends one piece of a large frame, or a frame that waited behind one, to what was taken.
-    fn take_piece(&mut self, taken: &mut Taken) {
-        // One whose frame was given up has none left.
-        let Some(mut large) = self.large.pop_front() else {
-            return;
-        };
-        let out = &mut taken.batch;
-        if let Some((frame, deadline, asked)) = large.frames.front_mut() {
-            if large.at == 0 {
-                self.next_large += 1;
-                large.number = self.next_large;
-            }
-            let begin = out.bytes.len();
-            out.last += 1;
-            let rest = &frame[large.at..];
-            let whole = large.at == 0 && frame.len() <= HEADER + PIECE;
-            let piece = if whole {
-                rest
-            } else {
-                &rest[..rest.len().min(PIECE)]
-            };
-            let mut field = begin + HEADER + REMAINING.start;
-            if !whole {
-                field += HEADER;
-                let first = if large.at == 0 { FIRST } else { 0 };
-                let last = if piece.len() == rest.len() { LAST } else { 0 };
-                let header = Header {
-                    // At most `PIECE`.
-                    len: u32::try_from(piece.len()).unwrap_or(u32::MAX),
-                    kind: Kind::Part,
-                    flags: first | last,
-                    sequence: 0,
-                    correlation: large.number,
-                };
-                out.bytes.extend(header.encode());
-            }
-            out.bytes.extend_from_slice(piece);
-            number(&mut out.bytes, begin, out.last);
-            if large.at == 0 {
-                if let Some(deadline) = *deadline {
-                    out.stamps.push(Stamp {
-                        at: field,
-                        deadline,
-                    });
-                }
-                if let Some(asked) = asked.take() {
-                    taken.undecided.push(Undecided {
-                        asked,
-                        slot: large.flow.unwrap_or(u32::MAX),
-                        body: frame.len() - HEADER,
-                        at: begin,
-                        large: (!whole).then_some(large.number),
-                    });
-                }
-            }
-            self.large_bytes -= piece.len();
-            large.at += piece.len();
-            if large.at == frame.len() {
-                large.frames.pop_front();
-                large.at = 0;
-            }
-        }
-        if !large.frames.is_empty() {
-            self.large.push_back(large);
-        } else if let Some(slot) = large.flow
-            && let Some(flow) = self.flows.get_mut(slot as usize)
-        {
-            flow.is_large = false;
-        }
     }
 
     fn has_line(&self, slot: u32) -> bool {
@@ -642,6 +552,16 @@ impl Inner {
             self.waiting = self.waiting.saturating_sub(left);
         }
         self.line(slot).front().map(|(_, waker)| waker.clone())
+    }
+}
+
+/// An answer, as it waits in the lane of large ones.
+fn unasked(frame: Vec<u8>, rest: Bytes) -> Whole {
+    Whole {
+        frame,
+        rest,
+        deadline: None,
+        asked: None,
     }
 }
 
@@ -722,7 +642,7 @@ impl Future for PushEvent<'_> {
         let room = inner.waiting_bytes() < this.outbox.most_bytes;
         if room && inner.is_first(None, this.place) {
             if this.frame.len() > HEADER + PIECE {
-                inner.put_large(None, this.frame.to_vec(), None, None);
+                inner.put_large(None, unasked(this.frame.to_vec(), Bytes::new()));
             } else {
                 inner.put(this.frame);
             }

@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 
+use bytes::Bytes;
 use callboard::codec::Shape;
 
+use super::Session;
 use crate::wire::frame::{HEADER, Header, Kind};
 
 /// A buffer that grew past this is given back.
@@ -36,11 +38,14 @@ pub(crate) fn with<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     result
 }
 
-/// Writes the header of the frame whose body is complete behind it.
-pub(crate) fn finish_frame(frame: &mut [u8], kind: Kind, flags: u8, correlation: u64) {
+/// From how many bytes on a raw payload stays where it is, and isn't copied into the frame.
+const UNCOPIED: usize = 16 * 1024;
+
+/// Writes the header of the frame whose body is complete behind it, but for `more` bytes that follow elsewhere.
+pub(crate) fn finish_frame(frame: &mut [u8], more: usize, kind: Kind, flags: u8, correlation: u64) {
     let header = Header {
         // Bounded by who encodes.
-        len: u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX),
+        len: u32::try_from(frame.len() - HEADER + more).unwrap_or(u32::MAX),
         kind,
         flags,
         sequence: 0,
@@ -57,4 +62,11 @@ pub(crate) fn shape(positional: bool) -> Shape {
     } else {
         Shape::Named
     }
+}
+
+/// The bytes of a raw payload, if it is better sent from where they are.
+pub(crate) fn uncopied(raw: Option<&Bytes>, session: &Session, most: u32) -> Option<Bytes> {
+    let bytes = raw?;
+    let fits = bytes.len() >= UNCOPIED && bytes.len() <= most as usize;
+    (fits && !session.packs(bytes.len())).then(|| bytes.clone())
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use callboard::codec::Schema;
 use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent, Verdict};
 
 use super::Session;
 use super::in_flight::{Answer, Answers};
 use super::inbox::{Arrival, Behind, Tally};
-use crate::node::{self, Dispatch, Held};
+use crate::node::{self, Dispatch, Held, Payload};
 use crate::rights::Decision;
 use crate::wire::body::{Open, Request};
 use crate::wire::frame::Kind;
@@ -95,6 +96,12 @@ impl Slot {
                 .actors
                 .find(&self.name, &self.type_name, self.version)?;
         self.name = name;
+        let raw = Schema::RAW.as_u64();
+        if (self.schemas.0 == raw) != (dispatch.schemas().0 == raw) {
+            let failure = Failure::new(FailureKind::WrongVersion, Verdict::NotExecuted);
+            let detail = format!("{} is bytes as they are on one side only", self.type_name);
+            return Err(failure.with_detail(detail));
+        }
         if self.positional && dispatch.schemas() != self.schemas {
             // It is another type now, of the same name and version.
             let failure = Failure::new(FailureKind::WrongVersion, Verdict::NotExecuted);
@@ -113,7 +120,7 @@ impl Slot {
         session: &Arc<Session>,
         arrival: &Arrival,
         request: &Request,
-        payload: &[u8],
+        payload: Payload<'_>,
     ) -> Option<Held> {
         let node = session.node();
         let is_ask = arrival.kind == Kind::Ask;
@@ -125,26 +132,26 @@ impl Slot {
             }
         }
         let meta = meta(session, arrival, request);
-        let mut plain = None;
-        let delivered = self.find(session).and_then(|dispatch| {
-            let payload = if arrival.is_packed {
-                plain.insert(session.unpack(payload)?)
+        let found = self.find(session).and_then(|dispatch| {
+            let plain = if arrival.is_packed {
+                Some(session.unpack(&payload)?)
             } else {
-                payload
+                None
             };
-            Ok((dispatch, payload))
+            Ok((dispatch, plain))
         });
-        let (dispatch, payload) = match delivered {
+        let (dispatch, plain) = match found {
             Ok(found) => found,
             Err(failure) => {
                 if is_ask {
                     self.answer(session, arrival).fail(&failure);
                 } else {
-                    self.bury(session, node.as_deref(), request, payload, &failure);
+                    self.bury(session, node.as_deref(), request, &payload, &failure);
                 }
                 return None;
             }
         };
+        let payload = plain.map_or(payload, |plain| Payload::Kept(plain.into()));
         if is_ask {
             let answer = self.answer(session, arrival);
             match dispatch.ask(payload, meta, answer) {
@@ -155,10 +162,10 @@ impl Slot {
                 }
             }
         } else {
-            match dispatch.tell(payload, meta) {
+            match dispatch.tell(payload.clone(), meta) {
                 Ok(held) => held,
                 Err(failure) => {
-                    self.bury(session, node.as_deref(), request, payload, &failure);
+                    self.bury(session, node.as_deref(), request, &payload, &failure);
                     None
                 }
             }

@@ -1,6 +1,6 @@
 //! The task of a session: what waits for something else than bytes.
 //!
-//! Messages whose receiver has no room, and the subscriptions of the other side. It lives as long as the session,
+//! Messages whose receiver has no room, and the subscriptions and watches of the other side. It lives as long as the session,
 //! with and without a connection.
 
 use std::sync::{Arc, Weak};
@@ -12,10 +12,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 
 use super::Session;
-use crate::node::{Held, Pumps};
+use crate::node::{Held, Pumps, Watched};
 use crate::wire::WireError;
 use crate::wire::body::{OwnedSubscribe, Subscribe, decode_nothing};
 use crate::wire::frame::{Frame, Kind};
+use crate::wire::watching::{OwnedWatch, Watch};
 
 /// How many things may wait to be taken up: far more than one turn of a reader brings from a peer that means well.
 const MOST_JOBS: usize = 65_536;
@@ -38,6 +39,8 @@ enum Job {
     Wait(usize, Held),
     Subscribe(u64, OwnedSubscribe),
     Unsubscribe(u64),
+    Watch(u64, OwnedWatch),
+    Unwatch(u64),
 }
 
 impl Work {
@@ -66,6 +69,15 @@ impl Work {
                 decode_nothing(frame.kind, frame.body)?;
                 self.wanted(Job::Unsubscribe(frame.correlation))
             }
+            Kind::Watch => {
+                let watch = Watch::decode(frame.body)?;
+                self.wanted(Job::Watch(frame.correlation, watch.to_owned()))
+            }
+            Kind::Unwatch => {
+                decode_nothing(frame.kind, frame.body)?;
+                self.push(Job::Unwatch(frame.correlation));
+                Ok(())
+            }
             other => Err(WireError::Unexpected(other.text())),
         }
     }
@@ -77,6 +89,11 @@ impl Work {
         }
         self.push(job);
         Ok(())
+    }
+
+    /// The last event of a watch is on its way.
+    pub(crate) fn watch_is_over(&self, number: u64) {
+        self.push(Job::Unwatch(number));
     }
 
     /// A message waits for room at its receiver.
@@ -131,6 +148,7 @@ impl Work {
 async fn run(session: Arc<Session>) {
     let mut held: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
     let mut pumps = Pumps::new();
+    let mut watched = Watched::default();
     std::future::poll_fn(move |cx| {
         loop {
             let Some(jobs) = session.work.poll(cx) else {
@@ -144,6 +162,8 @@ async fn run(session: Arc<Session>) {
                     })),
                     Job::Subscribe(number, wanted) => pumps.subscribe(&session, number, wanted),
                     Job::Unsubscribe(number) => pumps.unsubscribe(number),
+                    Job::Watch(number, wanted) => watched.watch(&session, number, wanted),
+                    Job::Unwatch(number) => watched.forget(number),
                 }
             }
             pumps.poll(cx);

@@ -28,7 +28,7 @@
 //! policy for a slow subscriber (0 drops the oldest, 1 the newest, 2 disconnects).
 //! `Subscribed`: the number of the last message published before, `u64`. `Event`: sequence `u64`, `u16` length and
 //! subject, payload. `Gap`: first and last number that were missed, `u64` each.
-//! `Watch`: name. `Life`: what happened `u8`, incarnation `u64`, `u16` length and a text.
+//! `Watch` and `Life` have a page of their own, [`watching`](super::watching).
 //! `Ping`, `Pong`, `Ack`, `Cancel`, `Unsubscribe`, `Unwatch` and `Ended` have none. `Bye`: `u16` length and a text.
 
 use std::time::Duration;

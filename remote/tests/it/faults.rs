@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use callboard::{FailureKind, Incarnation, Recipient, System, Verdict};
-use callboard_remote::{LinkConfig, Node, Peer, Phase};
+use callboard::{FailureKind, Incarnation, Recipient, System, Verdict, codec};
+use callboard_remote::{LinkConfig, LinkErrorKind, Node, Peer, Phase};
 use tokio::io::AsyncReadExt;
 
 use crate::actors::{Add, Hold, Probe, Tester, expose_tester, tester};
 use crate::ledger::{End, Ledger, Work, expose_ledger, work};
 use crate::proxy::{Memory, Proxy, Way, Weather};
-use crate::raw::{PING, PONG, Raw, frame};
+use crate::raw::{PING, PONG, Raw, ask, frame, hello_of, opens};
 
 /// A node, and a peer that is connected to it through a proxy.
 struct Scene {
@@ -271,6 +271,24 @@ async fn play(node: &Node, bytes: &[u8]) -> String {
     ended.unwrap().to_string()
 }
 
+#[callboard::test(both)]
+async fn g32_who_goes_on_with_a_session_that_is_not_there_is_told_so(system: System) {
+    let (node, _actor, probe) = tester(&system, "node");
+    let (mut raw, ended) = Raw::served(&node, 4_096);
+    raw.send(&hello_of(2, 2, *b"nobody knows it!", 1, 5)).await;
+    // Whatever comes behind it.
+    raw.send(&opens()).await;
+    raw.send(&ask(1, "test.add", &codec::encode(&Add(1)).unwrap()))
+        .await;
+    let theirs = raw.read().await.unwrap();
+    let name = usize::from(theirs.body[24]);
+    assert_eq!(theirs.body[25 + name..][..17], *b"nobody knows it!\x02");
+    assert_eq!(raw.read().await, None);
+    assert_eq!(ended.await.unwrap().kind(), &LinkErrorKind::SessionGone);
+    assert!(node.state().sessions.is_empty());
+    assert_eq!(probe.added_now(), []);
+}
+
 #[callboard::test]
 async fn g32_recorded_bytes_played_again_execute_nothing_and_harm_no_session(system: System) {
     let scene = Scene::new(&system).await;
@@ -360,8 +378,7 @@ async fn g36_refusals_that_nobody_reads_end_their_session_and_block_nobody(syste
     // A payload that nobody can read: the reader itself refuses each.
     let flooding = async {
         for number in 0..5_000 {
-            raw.send(&crate::raw::ask(number, "test.add", &[0xC1]))
-                .await;
+            raw.send(&ask(number, "test.add", &[0xC1])).await;
         }
     };
     let (error, ()) = futures::join!(ended, flooding);

@@ -145,7 +145,8 @@ async fn g36_mutants_of_a_peers_stream_harm_nobody_else(system: System) {
     let streams: Vec<Vec<Part>> = kept.into_iter().map(|(_, parts)| parts).collect();
     let timeless: Vec<Vec<Part>> = streams.iter().cloned().map(without_times).collect();
     let mut dice = Dice::new(seed);
-    for round in 0..rounds(120) {
+    let rounds = rounds(120);
+    for round in 0..rounds {
         let streams = if dice.one_in(8) { &streams } else { &timeless };
         let mut stream = streams[dice.index(streams.len())].clone();
         rename(&mut stream, &fresh_id());
@@ -157,6 +158,11 @@ async fn g36_mutants_of_a_peers_stream_harm_nobody_else(system: System) {
         }
     }
     quiet(&system, &target, &peer).await;
+    // Most of them are let in and get some way before they are found out.
+    let stats = target.node.state().stats;
+    assert!(stats.connects > rounds / 2, "{stats:?}");
+    assert!(stats.replies > 2 * rounds, "{stats:?}");
+    assert!(stats.subscriptions > 0 && stats.withdrawn > 0, "{stats:?}");
 }
 
 #[callboard::test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use callboard::testing::{On, Test};
 use callboard::{Incarnation, System};
+use callboard_remote::testing::SimNet;
 use callboard_remote::{LinkConfig, Node, Peer};
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 
 use crate::ledger::{End, Ledger, Outcomes, Work, expose_ledger, seed_of, work};
-use crate::proxy::{Proxy, Weather};
+use crate::proxy::{Dice, Proxy, Weather};
 
 /// Back at once, so that the time goes into asks.
 fn config() -> LinkConfig {
@@ -181,6 +182,63 @@ async fn simulated(system: System) {
         assert_eq!(stats.sessions_ended, 0, "{stats:?}");
         assert_eq!(outcome.count(End::Never), 0, "{:?}", outcome.failures);
     }
+}
+
+/// Over a network that is slow, and every now and then cuts, divides, or loses one end of a connection.
+async fn divided(system: System) {
+    const HOSTS: [&str; 2] = ["desk", "shed"];
+    let ledger = Ledger::default();
+    let node = node(&system, &ledger);
+    let seed = seed_of(&system);
+    let net = SimNet::new(&system);
+    net.listen("vault", &node);
+    net.change_all(|way| {
+        way.delay = MS..=15 * MS;
+        way.capacity = 3_000;
+        way.piece = Some(700);
+        way.straggle = Duration::ZERO..=20 * MS;
+        way.lifetime = Some(500 * MS..=20_000 * MS);
+    });
+    let peers = HOSTS.map(|host| {
+        let connector = net.connector(host, "vault");
+        Peer::dialled(&system, connector, config())
+    });
+    for peer in &peers {
+        peer.connected().await.unwrap();
+    }
+    let mut dice = Dice::new(seed);
+    let trouble = async {
+        loop {
+            let span = |dice: &mut Dice, most| Duration::from_millis(dice.below(most));
+            system.clock().sleep(span(&mut dice, 400)).await;
+            let host = HOSTS[dice.index(HOSTS.len())];
+            match dice.below(5) {
+                0 => net.cut(host, "vault"),
+                1 => net.partition(host, "vault"),
+                2 => net.partition_one_way(host, "vault"),
+                3 => net.partition_one_way("vault", host),
+                _ => net.half_open(host, "vault"),
+            }
+            // Far less than a session lasts, more and less than silence is borne.
+            system.clock().sleep(span(&mut dice, 9_000)).await;
+            net.heal_all();
+        }
+    };
+    let working = Box::pin(all(&peers, seed, 2_000, 0, 40));
+    let Either::Left((outcomes, _)) = select(working, Box::pin(trouble)).await;
+    for (peer, outcome) in peers.iter().zip(&outcomes) {
+        ledger.check(outcome);
+        let stats = peer.state().stats;
+        assert_eq!(stats.sessions_ended, 0, "{stats:?}");
+        assert_eq!(outcome.count(End::Never), 0, "{:?}", outcome.failures);
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn g32_keyed_asks_over_a_divided_network_run_as_often_as_is_told_under_many_seeds() {
+    callboard::testing::seeds(0..50, divided);
 }
 
 #[test]

@@ -93,7 +93,7 @@ types! {
     kinds { pub enum E { A, B(u8), C(u8, u8), D { x: u8 } } }
     kinds_named { pub enum F { A, B(u8), C(u8, u8), D { x: u8 } } }
     kinds_swapped { pub enum E { A, C(u8, u8), B(u8), D { x: u8 } } }
-    kinds_more { pub enum E { A, B(u8), C(u8, u8), D { x: u8 }, E } }
+    kinds_more { pub enum E { A, B(u8), C(u8, u8), D { x: u8 }, G } }
     kinds_field { pub enum E { A, B(u8), C(u8, u8), D { y: u8 } } }
     kinds_wider { pub enum E { A, B(u16), C(u8, u8), D { x: u8 } } }
     kinds_tuple { pub enum E { A, B((u8,)), C(u8, u8), D { x: u8 } } }

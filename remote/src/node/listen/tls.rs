@@ -49,6 +49,7 @@ impl Accepts for TlsListener {
     }
 
     async fn serve(core: &Arc<Core>, (socket, from, handshakes): Self::Accepted, through: &str) {
+        let address = from;
         let stream = match tcp_here(socket) {
             Ok(stream) => handshakes.begin(stream),
             Err(error) => {
@@ -64,7 +65,8 @@ impl Accepts for TlsListener {
         let closed = pin!(closed.wait_for(|closed| *closed));
         let why = match select(shaking, closed).await {
             Either::Left((Ok((stream, principal)), _)) => {
-                serve::serve(core, stream, through, Proof::encrypted(principal)).await;
+                let proof = Proof::encrypted(principal).from_address(address);
+                serve::serve(core, stream, through, proof).await;
                 return;
             }
             Either::Left((Err(Some(fault)), _)) => LinkErrorKind::Tls(fault),

@@ -78,8 +78,8 @@ async fn g35_the_message_type_says_which_verb_it_takes(system: System) {
         ("callboard.queue.offer", Verb::Offer),
         ("callboard.queue.poll", Verb::Poll),
         ("callboard.topic.publish", Verb::Publish),
-        ("callboard.admin.list", Verb::Admin),
-        ("callboard.lock.acquire", Verb::Execute),
+        ("callboard.queue.admin", Verb::Admin),
+        ("callboard.lock", Verb::Execute),
     ];
     for (type_name, verb) in types {
         let failure = may(type_name).unwrap_err();
@@ -93,8 +93,19 @@ async fn g35_the_message_type_says_which_verb_it_takes(system: System) {
         }
         gate.rights().revoke("*", verb.into(), "orders").unwrap();
     }
-    // A queue is opened by who may do either.
-    for verb in [Verb::Offer, Verb::Poll] {
+    for unknown in [
+        "callboard.queue.new",
+        "callboard.topic.new",
+        "callboard.admin.list",
+    ] {
+        let detail = may(unknown).unwrap_err().detail().map(ToOwned::to_owned);
+        assert_eq!(
+            detail.as_deref(),
+            Some("cert:gateway may not admin \"orders\"")
+        );
+    }
+    // A queue is opened by who may do anything with it.
+    for verb in [Verb::Offer, Verb::Poll, Verb::Admin] {
         assert!(may("callboard.queue.look").is_err());
         gate.rights().grant("*", verb.into(), "orders").unwrap();
         assert!(may("callboard.queue.look").is_ok());

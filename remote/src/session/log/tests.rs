@@ -19,17 +19,35 @@ fn batch(numbers: std::ops::RangeInclusive<u64>, body: usize) -> Batch {
     }
     Batch {
         bytes,
-        stamps: Vec::new(),
         last: *numbers.end(),
+        ..Batch::default()
     }
+}
+
+/// The same; the last quarter of the last frame is elsewhere.
+fn split_batch(numbers: std::ops::RangeInclusive<u64>, body: usize) -> Batch {
+    let mut batch = batch(numbers, body);
+    let rest = batch.bytes.split_off(batch.bytes.len() - body / 4);
+    batch.rest = Bytes::from(rest);
+    batch
+}
+
+fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+    split_frame(bytes, u32::MAX).unwrap()
+}
+
+/// All that is to be written next.
+fn unwritten(log: &Log) -> Vec<u8> {
+    let (bytes, more) = log.unwritten();
+    [bytes, more].concat()
 }
 
 /// The numbers of the frames that would be written from here on.
 fn rest(log: &mut Log) -> Vec<u64> {
     let mut bytes = Vec::new();
-    while !log.unwritten().is_empty() {
-        let some = log.unwritten().len().div_ceil(3);
-        bytes.extend_from_slice(&log.unwritten()[..some]);
+    while !unwritten(log).is_empty() {
+        let some = unwritten(log).len().div_ceil(3);
+        bytes.extend_from_slice(&unwritten(log)[..some]);
         log.wrote(some);
     }
     let mut numbers = Vec::new();
@@ -86,7 +104,7 @@ fn g09_remaining_time_is_written_anew_each_time_it_leaves() {
         deadline: at(5_000_000),
     });
     log.push(&mut one, at(1_000_000));
-    let field = |log: &Log| log.unwritten()[HEADER + 4..HEADER + 12].to_vec();
+    let field = |log: &Log| unwritten(log)[HEADER + 4..HEADER + 12].to_vec();
     assert_eq!(field(&log), encode_remaining(Duration::from_millis(4)));
     log.wrote(7);
     log.rewind(0, at(2_000_000)).unwrap();
@@ -108,6 +126,7 @@ fn a_frame_that_nobody_wants_keeps_its_place() {
 #[derive(Debug, Clone)]
 enum Step {
     Push(u64, usize),
+    PushSplit(u64, usize),
     Write(usize),
     Ack(u64),
     Rewind,
@@ -116,6 +135,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (1..4_u64, 0..20_000_usize).prop_map(|(frames, body)| Step::Push(frames, body)),
+        (1..4_u64, 0..20_000_usize).prop_map(|(frames, body)| Step::PushSplit(frames, body)),
         (1..40_000_usize).prop_map(Step::Write),
         (0..6_u64).prop_map(Step::Ack),
         Just(Step::Rewind),
@@ -137,9 +157,14 @@ proptest! {
                     log.push(&mut batch(pushed + 1..=pushed + frames, body), at(0));
                     pushed += frames;
                 }
+                Step::PushSplit(frames, body) => {
+                    log.push(&mut split_batch(pushed + 1..=pushed + frames, body), at(0));
+                    pushed += frames;
+                }
                 Step::Write(most) => {
-                    let count = log.unwritten().len().min(most);
-                    stream.extend_from_slice(&log.unwritten()[..count]);
+                    let next = unwritten(&log);
+                    let count = next.len().min(most);
+                    stream.extend_from_slice(&next[..count]);
                     log.wrote(count);
                     let mut read = 0;
                     while let Some((frame, len)) = frame_at(&stream[read..]) {

@@ -5,7 +5,7 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::wire::frame::{put_frame, split_frame};
+use crate::wire::frame::{Kind, put_frame, split_frame};
 
 const FRAME: usize = 10;
 
@@ -22,6 +22,7 @@ fn sized(slot: u32, number: u64, body: usize) -> Letter {
     Letter {
         slot,
         frame,
+        rest: Bytes::new(),
         deadline: None,
         asked: None,
         is_told: false,
@@ -45,7 +46,8 @@ fn drain(outbox: &Outbox) -> Vec<(Kind, u64, u16)> {
     let mut last = 0;
     while let Some(Some(mut taken)) = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new)))) {
         taken.decide(outbox);
-        let mut rest = &taken.batch.bytes[..];
+        let whole = [&taken.batch.bytes[..], &taken.batch.rest[..]].concat();
+        let mut rest = &whole[..];
         while let Some((frame, len)) = split_frame(rest, u32::MAX).unwrap() {
             last = u64::from(frame.sequence);
             frames.push((frame.kind, frame.correlation, frame.sequence));
@@ -141,6 +143,37 @@ fn g33_a_large_message_goes_in_pieces_between_others_and_its_flow_stays_in_order
     // The lane is free again.
     outbox.push(&mut letter(0, 4)).unwrap();
     assert_eq!(drain(&outbox), [(Kind::Tell, 4, 6)]);
+}
+
+#[test]
+fn g33_what_is_not_copied_arrives_whole_and_in_order() {
+    for len in [PIECE / 2, 3 * PIECE + 7] {
+        let outbox = outbox(1_000_000_000);
+        let content: Vec<u8> = (0..=250).cycle().take(len).collect();
+        let mut one = sized(0, 1, 4);
+        one.rest = Bytes::from(content.clone());
+        let body = u32::try_from(4 + len).unwrap();
+        one.frame[..4].copy_from_slice(&body.to_be_bytes());
+        outbox.push(&mut one).unwrap();
+        outbox.push(&mut letter(0, 2)).unwrap();
+        let mut whole = Vec::new();
+        let mut behind = 0;
+        while let Some(Some(taken)) = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new)))) {
+            let bytes = [&taken.batch.bytes[..], &taken.batch.rest[..]].concat();
+            let mut rest = &bytes[..];
+            while let Some((frame, taken)) = split_frame(rest, u32::MAX).unwrap() {
+                match frame.kind {
+                    Kind::Part => whole.extend_from_slice(frame.body),
+                    _ if frame.correlation == 1 => whole.extend_from_slice(&rest[..taken]),
+                    _ => behind += 1,
+                }
+                rest = &rest[taken..];
+            }
+        }
+        assert_eq!(&whole[HEADER + 4..], &content[..]);
+        assert_eq!(behind, 1);
+        assert_eq!(outbox.load().0, 0);
+    }
 }
 
 #[test]
