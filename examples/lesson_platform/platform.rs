@@ -358,6 +358,12 @@ impl Platform {
         link.map(|(_, peer)| peer.state().stats).unwrap_or_default()
     }
 
+    /// How many requests to a part have no answer yet.
+    pub(crate) fn in_flight(&self, part: Part) -> u64 {
+        let link = self.tree.links.iter().find(|(to, _)| *to == part);
+        link.map_or(0, |(_, peer)| peer.state().in_flight as u64)
+    }
+
     /// Has a number counted at the other end of the link to the metadata. Asked once, whatever happens.
     pub(crate) async fn count(&self, number: u64) -> Result<u64, Failure> {
         let asked = self

@@ -36,8 +36,8 @@ pub(super) struct Outcome {
     /// Of the link, during the cuts.
     resumes: u64,
     sessions_ended: u64,
-    /// Frames that came twice to this side, and were skipped.
-    repeated: u64,
+    /// Requests that were on their way when a connection was cut.
+    met: u64,
     asked: u64,
     answered: u64,
     /// What the other process has seen.
@@ -56,7 +56,7 @@ impl Drill {
         let before = self.platform.link(CUT);
         let over = std::sync::atomic::AtomicBool::new(false);
         // ANCHOR: cut
-        let (cuts, (asked, failures)) = tokio::join!(
+        let ((cuts, met), (asked, failures)) = tokio::join!(
             async {
                 let cuts = self.cut_often().await;
                 over.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -68,6 +68,7 @@ impl Drill {
         let after = self.platform.link(CUT);
         let mut outcome = Outcome {
             cuts,
+            met,
             asked,
             answered: asked - failures.len() as u64,
             ..Outcome::default()
@@ -82,16 +83,17 @@ impl Drill {
         self.wait_until_back(fault, CUT, |now| now.is_some()).await;
     }
 
-    /// How often there was a connection to cut.
-    async fn cut_often(&self) -> u64 {
-        let mut cuts = 0;
+    /// How often there was a connection to cut, and how many requests were on their way then.
+    async fn cut_often(&self) -> (u64, u64) {
+        let (mut cuts, mut met) = (0, 0);
         for _ in 0..CUTS {
             self.clock.sleep(LEFT_ALONE).await;
             let before = self.platform.link(CUT).resumes;
+            let on_their_way = self.platform.in_flight(CUT);
             if !self.platform.cut(CUT) {
                 continue;
             }
-            cuts += 1;
+            (cuts, met) = (cuts + 1, met + on_their_way);
             let from = self.clock.now();
             while self.platform.link(CUT).resumes == before
                 && self.clock.now().since(from) < GIVE_UP
@@ -99,7 +101,7 @@ impl Drill {
                 self.clock.sleep(Duration::from_millis(1)).await;
             }
         }
-        cuts
+        (cuts, met)
     }
 
     /// Asks one number after the other, many at once, until it is over: how many, and what went wrong.
@@ -133,11 +135,11 @@ impl Drill {
                 "the session went on",
                 "sessions ended",
                 "requests",
+                "met by a cut",
                 "answered",
                 "ran",
                 "ran twice",
                 "out of order",
-                "frames skipped",
             ],
         );
         let Counts {
@@ -151,11 +153,11 @@ impl Drill {
                 outcome.resumes,
                 outcome.sessions_ended,
                 outcome.asked,
+                outcome.met,
                 outcome.answered,
                 numbers,
                 twice,
                 out_of_order,
-                outcome.repeated,
             ]
             .map(thousands),
         );
@@ -168,7 +170,6 @@ impl Outcome {
     fn compare(&mut self, before: &PeerStats, after: &PeerStats) {
         self.resumes = after.resumes - before.resumes;
         self.sessions_ended = after.sessions_ended - before.sessions_ended;
-        self.repeated = after.repeated_frames - before.repeated_frames;
     }
 
     /// What was not as promised.
