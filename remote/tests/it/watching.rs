@@ -100,8 +100,7 @@ pub(crate) async fn g12_the_end_of_an_actor_elsewhere_is_told_once_with_its_reas
     let (_wire, peer) = connect::<W>(&system, &node).await;
     let add: Recipient<Add> = peer.recipient("tester").unwrap();
     let look: Recipient<Look> = peer.recipient("tester").unwrap();
-    let (mut first, mut second, mut other) =
-        (Heard::of(&add), Heard::of(&add), Heard::of(&look));
+    let (mut first, mut second, mut other) = (Heard::of(&add), Heard::of(&add), Heard::of(&look));
     let (tx, plain) = futures::channel::oneshot::channel();
     add.watch(Box::new(move |notice| tx.send(notice).unwrap()));
     settled(&peer).await;
@@ -328,7 +327,10 @@ async fn g12_who_may_not_send_to_a_name_may_not_watch_it(system: System) {
     let look: Recipient<Look> = peer.recipient("tester").unwrap();
     let mut refused = Heard::of(&look);
     let text = refused.next().await;
-    assert!(text.contains("it can't be watched: not authorised"), "{text}");
+    assert!(
+        text.contains("it can't be watched: not authorised"),
+        "{text}"
+    );
     refused.ends().await;
     // Nothing more is told to who had the right.
     actor.kill();
