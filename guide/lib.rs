@@ -105,10 +105,20 @@ mod ch23 {}
 mod ch24 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/25-the-wire.md")]
+mod ch25 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/27-tcp-and-tls.md")]
 mod ch27 {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/29-rights.md")]
 mod ch29 {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/30-after-a-failure.md")]
+mod ch30 {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/guarantees.md")]

@@ -1,6 +1,7 @@
 //! The drill: two thousand page requests over real HTTP while processes are killed and stopped,
-//! enrolments repeated, and policies edited. It ends with a table and a verdict.
+//! connections cut, enrolments repeated, and policies edited. It ends with a table and a verdict.
 
+mod cuts;
 mod enrolments;
 mod faults;
 mod judge;
@@ -36,6 +37,7 @@ pub(crate) struct Drill {
     faults: Mutex<Vec<Fault>>,
     enrolments: Mutex<enrolments::Outcome>,
     edits: Mutex<policies::Edits>,
+    cuts: Mutex<cuts::Outcome>,
 }
 
 /// One page request, as its client saw it.
@@ -70,6 +72,7 @@ pub(crate) async fn run(platform: &Arc<Platform>, server: SocketAddr) -> bool {
         faults: Mutex::default(),
         enrolments: Mutex::default(),
         edits: Mutex::default(),
+        cuts: Mutex::default(),
     };
     drill.say(&format!(
         "{PAGES} pages are asked for, by {CLIENTS} clients at once"

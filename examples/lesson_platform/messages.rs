@@ -69,6 +69,30 @@ pub(crate) struct GetMetadata {
     pub(crate) slugs: Vec<String>,
 }
 
+/// From the drill to the metadata service: a number, to be counted once. Answered with how many have come. Not
+/// idempotent: nobody asks again.
+#[derive(Debug, Clone, Message, Serialize, Deserialize)]
+#[message(reply = u64, name = "drill.count", version = 1)]
+pub(crate) struct Count {
+    pub(crate) number: u64,
+}
+
+/// What has become of these numbers.
+#[derive(Debug, Clone, Message, Serialize, Deserialize)]
+#[message(reply = Counts, name = "drill.counts", version = 1)]
+pub(crate) struct GetCounts;
+
+/// What the other process has seen of the numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// How many different ones.
+    pub(crate) numbers: u64,
+    /// How many came again.
+    pub(crate) twice: u64,
+    /// How many came after a higher one.
+    pub(crate) out_of_order: u64,
+}
+
 // ANCHOR: idempotent
 // Reading twice does no harm, so these may be asked again whatever became of the first attempt.
 impl Idempotent for Render {}

@@ -15,7 +15,7 @@ use std::time::Duration;
 use callboard::clock::Instant;
 use callboard::prelude::*;
 use callboard::queue::Queue;
-use callboard::remote::Node;
+use callboard::remote::{Node, PeerStats};
 use callboard::supervision::{Answer, AskExt, Idempotent, Phase, Shutdown, TreeSnapshot};
 use callboard::topic::Topic;
 use callboard::{Failure, PoolError};
@@ -24,8 +24,8 @@ use tracing::Instrument;
 use crate::calls::{Calls, Part};
 use crate::lessons::Library;
 use crate::messages::{
-    Counted, Enrol, EnrolError, Found, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob,
-    LESSON_VIEWED, Receipt, Render, Search, Size, Viewed,
+    Count, Counted, Counts, Enrol, EnrolError, Found, GetCounts, GetMetadata, GetSizes,
+    GetThumbnail, GetViews, IndexJob, LESSON_VIEWED, Receipt, Render, Search, Size, Viewed,
 };
 use crate::metadata::Metadata;
 use crate::spans::{self, PageTrace, Spans};
@@ -38,6 +38,8 @@ use workdir::WorkDir;
 
 /// How long all parts have to answer for the first time.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a number may take to be counted: longer than any cut.
+const COUNT_DEADLINE: Duration = Duration::from_secs(10);
 /// How many views wait for the index workers; the oldest go first.
 const JOBS: usize = 1_024;
 
@@ -342,6 +344,40 @@ impl Platform {
             }
             Part::Renderer | Part::Search | Part::Enrolment => true,
         }
+    }
+
+    /// Cuts the connection to a part in the middle of whatever it carries; the process isn't harmed. `false` if there
+    /// is none that can be cut.
+    pub(crate) fn cut(&self, part: Part) -> bool {
+        part == Part::Metadata && self.tree.announced.cut()
+    }
+
+    /// What the link to a part has done.
+    pub(crate) fn link(&self, part: Part) -> PeerStats {
+        let link = self.tree.links.iter().find(|(to, _)| *to == part);
+        link.map(|(_, peer)| peer.state().stats).unwrap_or_default()
+    }
+
+    /// How many requests to a part have no answer yet.
+    pub(crate) fn in_flight(&self, part: Part) -> u64 {
+        let link = self.tree.links.iter().find(|(to, _)| *to == part);
+        link.map_or(0, |(_, peer)| peer.state().in_flight as u64)
+    }
+
+    /// Has a number counted at the other end of the link to the metadata. Asked once, whatever happens.
+    pub(crate) async fn count(&self, number: u64) -> Result<u64, Failure> {
+        let asked = self
+            .tree
+            .count
+            .ask(Count { number })
+            .deadline(COUNT_DEADLINE);
+        asked.await.map_err(Failure::from)
+    }
+
+    /// What has become of the numbers.
+    pub(crate) async fn counts(&self) -> Result<Counts, Failure> {
+        let asked = self.tree.counts.ask(GetCounts).deadline(COUNT_DEADLINE);
+        asked.await.map_err(Failure::from)
     }
 
     /// The process that a part runs in, if it is one of its own and up.

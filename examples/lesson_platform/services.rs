@@ -4,6 +4,7 @@
 //! which the operating system sees to however its parent ends.
 
 mod metadata;
+mod tally;
 mod thumbnails;
 mod views;
 
@@ -15,6 +16,8 @@ use crate::args::Role;
 pub(crate) const THUMBNAILS: &str = "thumbnails";
 pub(crate) const VIEWS: &str = "views";
 pub(crate) const METADATA: &str = "metadata";
+/// Beside the metadata: what the drill counts with.
+pub(crate) const TALLY: &str = "tally";
 
 /// Runs one of them until its parent is gone.
 pub(crate) async fn run(system: &System, role: Role) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Faults: real signals to real processes, and a slip in a file.
+//! Faults: real signals to real processes, connections that are cut, and a slip in a file.
 
 use std::time::Duration;
 
@@ -23,9 +23,11 @@ impl Drill {
         self.kill(Part::Metadata).await;
         self.at(11.0).await;
         self.freeze(Part::Metadata).await;
-        self.at(16.0).await;
+        self.at(14.0).await;
+        self.cut_connections().await;
+        self.at(16.5).await;
         self.make_a_slip().await;
-        self.at(17.0).await;
+        self.at(17.5).await;
         self.write_the_first_one_again().await;
     }
 
@@ -59,7 +61,7 @@ impl Drill {
         self.wait_until_back(fault, part, |now| now.is_some()).await;
     }
 
-    fn begin(&self, part: Part, what: String) -> usize {
+    pub(super) fn begin(&self, part: Part, what: String) -> usize {
         let mut faults = self.faults.lock();
         faults.push(Fault {
             what,
@@ -77,7 +79,7 @@ impl Drill {
         }
     }
 
-    async fn wait_until_back(
+    pub(super) async fn wait_until_back(
         &self,
         fault: usize,
         part: Part,

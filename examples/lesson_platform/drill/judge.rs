@@ -37,6 +37,7 @@ impl Drill {
         self.progress.lock().clear();
         println!();
         self.judge_pages(&mut broken);
+        self.judge_cuts(&mut broken);
         self.judge_policies(&mut broken);
         self.show_calls().await;
         self.judge_enrolments(&mut broken).await;
@@ -48,7 +49,7 @@ impl Drill {
         }
         if broken.is_empty() {
             println!(
-                "PASS    no page failed, pages were degraded only while a part was away, nobody paid twice,\n        a policy was changed while it was used, and a bad one refused"
+                "PASS    no page failed, pages were degraded only while a part was away, nobody paid twice,\n        no request was lost or ran twice when its connection was cut, a policy was changed while it was used, and a bad one refused"
             );
         } else {
             println!(

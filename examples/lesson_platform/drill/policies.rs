@@ -143,11 +143,13 @@ impl Drill {
         }
         println!("Policies, edited while pages were asked for\n{table}");
 
-        let silent = faults
-            .iter()
-            .rfind(|fault| fault.part == EDITED)
-            .and_then(|fault| Some((fault.from, fault.to?)));
-        let (Some((from, to)), Some(edited)) = (silent, edits.breaker_on) else {
+        let Some(edited) = edits.breaker_on else {
+            return;
+        };
+        // The part was away more than once.
+        let silent = faults.iter().filter(|fault| fault.part == EDITED);
+        let mut silent = silent.filter_map(|fault| Some((fault.from, fault.to?)));
+        let Some((from, to)) = silent.find(|(from, to)| (*from..=*to).contains(&edited)) else {
             return;
         };
         let refused = self.platform.policies.of(EDITED).stats().broken;

@@ -2,12 +2,14 @@
 //! output.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 
 use callboard::Boundary;
 use callboard::process::ProcessStream;
 use callboard::remote::{Connected, Connector, Proof};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,13 +19,22 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub(crate) struct Announced {
     address: watch::Sender<Option<SocketAddr>>,
+    /// The last connection, so that it can be cut.
+    last: Arc<Mutex<Option<std::net::TcpStream>>>,
 }
 
 impl Announced {
     pub(crate) fn new() -> Self {
         Announced {
             address: watch::Sender::new(None),
+            last: Arc::default(),
         }
+    }
+
+    /// Cuts the connection there is, in the middle of whatever it carries. `false` if there is none.
+    pub(crate) fn cut(&self) -> bool {
+        let last = self.last.lock().take();
+        last.is_some_and(|stream| stream.shutdown(Shutdown::Both).is_ok())
     }
 
     /// Listens to one start of the service, until it ends. Holding its stream is what keeps it alive.
@@ -63,6 +74,9 @@ impl Connector for Announced {
             }
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            let stream = stream.into_std()?;
+            *self.last.lock() = Some(stream.try_clone()?);
+            let stream = TcpStream::from_std(stream)?;
             Ok(Connected::new(stream, Proof::local(None)))
         })
     }

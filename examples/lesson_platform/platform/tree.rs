@@ -46,9 +46,10 @@ use crate::args::Role;
 use crate::calls::Part;
 use crate::lessons::Library;
 use crate::messages::{
-    Enrol, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob, PutEntry, Render, Search,
+    Count, Enrol, GetCounts, GetMetadata, GetSizes, GetThumbnail, GetViews, IndexJob, PutEntry,
+    Render, Search,
 };
-use crate::services::{METADATA, THUMBNAILS, VIEWS};
+use crate::services::{METADATA, TALLY, THUMBNAILS, VIEWS};
 
 /// Longer than anybody presses a button again, and than any proxy repeats a request.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
@@ -75,6 +76,11 @@ pub(crate) struct Tree {
     pub(crate) sizes: Recipient<GetSizes>,
     pub(crate) views: Recipient<GetViews>,
     pub(crate) metadata: Recipient<GetMetadata>,
+    /// Beside the metadata, for the drill.
+    pub(crate) count: Recipient<Count>,
+    pub(crate) counts: Recipient<GetCounts>,
+    /// What dials the metadata service.
+    pub(crate) announced: Announced,
     /// The links that these lead over.
     pub(crate) links: [(Part, Peer); 3],
 }
@@ -155,11 +161,12 @@ impl Tree {
         // TCP: the process takes a free port, and says which.
         let announced = Announced::new();
         let service = Peer::dialled(system, announced.clone(), eager());
+        let listening = announced.clone();
         let metadata_place = ProcessPlace::new(
             system,
             child(&Role::Metadata { lessons })?,
             move |stream, _| {
-                let announced = announced.clone();
+                let announced = listening.clone();
                 tokio::spawn(async move { announced.listen(stream).await });
             },
         );
@@ -195,6 +202,9 @@ impl Tree {
             sizes: sidecar.recipient(THUMBNAILS)?,
             views: counter.recipient(VIEWS)?,
             metadata: service.recipient(METADATA)?,
+            count: service.recipient(TALLY)?,
+            counts: service.recipient(TALLY)?,
+            announced,
             links: [
                 (Part::Thumbnails, sidecar),
                 (Part::Views, counter),

@@ -8,9 +8,10 @@ use callboard::prelude::*;
 use callboard::remote::{Node, stdin_closed};
 
 use crate::lessons::Library;
-use crate::messages::GetMetadata;
+use crate::messages::{Count, GetCounts, GetMetadata};
 use crate::metadata::{self, Metadata};
-use crate::services::METADATA;
+use crate::services::tally::Tally;
+use crate::services::{METADATA, TALLY};
 
 // ANCHOR: run
 /// The process: takes a free port, and says on its standard output which one.
@@ -19,6 +20,9 @@ pub(crate) async fn run(system: &System, lessons: PathBuf) -> callboard::Result<
     let facts = system.actor(move || Facts::new(&library)).start();
     let node = Node::new(system, METADATA)?;
     node.expose(METADATA, &facts.recipient::<GetMetadata, _>())?;
+    let tally = system.actor(Tally::default).start();
+    node.expose(TALLY, &tally.recipient::<Count, _>())?;
+    node.expose(TALLY, &tally.recipient::<GetCounts, _>())?;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = node.listen_tcp(any_port).await?;
     println!("{}", listener.address());

@@ -90,17 +90,17 @@ impl Session {
         Some((Pass { generation, end }, received))
     }
 
-    /// Whether a connection feeds it, or is about to.
-    pub(crate) fn is_attached(&self) -> bool {
-        self.attached.lock().end.is_some()
-    }
-
     /// A connection begins to carry what is said.
     pub(super) fn carried_by(&self, pass: &Pass) {
         let mut attached = self.attached.lock();
         if attached.generation == pass.generation {
             attached.alone_since = None;
         }
+    }
+
+    /// Whether a connection feeds it, or is about to.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.lock().end.is_some()
     }
 
     /// The other side said how much it has: what it lacks is sent again.

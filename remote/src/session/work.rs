@@ -81,11 +81,6 @@ impl Work {
         }
     }
 
-    /// The last event of a watch is on its way.
-    pub(crate) fn watch_is_over(&self, number: u64) {
-        self.push(Job::Unwatch(number));
-    }
-
     /// The other side asks for these as it likes; one that doesn't let them be done is cut off.
     fn wanted(&self, job: Job) -> Result<(), WireError> {
         if self.inner.lock().jobs.len() >= MOST_JOBS {
@@ -93,6 +88,11 @@ impl Work {
         }
         self.push(job);
         Ok(())
+    }
+
+    /// The last event of a watch is on its way.
+    pub(crate) fn watch_is_over(&self, number: u64) {
+        self.push(Job::Unwatch(number));
     }
 
     /// A message waits for room at its receiver.

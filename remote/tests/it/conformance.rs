@@ -12,6 +12,7 @@ macro_rules! conformance {
             each! { asks, $wire, $on;
                 an_ask_and_a_tell_reach_an_exposed_actor
                 g02_messages_of_one_sender_keep_their_order
+                g02_messages_of_all_types_keep_their_order
                 g03_a_full_outbox_makes_senders_wait_and_loses_nothing
                 g06_without_a_connection_the_message_comes_back_unsent
                 g07_a_lost_connection_ends_each_ask_with_its_verdict

@@ -225,9 +225,7 @@ async fn divided(system: System) {
         }
     };
     let working = Box::pin(all(&peers, seed, 2_000, 0, 40));
-    let Either::Left((outcomes, _)) = select(working, Box::pin(trouble)).await else {
-        return;
-    };
+    let Either::Left((outcomes, _)) = select(working, Box::pin(trouble)).await;
     for (peer, outcome) in peers.iter().zip(&outcomes) {
         ledger.check(outcome);
         let stats = peer.state().stats;

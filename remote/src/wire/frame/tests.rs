@@ -197,3 +197,34 @@ proptest! {
         }
     }
 }
+
+/// A stranger writes a client from it, so it must not be wrong.
+#[test]
+fn g37_the_guide_names_every_kind_and_limit() {
+    let chapter = include_str!("../../../../guide/src/25-the-wire.md");
+    let rows = |number: u8| {
+        let begin = format!("| {number} | `");
+        chapter.lines().filter(move |line| line.starts_with(&begin))
+    };
+    for kind in Kind::ALL {
+        let begin = format!("| {} | `{}` |", kind.number(), kind.text());
+        let found = rows(kind.number()).any(|line| line.starts_with(&begin));
+        assert!(found, "{begin}");
+    }
+    for (number, kind) in (1..).zip(callboard::FailureKind::ALL) {
+        let row = format!("| {number} | `{kind:?}` |");
+        assert!(rows(number).any(|line| line == row), "{row}");
+    }
+    let limits = [
+        "at most 263,168 bytes (256 KiB and 1,024)",
+        "longer than 256 KiB is cut",
+        "4,096 or more",
+        "at most 1,024 bytes of body",
+    ];
+    for said in limits {
+        assert!(chapter.contains(said), "{said}");
+    }
+    assert_eq!((MAX_BODY, PIECE), (263_168, 256 * 1024));
+    let (hello, smallest) = (crate::wire::MAX_HELLO, crate::wire::limits::MIN_MAX_FRAME);
+    assert_eq!((hello, smallest), (1_024, 4_096));
+}

@@ -1,0 +1,75 @@
+//! What a sender is promised besides its answers, over connections that break: order, and that nothing vanishes.
+
+use std::time::Duration;
+
+use callboard::{DropReason, FailureKind, Recipient, System};
+use callboard_remote::testing::SimNet;
+use callboard_remote::{LinkConfig, Peer, Phase};
+
+use crate::actors::{Add, tester};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[callboard::test(both)]
+async fn g02_tells_and_asks_keep_their_order_through_reconnects(system: System) {
+    let net = SimNet::new(&system);
+    net.change("desk", "vault", |way| {
+        way.delay = Duration::ZERO..=MS;
+        way.piece = Some(100);
+    });
+    let (node, _actor, probe) = tester(&system, "vault");
+    net.listen("vault", &node);
+    let mut config = LinkConfig::default();
+    config.backoff = MS;
+    config.backoff_cap = MS;
+    let peer = Peer::dialled(&system, net.connector("desk", "vault"), config);
+    peer.connected().await.unwrap();
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    for n in 0..300 {
+        if n % 30 == 29 {
+            net.cut("desk", "vault");
+        }
+        if n % 7 == 6 {
+            add.ask(Add(n)).await.unwrap();
+        } else {
+            add.tell(Add(n)).await.unwrap();
+        }
+    }
+    add.ask(Add(300)).await.unwrap();
+    assert_eq!(probe.added_now(), (0..=300).collect::<Vec<_>>());
+    let stats = peer.state().stats;
+    assert!(stats.resumes > 0, "{stats:?}");
+    assert_eq!(stats.sessions_ended, 0);
+}
+
+#[callboard::test(both)]
+async fn g06_tells_that_their_session_could_not_bring_are_counted_and_kept(system: System) {
+    let net = SimNet::new(&system);
+    let (node, _actor, probe) = tester(&system, "vault");
+    net.listen("vault", &node);
+    let mut config = LinkConfig::default();
+    config.session_time = 50 * MS;
+    let peer = Peer::dialled(&system, net.connector("desk", "vault"), config);
+    peer.connected().await.unwrap();
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    assert_eq!(add.ask(Add(1)).await.unwrap(), 1);
+    net.unlisten("vault");
+    net.cut("desk", "vault");
+    while peer.state().phase == Phase::Connected {
+        system.clock().sleep(MS).await;
+    }
+    for n in 2..7 {
+        add.tell(Add(n)).await.unwrap();
+    }
+    while peer.state().stats.sessions_ended == 0 {
+        system.clock().sleep(MS).await;
+    }
+    let letters = system.dead_letters().counts();
+    assert_eq!(letters.by_reason.get(&DropReason::Undelivered), Some(&5));
+    let failures = peer.state().stats.failures;
+    assert!(
+        failures.contains(&(FailureKind::ConnectionLost, 5)),
+        "{failures:?}"
+    );
+    assert_eq!(probe.added_now(), [1]);
+}
