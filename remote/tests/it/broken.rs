@@ -85,7 +85,7 @@ pub(crate) async fn what_was_cut_is_connected_again_once_it_can_be<W: Wire>(syst
     let (mut wire, peer) = connect_with::<W>(&system, &node, hasty()).await;
     let add: Recipient<Add> = peer.recipient("tester").unwrap();
     for n in 1..=3 {
-        assert_eq!(add.ask(Add(n)).await.unwrap(), (1..=n).sum());
+        assert_eq!(add.ask(Add(n)).await.unwrap(), (1..=n).sum::<u64>());
         wire.cut();
         while peer.state().phase == Phase::Connected {
             system.clock().sleep(MOMENT).await;

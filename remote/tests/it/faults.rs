@@ -159,7 +159,7 @@ async fn g32_when_its_time_is_over_what_left_may_have_run_and_what_did_not_leave
     scene.proxy.set(Weather::Fair);
     scene.peer.connected().await.unwrap();
     scene.all_is_well(1).await;
-    assert_eq!(scene.probe.added_now(), []);
+    assert_eq!(scene.probe.added_now(), [0_u64; 0]);
 }
 
 /// As a process that was stopped: the kernel takes connections for it, and nobody ever answers.
@@ -286,7 +286,7 @@ async fn g32_who_goes_on_with_a_session_that_is_not_there_is_told_so(system: Sys
     assert_eq!(raw.read().await, None);
     assert_eq!(ended.await.unwrap().kind(), &LinkErrorKind::SessionGone);
     assert!(node.state().sessions.is_empty());
-    assert_eq!(probe.added_now(), []);
+    assert_eq!(probe.added_now(), [0_u64; 0]);
 }
 
 #[callboard::test]

@@ -107,7 +107,7 @@ async fn g36_a_stream_cut_at_any_byte_harms_nobody(system: System) {
         raw.0.shutdown().await.unwrap();
         ended.await.unwrap();
     }
-    assert_eq!(probe.added_now(), []);
+    assert_eq!(probe.added_now(), [0_u64; 0]);
     assert_eq!(node.state().connections, []);
     // Whole, but a byte at a time.
     let (mut raw, _ended) = Raw::served(&node, 1);
