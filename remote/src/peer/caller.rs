@@ -102,6 +102,7 @@ impl<M: WireMessage> Caller<M> {
             }
             if before == 0 {
                 state.session = session.number;
+                state.at = Arc::downgrade(session);
                 state.positional = false;
                 let caller: Arc<dyn Waits> = Arc::clone(self) as _;
                 state.slot = session.open(caller, |out| {
