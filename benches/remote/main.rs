@@ -160,7 +160,11 @@ fn run_systems(
         let figures = measured.unwrap_or_else(|_| Err("it panicked, see above".into()));
         match figures {
             Ok(figures) => all.push((system.name(), figures)),
-            Err(why) => results.fail(format!("{} on {}: {why}", cell.workload, system.name())),
+            Err(why) => {
+                let why = why.to_string();
+                let why = why.lines().last().unwrap_or_default();
+                results.fail(format!("{} on {}: {why}", cell.workload, system.name()));
+            }
         }
     }
     let limit = all.iter().find(|(name, _)| Some(*name) == cell.limit);

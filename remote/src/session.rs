@@ -279,8 +279,11 @@ impl Session {
     /// A slot for the asks and tells of one caller.
     pub(crate) fn open(&self, caller: Arc<dyn Waits>, open: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let mut callers = self.callers.write();
+        let same = |known: &Arc<dyn Waits>| known.target().0 == caller.target().0;
+        let lane = callers.iter().position(same);
+        let lane = lane.and_then(|lane| u32::try_from(lane).ok());
         callers.push(caller);
-        let slot = self.outbox.add_flow(self.theirs.window);
+        let slot = self.outbox.add_flow(self.theirs.window, lane);
         let mut frame = Vec::new();
         // Two names and some numbers: always below the limit.
         let _ = put_frame(&mut frame, Kind::Open, 0, slot.into(), MAX_FAILURE, open);

@@ -291,7 +291,7 @@ async fn g36_thousands_of_idle_connections_cost_little_and_delay_nobody(system: 
             let next: Vec<Peer> = (0..100)
                 .map(|_| Peer::unix_with(&system, &path, config.clone()))
                 .collect();
-            let connected = next.iter().map(|peer| peer.connected());
+            let connected = next.iter().map(Peer::connected);
             join_all(connected)
                 .await
                 .into_iter()

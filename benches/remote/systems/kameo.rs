@@ -10,6 +10,7 @@ use kameo::actor::{RemoteActorRef, Spawn};
 use kameo::message::{Context, Message};
 use kameo::remote::{self, messaging};
 use kameo::{Actor, RemoteActor, remote_message};
+use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, noise, tcp, yamux};
 use serde::{Deserialize, Serialize};
@@ -65,8 +66,9 @@ impl Candidate for Kameo {
             let said = server.address().split_once(' ');
             let (address, peer) = said.ok_or("the server said no address")?;
             let (address, peer): (Multiaddr, PeerId) = (address.parse()?, peer.parse()?);
-            swarm.add_peer_address(peer, address);
-            swarm.dial(peer)?;
+            swarm.add_peer_address(peer, address.clone());
+            let known = DialOpts::peer_id(peer).addresses(vec![address]);
+            swarm.dial(known.build())?;
             tokio::spawn(drive(swarm));
             let client = Client(find().await?);
             match work {

@@ -104,15 +104,17 @@ impl Core {
             // In between.
             self.session.store(None);
         }
+        let told = self.watches.began(session);
         self.enter(Phase::Connected);
-        self.watches.began(session).tell();
+        told.tell();
     }
 
     /// It has a connection again.
     pub(crate) fn back(&self, session: &Session) {
         self.counters.resumes();
+        let told = self.watches.refresh(session);
         self.enter(Phase::Connected);
-        self.watches.refresh(session).tell();
+        told.tell();
     }
 
     /// A connection of the session has ended, and the session waits for another.
@@ -228,13 +230,14 @@ impl Core {
         if !is_new {
             self.counters.resumes();
         }
-        self.enter(Phase::Connected);
-        drop(inner);
+        // Before anybody is told that it is connected: who begins to watch then finds a connection.
         let told = if is_new {
             self.watches.began(session)
         } else {
             self.watches.refresh(session)
         };
+        self.enter(Phase::Connected);
+        drop(inner);
         told.tell();
         true
     }

@@ -80,6 +80,7 @@ pub(crate) async fn run<S: ByteStream>(
         frames_before: 0,
         patience: PATIENCE,
         is_flushed: true,
+        has_frames: false,
     };
     session.carried_by(pass);
     let why = {
@@ -120,6 +121,8 @@ struct Parts<'a> {
     frames_before: u64,
     patience: u8,
     is_flushed: bool,
+    /// There are whole frames that have been read and not handed on.
+    has_frames: bool,
 }
 
 impl Parts<'_> {
@@ -166,6 +169,17 @@ impl Parts<'_> {
     ) -> Poll<LinkErrorKind> {
         let mut turn = 0;
         while turn < TURN {
+            if self.has_frames {
+                match self.take_frames() {
+                    Ok(None) => {}
+                    Ok(Some(why)) => return Poll::Ready(why),
+                    Err(error) => return Poll::Ready(error.into()),
+                }
+                self.put_ack(false);
+                if self.has_frames {
+                    break;
+                }
+            }
             let mut buffer = ReadBuf::new(self.decoder.space());
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
@@ -182,12 +196,7 @@ impl Parts<'_> {
             turn += count;
             self.session.traffic(|traffic| traffic.count_in(count));
             self.decoder.filled(count);
-            match self.take_frames() {
-                Ok(None) => {}
-                Ok(Some(why)) => return Poll::Ready(why),
-                Err(error) => return Poll::Ready(error.into()),
-            }
-            self.put_ack(false);
+            self.has_frames = true;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -204,9 +213,14 @@ impl Parts<'_> {
             return Ok(Some(LinkErrorKind::Replaced));
         }
         let mut answered = false;
+        self.has_frames = false;
         while let Some(frame) = self.decoder.next()? {
             if frame.kind.is_numbered() {
                 inbox.take(&reading, &frame)?;
+                if inbox.was_stuffed() {
+                    self.has_frames = true;
+                    break;
+                }
                 continue;
             }
             answered = true;

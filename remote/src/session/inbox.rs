@@ -14,7 +14,7 @@ use callboard::{Failure, FailureKind, Verdict};
 use super::Session;
 use super::in_flight::NotTaken;
 use super::outbox::low;
-use super::slots::Slot;
+use super::slots::{Line, Slot};
 use crate::config::LinkConfig;
 use crate::node::{Held, Payload};
 use crate::wire::WireError;
@@ -39,8 +39,11 @@ pub(crate) struct Inbox {
     acked: u64,
     bytes_since_ack: usize,
     slots: Vec<Slot>,
+    lines: Vec<Line>,
     parts: HashMap<u64, Vec<u8>>,
     part_bytes: usize,
+    /// A receiver had no room just now.
+    is_stuffed: bool,
     all: Tally,
     limits: Limits,
 }
@@ -93,6 +96,7 @@ impl Tally {
 
 /// A request that waits for those before it.
 pub(super) struct Waiting {
+    slot: usize,
     kind: Kind,
     flags: u8,
     correlation: u64,
@@ -118,8 +122,10 @@ impl Inbox {
             acked: 0,
             bytes_since_ack: 0,
             slots: Vec::new(),
+            lines: Vec::new(),
             parts: HashMap::new(),
             part_bytes: 0,
+            is_stuffed: false,
             all: Tally::new(config.session_window.max(1)),
             limits: Limits {
                 window: config.window.max(1),
@@ -147,6 +153,12 @@ impl Inbox {
 
     pub(crate) fn is_fed_by(&self, generation: u64) -> bool {
         self.generation == generation
+    }
+
+    /// Whether a receiver had no room since this was asked last: it may have some after a turn of its own, and what
+    /// follows need not be kept here.
+    pub(crate) fn was_stuffed(&mut self) -> bool {
+        std::mem::take(&mut self.is_stuffed)
     }
 
     /// How many frames to acknowledge, if that is due; if `gladly`, because something is written anyway, then also
@@ -274,7 +286,12 @@ impl Inbox {
                 field: "slot",
             });
         }
-        let mut slot = Slot::new(&open, Tally::new(self.limits.window));
+        let same = self.slots.iter().find(|slot| slot.name() == open.name);
+        let line = same.map_or(self.lines.len(), |slot| slot.line);
+        if line == self.lines.len() {
+            self.lines.push(Line::default());
+        }
+        let mut slot = Slot::new(&open, Tally::new(self.limits.window), line);
         let flags = if slot.agree(session) { POSITIONAL } else { 0 };
         self.slots.push(slot);
         let mut out = Vec::new();
@@ -311,8 +328,10 @@ impl Inbox {
                 }
             }
         }
-        if slot.is_held() {
-            slot.behind.push_back(Waiting {
+        let line = self.lines.get_mut(slot.line).ok_or(bad("slot"))?;
+        if line.held.is_some() {
+            line.behind.push_back(Waiting {
+                slot: index,
                 kind: frame.kind,
                 flags: frame.flags,
                 correlation: frame.correlation,
@@ -340,23 +359,31 @@ impl Inbox {
 
     /// A receiver has no room: what comes for it waits behind this one.
     fn hold(&mut self, session: &Session, index: usize, bytes: usize, room: Held) {
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.held = Some(bytes);
+        let line = self.slots.get(index).map(|slot| slot.line);
+        if let Some(line) = line.and_then(|line| self.lines.get_mut(line)) {
+            line.held = Some((index, bytes));
         }
+        self.is_stuffed = true;
         session.work.wait(index, room);
     }
 
     /// What was held has moved on, and so may those behind it.
     pub(super) fn go_on(&mut self, session: &Arc<Session>, index: usize) {
-        let Some(slot) = self.slots.get_mut(index) else {
+        let Some(number) = self.slots.get(index).map(|slot| slot.line) else {
             return;
         };
-        let bytes = slot.held.take().unwrap_or(0);
-        self.moved_on(session, index, bytes);
-        while let Some(slot) = self.slots.get_mut(index)
-            && let Some(waiting) = slot.behind.pop_front()
+        let held = self.lines.get_mut(number).and_then(|line| line.held.take());
+        if let Some((index, bytes)) = held {
+            self.moved_on(session, index, bytes);
+        }
+        while let Some(line) = self.lines.get_mut(number)
+            && let Some(waiting) = line.behind.pop_front()
         {
+            let index = waiting.slot;
             let bytes = waiting.body.len();
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
             let read = Request::decode(waiting.kind, waiting.flags, &waiting.body);
             // It was read once already.
             let Ok((request, payload)) = read else {
@@ -396,8 +423,8 @@ impl Inbox {
     /// Bytes of requests that wait here, and of frames that aren't whole.
     pub(crate) fn bytes(&self) -> usize {
         let behind =
-            |slot: &Slot| -> usize { slot.behind.iter().map(|waiting| waiting.body.len()).sum() };
-        self.slots.iter().map(behind).sum::<usize>() + self.part_bytes
+            |line: &Line| -> usize { line.behind.iter().map(|waiting| waiting.body.len()).sum() };
+        self.lines.iter().map(behind).sum::<usize>() + self.part_bytes
     }
 
     /// The session is over: what waits here reaches nobody. Its askers have been told by the other side's end of
@@ -405,6 +432,7 @@ impl Inbox {
     pub(super) fn clear(&mut self) {
         self.generation = u64::MAX;
         self.slots.clear();
+        self.lines.clear();
         self.parts.clear();
         self.part_bytes = 0;
     }

@@ -138,7 +138,9 @@ impl Credit {
 struct Flow {
     credit: Credit,
     line: Line,
-    /// A large message of it is on its way: those behind it queue up there.
+    /// The first flow to the same receiver: messages of all types stay in order together (G2).
+    lane: u32,
+    /// Of a lane: a large message is on its way, and those behind it queue up there.
     is_large: bool,
 }
 
@@ -196,18 +198,20 @@ impl Outbox {
         self.flowing.store(flowing, Ordering::Release);
     }
 
-    /// A new flow with that much credit: its number is that of its slot.
-    pub(crate) fn add_flow(&self, window: u64) -> u32 {
+    /// A new flow with that much credit: its number is that of its slot. `lane` is the first flow to the same
+    /// receiver, if there is one.
+    pub(crate) fn add_flow(&self, window: u64, lane: Option<u32>) -> u32 {
         let mut inner = self.inner.lock();
+        let own = u32::try_from(inner.flows.len()).unwrap_or(u32::MAX);
         inner.flows.push(Flow {
             credit: Credit {
                 sent: 0,
                 limit: window,
             },
+            lane: lane.unwrap_or(own),
             ..Flow::default()
         });
-        // Bounded far below by who opens slots.
-        u32::try_from(inner.flows.len() - 1).unwrap_or(u32::MAX)
+        own
     }
 
     fn has_room(&self, inner: &Inner, letter: &Letter) -> Result<(), NoRoom> {
@@ -266,11 +270,15 @@ impl Outbox {
         }
         let body = (letter.frame.len() - HEADER + letter.rest.len()) as u64;
         inner.all.sent += body;
-        let mut behind = false;
+        let mut lane = letter.slot;
         if let Some(flow) = inner.flows.get_mut(letter.slot as usize) {
             flow.credit.sent += body;
-            behind = flow.is_large;
+            lane = flow.lane;
         }
+        let behind = inner
+            .flows
+            .get(lane as usize)
+            .is_some_and(|lane| lane.is_large);
         // By what was told, not by whether it leaves at once now: that may have changed since.
         let asked = asked.filter(|_| !letter.is_told || behind);
         if behind || !letter.rest.is_empty() || letter.frame.len() > HEADER + PIECE {
@@ -279,8 +287,9 @@ impl Outbox {
                 rest: std::mem::take(&mut letter.rest),
                 deadline: letter.deadline,
                 asked,
+                slot: letter.slot,
             };
-            inner.put_large(Some(letter.slot), whole);
+            inner.put_large(Some(lane), whole);
         } else {
             let at = inner.put(&letter.frame);
             if let Some(deadline) = letter.deadline {
@@ -562,6 +571,7 @@ fn unasked(frame: Vec<u8>, rest: Bytes) -> Whole {
         rest,
         deadline: None,
         asked: None,
+        slot: u32::MAX,
     }
 }
 

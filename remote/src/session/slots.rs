@@ -26,8 +26,15 @@ pub(super) struct Slot {
     /// What the other side may do with that name.
     decision: Decision,
     pub(super) tally: Tally,
-    /// Bytes of the message that waits for room, if one does.
-    pub(super) held: Option<usize>,
+    /// Which line its messages stand in.
+    pub(super) line: usize,
+}
+
+/// Messages of all types to one name: in order, whatever their slot (G2).
+#[derive(Default)]
+pub(super) struct Line {
+    /// Slot and length of the message that waits for room, if one does.
+    pub(super) held: Option<(usize, usize)>,
     /// Those behind it.
     pub(super) behind: Behind,
 }
@@ -39,7 +46,7 @@ struct Found {
 }
 
 impl Slot {
-    pub(super) fn new(open: &Open<'_>, tally: Tally) -> Self {
+    pub(super) fn new(open: &Open<'_>, tally: Tally, line: usize) -> Self {
         Slot {
             name: Arc::from(open.name),
             type_name: open.type_name.to_owned(),
@@ -50,13 +57,12 @@ impl Slot {
             answers: None,
             decision: Decision::default(),
             tally,
-            held: None,
-            behind: Behind::new(),
+            line,
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.held.is_some()
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether payloads may be positional: both sides know the shape of both types, and it is the same.

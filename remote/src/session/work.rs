@@ -75,8 +75,7 @@ impl Work {
             }
             Kind::Unwatch => {
                 decode_nothing(frame.kind, frame.body)?;
-                self.push(Job::Unwatch(frame.correlation));
-                Ok(())
+                self.wanted(Job::Unwatch(frame.correlation))
             }
             other => Err(WireError::Unexpected(other.text())),
         }

@@ -37,7 +37,7 @@ pub use fingerprint::Fingerprint;
 pub use identity::Identity;
 pub use trust::Trust;
 
-pub(crate) use accept::Handshakes;
+pub(crate) use accept::{Handshakes, Reserved};
 pub use dial::TlsConnector;
 
 /// What the two sides agree to speak inside: keeps a stream that was meant for another protocol out.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use callboard::{
-    DropReason, FailureKind, Incarnation, Recipient, RequestKey, System, Verdict, Watch, codec,
+    Actor, Context, DropReason, FailureKind, Handler, Incarnation, Message, Overflow, Recipient,
+    RequestKey, System, Verdict, Watch, codec,
 };
 use callboard_remote::{LinkConfig, LinkErrorKind, Node, Phase};
 use futures::FutureExt;
 use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 
 use crate::actors::{
     Add, Echo, Hold, Look, NewerAdd, Panic, Unheard, WrongReply, WrongShape, expose_tester, tester,
@@ -50,6 +52,53 @@ pub(crate) async fn g02_messages_of_one_sender_keep_their_order<W: Wire>(system:
     }
     add.ask(Add(40)).await.unwrap();
     assert_eq!(probe.added_now(), (0..=40).collect::<Vec<_>>());
+}
+
+/// Counts what it is told, in small and in large messages, and takes few at a time.
+struct Counting(u64);
+
+impl Actor for Counting {}
+
+#[derive(Message, Serialize, Deserialize)]
+#[message(name = "test.parcel")]
+struct Parcel(#[serde(with = "serde_bytes")] Vec<u8>);
+
+#[derive(Message, Serialize, Deserialize)]
+#[message(name = "test.count", reply = u64)]
+struct Count;
+
+impl Handler<Parcel> for Counting {
+    async fn handle(&mut self, _: Parcel, ctx: &mut Context<Self>) {
+        ctx.system().clock().sleep(Duration::from_micros(10)).await;
+        self.0 += 1;
+    }
+}
+
+impl Handler<Count> for Counting {
+    async fn handle(&mut self, _: Count, _: &mut Context<Self>) -> u64 {
+        self.0
+    }
+}
+
+pub(crate) async fn g02_messages_of_all_types_keep_their_order<W: Wire>(system: System) {
+    let node = Node::new(&system, "order").unwrap();
+    let actor = system
+        .actor(|| Counting(0))
+        .mailbox(2, Overflow::Wait)
+        .start();
+    node.expose::<Parcel>("counting", &actor.recipient())
+        .unwrap();
+    node.expose::<Count>("counting", &actor.recipient())
+        .unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let parcel: Recipient<Parcel> = peer.recipient("counting").unwrap();
+    let count: Recipient<Count> = peer.recipient("counting").unwrap();
+    let mut told = 0;
+    for size in [10, 10, 10, 10, 10, 10, 700_000, 10] {
+        parcel.tell(Parcel(vec![7; size])).await.unwrap();
+        told += 1;
+    }
+    assert_eq!(count.ask(Count).await.unwrap(), told);
 }
 
 pub(crate) async fn g03_a_full_outbox_makes_senders_wait_and_loses_nothing<W: Wire>(

@@ -12,6 +12,7 @@ macro_rules! conformance {
             each! { asks, $wire, $on;
                 an_ask_and_a_tell_reach_an_exposed_actor
                 g02_messages_of_one_sender_keep_their_order
+                g02_messages_of_all_types_keep_their_order
                 g03_a_full_outbox_makes_senders_wait_and_loses_nothing
                 g06_without_a_connection_the_message_comes_back_unsent
                 g07_a_lost_connection_ends_each_ask_with_its_verdict
@@ -65,6 +66,17 @@ macro_rules! conformance {
                 g31_a_wish_that_is_given_up_holds_nothing
                 g31_permits_and_readers_are_shared_elsewhere
                 g34_a_lock_that_cannot_be_opened_says_why
+            }
+            each! { watching, $wire, $on;
+                g12_the_end_of_an_actor_elsewhere_is_told_once_with_its_reason
+                g12_restarts_elsewhere_are_told_and_end_nothing
+                g12_of_a_failure_elsewhere_the_class_is_told_and_no_text
+                g12_what_has_no_name_elsewhere_never_existed
+                g12_a_watch_that_was_ended_tells_nothing
+                g12_a_lost_connection_is_told_and_ends_nothing
+                g12_another_incarnation_of_the_node_ends_what_was_watched
+                g12_watches_outlive_the_session_while_the_actor_is_the_same
+                g12_closing_the_peer_ends_its_watches
             }
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order

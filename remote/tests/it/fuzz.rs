@@ -158,11 +158,10 @@ async fn g36_mutants_of_a_peers_stream_harm_nobody_else(system: System) {
         }
     }
     quiet(&system, &target, &peer).await;
-    // Most of them are let in and get some way before they are found out.
+    // Many are let in, and are answered before they are found out; the bystander's asks are the others.
     let stats = target.node.state().stats;
-    assert!(stats.connects > rounds / 2, "{stats:?}");
-    assert!(stats.replies > 2 * rounds, "{stats:?}");
-    assert!(stats.subscriptions > 0 && stats.withdrawn > 0, "{stats:?}");
+    assert!(stats.connects > rounds / 3, "{stats:?}");
+    assert!(stats.replies > rounds + rounds / 16, "{stats:?}");
 }
 
 #[callboard::test]

@@ -577,8 +577,8 @@ async fn is_packed(system: &System, features: u8) -> bool {
     let mut config = LinkConfig::default();
     config.compress_above = Some(16);
     let desk = Desk::open(system, config);
-    let rules = Rules::new().allow("anonymous", Verbs::ALL, ">").unwrap();
-    desk.node.rights().replace(rules);
+    let rights = desk.node.rights();
+    rights.grant("anonymous", Verbs::ALL, ">").unwrap();
     let (near, far) = tokio::io::duplex(4_096);
     let node = desk.node.clone();
     system.spawn(callboard::Placement::Spread, move || async move {

@@ -25,4 +25,5 @@ mod simulated;
 mod sockets;
 mod tls;
 mod topics;
+mod watching;
 mod wires;

@@ -8,7 +8,7 @@ use callboard::queue::{
 use callboard::{
     FailureKind, Incarnation, Message, Placement, RequestKey, System, Verdict, WireMessage,
 };
-use callboard_remote::{LinkConfig, Node, OpenQueueError, Peer};
+use callboard_remote::{LinkConfig, Node, OpenQueueError, Peer, Verbs};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
@@ -134,10 +134,12 @@ pub(crate) async fn a_queue_elsewhere_can_be_looked_into_and_ended<W: Wire>(syst
     let Far {
         near,
         queue,
-        node: _node,
+        node,
         wire: _wire,
         peer: _peer,
     } = far::<W>(&system, jobs(&system).priorities(4)).await;
+    let rights = node.rights();
+    rights.grant("anonymous", Verbs::ADMIN, "jobs").unwrap();
     queue.offer(Job(1)).await.unwrap();
     queue.offer(Job(2)).priority(3).await.unwrap();
     queue

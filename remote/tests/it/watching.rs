@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::{
-    Actor, ActorRef, Context, ExitReason, FailureClass, Fault, Handler, Incarnation, LifeEvent,
-    Message, Recipient, System, Watch, WatchHandle,
+    Actor, ChildEvent, Context, ExitReason, FailureClass, Fault, Handler, Incarnation, LifeEvent,
+    Message, OnChildEvent, Recipient, System, Terms, Watch, WatchHandle,
 };
-use callboard_remote::{LinkConfig, Node, Peer, Phase, Rules, SessionSnapshot};
+use callboard_remote::{LinkConfig, Node, Peer, Phase, Rules};
 use futures::StreamExt;
 use futures::channel::mpsc;
-use futures::future::{Either, select};
 use serde::{Deserialize, Serialize};
 
-use crate::actors::{Add, Look, Unheard, expose_tester, tester};
+use crate::actors::{Add, Look, NewerAdd, Unheard, expose_tester, tester};
 use crate::wires::{Memory, Wire, connect, connect_with};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -74,10 +73,11 @@ impl Heard {
     }
 }
 
-/// Waits until the node has taken everything that was sent to it before, and has told everything.
+/// Waits until the node has begun all watches before: one that can't hold is answered in its turn.
 async fn settled(peer: &Peer) {
-    let look: Recipient<Look> = peer.recipient("tester").unwrap();
-    look.ask(Look).await.unwrap();
+    let untaken: Recipient<NewerAdd> = peer.recipient("tester").unwrap();
+    let mut heard = Heard::of(&untaken);
+    while !heard.next().await.starts_with("terminated") {}
 }
 
 fn hasty() -> LinkConfig {
@@ -93,12 +93,6 @@ async fn until(system: &System, mut reached: impl FnMut() -> bool) {
     }
 }
 
-async fn ended(peer: &Peer) {
-    let add: Recipient<Add> = peer.recipient("tester").unwrap();
-    let mut heard = Heard::of(&add);
-    while !heard.next().await.starts_with("terminated") {}
-}
-
 pub(crate) async fn g12_the_end_of_an_actor_elsewhere_is_told_once_with_its_reason<W: Wire>(
     system: System,
 ) {
@@ -106,8 +100,7 @@ pub(crate) async fn g12_the_end_of_an_actor_elsewhere_is_told_once_with_its_reas
     let (_wire, peer) = connect::<W>(&system, &node).await;
     let add: Recipient<Add> = peer.recipient("tester").unwrap();
     let look: Recipient<Look> = peer.recipient("tester").unwrap();
-    let (mut first, mut second, mut other) =
-        (Heard::of(&add), Heard::of(&add), Heard::of(&look));
+    let (mut first, mut second, mut other) = (Heard::of(&add), Heard::of(&add), Heard::of(&look));
     let (tx, plain) = futures::channel::oneshot::channel();
     add.watch(Box::new(move |notice| tx.send(notice).unwrap()));
     settled(&peer).await;
@@ -129,21 +122,29 @@ pub(crate) async fn g12_the_end_of_an_actor_elsewhere_is_told_once_with_its_reas
 
 pub(crate) async fn g12_restarts_elsewhere_are_told_and_end_nothing<W: Wire>(system: System) {
     let node = Node::new(&system, "fragile").unwrap();
-    let actor: ActorRef<Fragile> = system.actor(|| Fragile).restarts().start();
-    let fragile = actor.recipient::<Fail, _>();
-    node.expose("fragile", &fragile).unwrap();
+    let (actor, place) = system.actor(|| Fragile).place();
+    node.expose::<Fail>("tester", &actor.recipient()).unwrap();
+    let (tx, mut told) = mpsc::unbounded();
+    let on_event: OnChildEvent = Arc::new(move |_, event| {
+        let _ = tx.unbounded_send(event);
+    });
+    place.start(Terms::new(Arc::clone(&on_event)));
+    while told.next().await.unwrap() != ChildEvent::Started {}
     let (_wire, peer) = connect::<W>(&system, &node).await;
-    let fail: Recipient<Fail> = peer.recipient("fragile").unwrap();
+    let fail: Recipient<Fail> = peer.recipient("tester").unwrap();
     let mut heard = Heard::of(&fail);
-    // Its answer, whatever it is, shows that the watch has arrived.
-    let _ = peer.recipient::<Unheard>("fragile").unwrap().ask(Unheard).await;
+    settled(&peer).await;
     let _ = fail.ask(Fail(FailureClass::Recoverable)).await;
-    let restarted = heard.next().await;
+    while !matches!(told.next().await.unwrap(), ChildEvent::Ended(_)) {}
+    place.start(Terms::new(on_event));
     assert_eq!(
-        restarted,
+        heard.next().await,
         "restarted as 2: failed: its own process knows why"
     );
-    actor.kill();
+    place.kill();
+    while !matches!(told.next().await.unwrap(), ChildEvent::Ended(_)) {}
+    assert!(heard.is_silent());
+    place.close(ExitReason::Killed);
     assert_eq!(heard.next().await, "terminated: killed");
     heard.ends().await;
 }
@@ -153,9 +154,9 @@ pub(crate) async fn g12_of_a_failure_elsewhere_the_class_is_told_and_no_text<W: 
 ) {
     let node = Node::new(&system, "fragile").unwrap();
     let fragile = system.start(Fragile).recipient::<Fail, _>();
-    node.expose("fragile", &fragile).unwrap();
+    node.expose("tester", &fragile).unwrap();
     let (_wire, peer) = connect::<W>(&system, &node).await;
-    let fail: Recipient<Fail> = peer.recipient("fragile").unwrap();
+    let fail: Recipient<Fail> = peer.recipient("tester").unwrap();
     let mut heard = Heard::of(&fail);
     let _ = fail.ask(Fail(FailureClass::Fatal)).await;
     let ended = heard.next().await;
@@ -267,9 +268,8 @@ pub(crate) async fn g12_watches_outlive_the_session_while_the_actor_is_the_same<
     if !wire_resumes(&peer) {
         return;
     }
-    let (add, look) = ("tester", "tester");
-    let add: Recipient<Add> = peer.recipient(add).unwrap();
-    let look: Recipient<Look> = peer.recipient(look).unwrap();
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    let look: Recipient<Look> = peer.recipient("tester").unwrap();
     let (mut heard, mut moved) = (Heard::of(&add), Heard::of(&look));
     settled(&peer).await;
     lose_session(&system, &mut wire, &node, &peer).await;
@@ -298,14 +298,10 @@ pub(crate) async fn g12_watches_outlive_the_session_while_the_actor_is_the_same<
 
 async fn lose_session<W: Wire>(system: &System, wire: &mut W, node: &Node, peer: &Peer) {
     wire.cut();
-    until(system, || peer.state().phase != Phase::Connected).await;
-    let is_over = || peer.state().stats.sessions_ended > 0 && node.state().sessions.is_empty();
-    let before = peer.state().stats.sessions_ended;
     until(system, || {
-        peer.state().stats.sessions_ended > before || is_over()
+        node.state().sessions.is_empty() && peer.state().phase != Phase::Connected
     })
     .await;
-    until(system, || node.state().sessions.is_empty()).await;
 }
 
 pub(crate) async fn g12_closing_the_peer_ends_its_watches<W: Wire>(system: System) {
@@ -327,11 +323,14 @@ async fn g12_who_may_not_send_to_a_name_may_not_watch_it(system: System) {
     let add: Recipient<Add> = peer.recipient("tester").unwrap();
     let mut before = Heard::of(&add);
     settled(&peer).await;
-    node.rights().set(Rules::closed()).unwrap();
+    node.rights().replace(Rules::closed());
     let look: Recipient<Look> = peer.recipient("tester").unwrap();
     let mut refused = Heard::of(&look);
     let text = refused.next().await;
-    assert!(text.contains("it can't be watched: not authorised"), "{text}");
+    assert!(
+        text.contains("it can't be watched: not authorised"),
+        "{text}"
+    );
     refused.ends().await;
     // Nothing more is told to who had the right.
     actor.kill();

@@ -7,6 +7,8 @@ use common::run::Result;
 
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
+/// Who that is for rights.
+pub(super) const CLIENT_PRINCIPAL: &str = "cert:client";
 const AUTHORITY: &str = "authority.pem";
 
 /// Makes all there is to make, before the server starts.

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::{Accepts, Core, Listener, serve, start, tcp_here};
 use crate::error::{LinkError, LinkErrorKind, ListenError};
-use crate::transport::tls::Handshakes;
+use crate::transport::tls::{Handshakes, Reserved};
 use crate::transport::{Proof, Tls, on_arbiter, tcp};
 
 pub(crate) async fn tls(
@@ -41,17 +41,17 @@ struct TlsListener {
 }
 
 impl Accepts for TlsListener {
-    type Accepted = (std::net::TcpStream, SocketAddr, Handshakes);
+    type Accepted = (std::net::TcpStream, SocketAddr, Reserved);
 
     async fn accept(&self) -> io::Result<Self::Accepted> {
         let (socket, from) = Accepts::accept(&self.listener).await?;
-        Ok((socket, from, self.handshakes.clone()))
+        Ok((socket, from, self.handshakes.reserve()))
     }
 
-    async fn serve(core: &Arc<Core>, (socket, from, handshakes): Self::Accepted, through: &str) {
+    async fn serve(core: &Arc<Core>, (socket, from, reserved): Self::Accepted, through: &str) {
         let address = from;
         let stream = match tcp_here(socket) {
-            Ok(stream) => handshakes.begin(stream),
+            Ok(stream) => reserved.begin(stream),
             Err(error) => {
                 core.counters.handshake_failures();
                 tracing::warn!(target: "callboard::remote", %from, %error, "accepting failed");

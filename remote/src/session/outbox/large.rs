@@ -10,9 +10,10 @@ use crate::session::log::Stamp;
 use crate::wire::body::{FIRST, LAST, REMAINING};
 use crate::wire::frame::{HEADER, Header, Kind, PIECE};
 
-/// Large frames of one flow, or one large answer.
+/// Large frames to one receiver, or one large answer.
 pub(super) struct Large {
-    pub(super) flow: Option<u32>,
+    /// The lane of their flows.
+    pub(super) lane: Option<u32>,
     pub(super) frames: VecDeque<Whole>,
     /// How far the first is gone.
     pub(super) at: usize,
@@ -28,6 +29,8 @@ pub(super) struct Whole {
     pub(super) rest: Bytes,
     pub(super) deadline: Option<Instant>,
     pub(super) asked: Option<Asked>,
+    /// Whose credit it took.
+    pub(super) slot: u32,
 }
 
 impl Whole {
@@ -37,10 +40,10 @@ impl Whole {
 }
 
 impl Inner {
-    pub(super) fn put_large(&mut self, flow: Option<u32>, whole: Whole) {
+    pub(super) fn put_large(&mut self, lane: Option<u32>, whole: Whole) {
         self.large_bytes += whole.len();
-        if let Some(slot) = flow {
-            let same = self.large.iter_mut().find(|large| large.flow == flow);
+        if let Some(slot) = lane {
+            let same = self.large.iter_mut().find(|large| large.lane == lane);
             if let Some(same) = same {
                 same.frames.push_back(whole);
                 return;
@@ -50,7 +53,7 @@ impl Inner {
             }
         }
         self.large.push_back(Large {
-            flow,
+            lane,
             frames: VecDeque::from([whole]),
             at: 0,
             number: 0,
@@ -68,8 +71,7 @@ impl Inner {
                 self.next_large += 1;
                 large.number = self.next_large;
             }
-            let flow = large.flow.unwrap_or(u32::MAX);
-            let piece = append(taken, whole, large.at, large.number, flow);
+            let piece = append(taken, whole, large.at, large.number);
             self.large_bytes -= piece;
             large.at += piece;
             if large.at == whole.len() {
@@ -79,7 +81,7 @@ impl Inner {
         }
         if !large.frames.is_empty() {
             self.large.push_back(large);
-        } else if let Some(slot) = large.flow
+        } else if let Some(slot) = large.lane
             && let Some(flow) = self.flows.get_mut(slot as usize)
         {
             flow.is_large = false;
@@ -88,7 +90,7 @@ impl Inner {
 }
 
 /// Appends the piece that begins at `at`, or all of a frame that is short enough; how many bytes of it that are.
-fn append(taken: &mut Taken, whole: &mut Whole, at: usize, large: u64, slot: u32) -> usize {
+fn append(taken: &mut Taken, whole: &mut Whole, at: usize, large: u64) -> usize {
     let out = &mut taken.batch;
     let begin = out.bytes.len();
     out.last += 1;
@@ -126,7 +128,7 @@ fn append(taken: &mut Taken, whole: &mut Whole, at: usize, large: u64, slot: u32
         if let Some(asked) = whole.asked.take() {
             taken.undecided.push(Undecided {
                 asked,
-                slot,
+                slot: whole.slot,
                 body: len - HEADER,
                 at: begin,
                 large: (!is_whole).then_some(large),

@@ -31,8 +31,9 @@ fn sized(slot: u32, number: u64, body: usize) -> Letter {
 
 fn outbox(window: u64) -> Outbox {
     let outbox = Outbox::new(&LinkConfig::default(), 1_000_000_000, 4);
-    outbox.add_flow(window);
-    outbox.add_flow(window);
+    for _ in 0..2 {
+        outbox.add_flow(window, None);
+    }
     outbox
 }
 
@@ -143,6 +144,20 @@ fn g33_a_large_message_goes_in_pieces_between_others_and_its_flow_stays_in_order
     // The lane is free again.
     outbox.push(&mut letter(0, 4)).unwrap();
     assert_eq!(drain(&outbox), [(Kind::Tell, 4, 6)]);
+}
+
+#[test]
+fn g02_messages_of_all_types_to_one_receiver_stay_in_order() {
+    let outbox = outbox(1_000_000_000);
+    // The same receiver as flow 0, another type.
+    let other = outbox.add_flow(1_000_000_000, Some(0));
+    outbox.push(&mut sized(0, 1, PIECE + 5)).unwrap();
+    outbox.push(&mut letter(other, 2)).unwrap();
+    outbox.push(&mut letter(1, 3)).unwrap();
+    let frames = drain(&outbox);
+    let kinds: Vec<_> = frames.iter().map(|(kind, ..)| *kind).collect();
+    assert_eq!(kinds, [Kind::Tell, Kind::Part, Kind::Part, Kind::Tell]);
+    assert_eq!((frames[0].1, frames[3].1), (3, 2));
 }
 
 #[test]

@@ -41,13 +41,29 @@ impl Handshakes {
         }
     }
 
-    /// Takes a place for a stream. Nothing is read yet.
-    pub(crate) fn begin(&self, stream: TcpStream) -> Dialled {
+    /// Takes a place for a stream that was accepted.
+    pub(crate) fn reserve(&self) -> Reserved {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        Dialled {
-            stream,
+        Reserved {
             tls: self.tls.clone(),
             place: place.map_err(|_| self.most),
+        }
+    }
+}
+
+/// A place for a handshake, or how many others there are.
+pub(crate) struct Reserved {
+    tls: Tls,
+    place: Result<OwnedSemaphorePermit, usize>,
+}
+
+impl Reserved {
+    /// On this stream. Nothing is read yet.
+    pub(crate) fn begin(self, stream: TcpStream) -> Dialled {
+        Dialled {
+            stream,
+            tls: self.tls,
+            place: self.place,
         }
     }
 }
