@@ -74,6 +74,7 @@ mod node;
 mod peer;
 mod publishing;
 mod queues;
+mod reference;
 mod rights;
 mod session;
 mod stats;
@@ -89,6 +90,7 @@ pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use publishing::Publisher;
 pub use queues::{OpenQueue, OpenQueueError};
+pub use reference::{Lent, Reference, ReferenceError};
 pub use rights::{
     Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,
     LoginRefused, MAX_LOGIN_NAME, MAX_RULES, MAX_SECRET, MAX_WHO, MIN_SECRET, NoPlace, Origin,

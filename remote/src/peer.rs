@@ -89,11 +89,15 @@ pub struct Peer {
 /// Closes the link when the last handle is gone. Background tasks hold the core only.
 pub(crate) struct Owner {
     pub(crate) core: Arc<Core>,
+    /// The other side has made the link, and ends it.
+    is_guest: bool,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.core.close();
+        if !self.is_guest {
+            self.core.close();
+        }
     }
 }
 
@@ -262,20 +266,40 @@ impl Peer {
     }
 
     fn over(core: Arc<Core>) -> Self {
-        let owner = Arc::new(Owner { core });
+        let owner = Arc::new(Owner {
+            core,
+            is_guest: false,
+        });
+        Peer { owner }
+    }
+
+    /// The way back to who has connected to a node of this process.
+    pub(crate) fn guest(core: &Arc<Core>) -> Self {
+        let owner = Arc::new(Owner {
+            core: Arc::clone(core),
+            is_guest: true,
+        });
         Peer { owner }
     }
 
     /// Lets the other side address what a node of this process exposes, over this link: the way back of references
     /// that are sent along with messages. This side introduces itself as that node from the next connection on.
+    ///
+    /// Nothing happens to one of [`Node::peers`]: whoever has connected to a node may address that one.
     pub fn offer(&self, node: &Node) {
-        self.owner.core.set_node(Some(node.core()));
+        if !self.owner.is_guest {
+            self.owner.core.set_node(Some(node.core()));
+        }
     }
 
     /// Gives the peer a new byte stream: the stdin and stdout of a child that was started again. It takes
     /// the place of the one before, whose asks end as lost.
+    ///
+    /// One of [`Node::peers`] takes none: only who has made its link can renew it.
     pub fn attach(&self, stream: impl ByteStream) {
-        dial::attach(&self.owner.core, stream);
+        if !self.owner.is_guest {
+            dial::attach(&self.owner.core, stream);
+        }
     }
 
     /// What is exposed under `name` over there, for messages of type `M`. A stable reference: valid over

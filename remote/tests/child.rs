@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use callboard::process::{ProcessPlace, ProcessSpec};
 use callboard::{
-    Actor, ChildEvent, Context, DeferredHandler, ExitReason, FailureKind, Handler, Message,
-    OnChildEvent, Place, Recipient, Responder, System, Terms, Verdict,
+    Actor, ChildEvent, Context, DeferredHandler, ExitReason, FailureKind, Handler, LifeEvent,
+    Message, OnChildEvent, Place, Recipient, Responder, System, Terms, Verdict, Watch,
 };
 use callboard_remote::{LinkErrorKind, ListenError, Node, Peer, Phase};
 use futures::StreamExt;
@@ -86,6 +86,7 @@ fn tests() {
     run! {
         a_child_answers_over_its_pipes_and_ends_when_its_stdin_closes
         g07_a_killed_child_leaves_no_ask_waiting_and_its_successor_serves_the_same_reference
+        g12_a_killed_child_ends_what_was_watched_in_it_and_its_successor_is_watched_anew
         g09_a_stopped_child_lets_asks_time_out_and_keeps_its_connection
         g36_a_child_that_speaks_something_else_is_named
         a_child_may_use_its_stdin_as_a_lifeline_only
@@ -156,6 +157,44 @@ async fn g07_a_killed_child_leaves_no_ask_waiting_and_its_successor_serves_the_s
     assert_eq!(pid.ask(Pid).await.unwrap(), next.id().unwrap());
     let stats = peer.state().stats;
     assert_eq!((stats.connects, stats.disconnects), (2, 1));
+}
+
+async fn g12_a_killed_child_ends_what_was_watched_in_it_and_its_successor_is_watched_anew(
+    system: System,
+) {
+    let peer = Peer::attached(&system, "sidecar");
+    let pid: Recipient<Pid> = peer.recipient("sidecar").unwrap();
+    let watch = || {
+        let (tx, rx) = futures::channel::mpsc::unbounded();
+        pid.watch_life(Arc::new(move |event| tx.unbounded_send(event).unwrap()));
+        rx
+    };
+    // Before there is anybody.
+    let mut events = watch();
+    assert!(matches!(
+        events.next().await,
+        Some(LifeEvent::NoConnection { .. })
+    ));
+    for _ in 0..2 {
+        let mut child = start("child", Some(&peer));
+        assert!(matches!(
+            events.next().await,
+            Some(LifeEvent::Reconnected { .. })
+        ));
+        signal(&child, "-KILL");
+        let Some(LifeEvent::Terminated(notice)) = events.next().await else {
+            panic!("another event");
+        };
+        let reason = notice.reason.to_string();
+        assert!(reason.contains("its process was lost"), "{reason}");
+        assert!(events.next().await.is_none());
+        assert!(!child.wait().await.unwrap().success());
+        events = watch();
+        assert!(matches!(
+            events.next().await,
+            Some(LifeEvent::NoConnection { .. })
+        ));
+    }
 }
 
 async fn g09_a_stopped_child_lets_asks_time_out_and_keeps_its_connection(system: System) {

@@ -1,5 +1,6 @@
 //! What is exposed: name, then message type, then version.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,7 @@ use parking_lot::RwLock;
 
 use super::topics::ServeTopic;
 use crate::error::{NameError, check_name};
+use crate::reference::arriving;
 use crate::session::in_flight::Answer;
 
 /// Completes when a message that found no room has gone its way.
@@ -54,10 +56,14 @@ pub(crate) trait Dispatch: Send + Sync {
     ) -> Result<Option<Held>, (Answer, Failure)>;
 
     /// Delivers a tell, or loses it with a count.
-    fn tell(&self, payload: Payload<'_>, meta: Meta) -> Result<Option<Held>, Failure>;
+    fn tell(&self, payload: Payload<'_>, meta: Meta, session: u64)
+    -> Result<Option<Held>, Failure>;
 
     /// Who takes the messages: somebody else has another id.
     fn id(&self) -> ActorId;
+
+    /// The recipient itself, whose type who asks knows.
+    fn recipient(&self) -> Box<dyn Any>;
 
     /// Tells of each event in the life of who takes them.
     fn watch_life(&self, on_event: OnLife) -> WatchHandle;
@@ -190,13 +196,13 @@ impl<D: ?Sized> Table<D> {
 pub(crate) struct ToRecipient<M: WireMessage>(pub(crate) Recipient<M>);
 
 /// Decodes what came from a peer. What serde says names types of this side, so it stays in the log.
-pub(crate) fn decode<M: WireMessage>(payload: Payload<'_>) -> Result<M, Failure> {
+pub(crate) fn decode<M: WireMessage>(payload: Payload<'_>, session: u64) -> Result<M, Failure> {
     let take = || match payload {
         Payload::Passing(bytes) => M::take(bytes),
         Payload::Kept(bytes) => M::take_owned(bytes),
     };
     // A hand-written `Deserialize` may panic.
-    match catch_unwind(AssertUnwindSafe(take)) {
+    match catch_unwind(AssertUnwindSafe(|| arriving(session, take))) {
         Ok(Ok(message)) => Ok(message),
         undecodable => {
             let why = match undecodable {
@@ -222,7 +228,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         meta: Meta,
         answer: Answer,
     ) -> Result<Option<Held>, (Answer, Failure)> {
-        let message = match decode::<M>(payload) {
+        let message = match decode::<M>(payload, answer.answers.session.number) {
             Ok(message) => message,
             Err(failure) => return Err((answer, failure)),
         };
@@ -236,8 +242,13 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         }))
     }
 
-    fn tell(&self, payload: Payload<'_>, meta: Meta) -> Result<Option<Held>, Failure> {
-        let message = decode::<M>(payload)?;
+    fn tell(
+        &self,
+        payload: Payload<'_>,
+        meta: Meta,
+        session: u64,
+    ) -> Result<Option<Held>, Failure> {
+        let message = decode::<M>(payload, session)?;
         let envelope = Envelope {
             message,
             meta,
@@ -250,6 +261,10 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
 
     fn id(&self) -> ActorId {
         self.0.id()
+    }
+
+    fn recipient(&self) -> Box<dyn Any> {
+        Box::new(self.0.clone())
     }
 
     fn watch_life(&self, on_event: OnLife) -> WatchHandle {

@@ -160,7 +160,8 @@ async fn begin<S: ByteStream>(
     };
     let config = account.narrow(core.config.clone());
     let ours = core.hello(&config, wanted.id, SessionState::New, 0);
-    let back = peer::Core::accepted(core, format!("{} through {through}", theirs.node));
+    let address = format!("{} through {through}", theirs.node);
+    let back = peer::Core::accepted(core, address, &proof);
     let session = Session::new(Begin {
         peer: Arc::clone(&back),
         theirs: theirs.clone(),

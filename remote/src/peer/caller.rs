@@ -8,6 +8,7 @@ use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, Withdrawa
 use parking_lot::Mutex;
 
 use super::Core;
+use crate::reference::arriving;
 use crate::session::Session;
 use crate::session::outbox::{Ticket, Waits};
 use crate::wire::body::{Open, PACKED};
@@ -321,7 +322,8 @@ impl<M: WireMessage> Waits for Caller<M> {
             }
         }
         // A hand-written `Deserialize` may panic.
-        match catch_unwind(AssertUnwindSafe(|| codec::take::<M::Reply>(payload))) {
+        let take = || arriving(session.number, || codec::take::<M::Reply>(payload));
+        match catch_unwind(AssertUnwindSafe(take)) {
             Ok(Ok(reply)) => {
                 counters.replies();
                 responder.send(reply);

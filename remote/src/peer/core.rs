@@ -21,6 +21,7 @@ use crate::error::{LinkError, LinkErrorKind};
 use crate::node;
 use crate::session::Session;
 use crate::stats::PeerCounters;
+use crate::transport::{Channel, Proof};
 use crate::wire::frame::Kind;
 
 /// What a link is, whatever it is connected to at the moment.
@@ -89,8 +90,12 @@ impl Core {
     }
 
     /// The way back to who has connected to a node: what it offers can be asked from here.
-    pub(crate) fn accepted(node: &Arc<node::Core>, address: String) -> Arc<Self> {
-        let boundary = Boundary::SameHost;
+    pub(crate) fn accepted(node: &Arc<node::Core>, address: String, proof: &Proof) -> Arc<Self> {
+        // As who dials says it: what has an address of the network came over the network, also on loopback.
+        let boundary = match (proof.channel, proof.address) {
+            (Channel::Local, None) => Boundary::SameHost,
+            _ => Boundary::Network,
+        };
         let config = node.config.clone();
         let core = Core::new(&node.system, address, boundary, config, true);
         core.set_node(Some(Arc::clone(node)));
@@ -99,6 +104,10 @@ impl Core {
 
     /// Its first connection is up.
     pub(crate) fn serve(&self, session: &Arc<Session>) {
+        self.inner.lock().remote = Some(RemoteNode {
+            name: session.theirs.node.clone(),
+            incarnation: session.theirs.incarnation,
+        });
         self.session.store(Some(Arc::clone(session)));
         if session.ended().is_some() {
             // In between.

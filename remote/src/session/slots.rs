@@ -168,7 +168,7 @@ impl Slot {
                 }
             }
         } else {
-            match dispatch.tell(payload.clone(), meta) {
+            match dispatch.tell(payload.clone(), meta, session.number) {
                 Ok(held) => held,
                 Err(failure) => {
                     self.bury(session, node.as_deref(), request, &payload, &failure);

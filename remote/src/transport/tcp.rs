@@ -35,9 +35,9 @@ impl TcpConnector {
 /// What a stream proves whose other end is `peer`.
 pub(crate) fn proof(peer: SocketAddr) -> Proof {
     if is_loopback(peer) {
-        Proof::local(None)
+        Proof::local(None).from_address(peer)
     } else {
-        Proof::plain()
+        Proof::plain().from_address(peer)
     }
 }
 

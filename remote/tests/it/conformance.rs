@@ -78,6 +78,10 @@ macro_rules! conformance {
                 g12_watches_outlive_the_session_while_the_actor_is_the_same
                 g12_closing_the_peer_ends_its_watches
             }
+            each! { references, $wire, $on;
+                a_message_says_whom_to_call_back
+                a_reply_gives_somebody_to_talk_to
+            }
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order
                 g27_a_message_is_encoded_once_for_all_subscribers

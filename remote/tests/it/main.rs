@@ -20,6 +20,7 @@ mod proxy;
 mod queues;
 mod raw;
 mod reconnects;
+mod references;
 mod rights;
 mod simulated;
 mod sockets;
