@@ -12,7 +12,7 @@ use callboard::{
     Actor, ActorRef, Blob, Context, DeferredHandler, DropReason, FailureKind, Handler, Incarnation,
     Message, Recipient, Responder, System, WireMessage, codec,
 };
-use callboard_remote::{LinkConfig, Node, Peer, Proof, Rules, Verbs};
+use callboard_remote::{LinkConfig, Node, Peer, Proof, Verbs};
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
