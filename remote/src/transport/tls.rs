@@ -79,7 +79,7 @@ pub(crate) fn is_record(first: &[u8]) -> bool {
 /// ```
 /// # extern crate callboard_core as callboard;
 /// # use callboard::{Actor, Context, Handler, Message, System};
-/// # use callboard_remote::{Authority, Expect, Node, Peer, Tls, Trust};
+/// # use callboard_remote::{Authority, Expect, Node, Peer, Tls, Trust, Verbs};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Message, Serialize, Deserialize)]
 /// # #[message(reply = u64, name = "counter.add")]
@@ -99,6 +99,7 @@ pub(crate) fn is_record(first: &[u8]) -> bool {
 /// let tls = Tls::new(authority.issue("counting", &[])?, trust.clone());
 /// let node = Node::new(&system, "counting")?;
 /// node.expose("counter", &system.start(Counter(0)).recipient::<Add, _>())?;
+/// node.rights().grant("cert:shop", Verbs::EXECUTE, "counter")?;
 /// let listener = node.listen_tls("127.0.0.1:0".parse()?, &tls).await?;
 ///
 /// let tls = Tls::new(authority.issue("shop", &[])?, trust);

@@ -64,7 +64,7 @@ impl<'a> Watch<'a> {
 }
 
 /// A `Life`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     /// The watch holds, for who has that number in its process.
     Holds(u64),

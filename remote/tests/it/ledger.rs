@@ -1,13 +1,13 @@
 //! Keyed asks whose executions are counted: what was promised, and what came of it.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use callboard::{
     Actor, Context, FailureKind, Handler, Message, Recipient, RequestKey, System, Verdict,
 };
 use callboard_remote::{Node, Peer};
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ pub(crate) async fn work(peer: &Peer, seed: u64, work: Work) -> Outcomes {
             let stamp = job.stamp();
             let key = job.key();
             let asked = recipient.ask(job).key(key).no_deadline();
-            let mut ask: Pin<Box<dyn Future<Output = (u32, Result<u64, _>)> + Send>> =
+            let mut ask: BoxFuture<'_, (u32, Result<u64, _>)> =
                 Box::pin(async move { (next, asked.await.map(|reply| reply ^ stamp)) });
             // Polled once, so that they are sent in this order.
             match futures::poll!(&mut ask) {

@@ -6,7 +6,7 @@ use callboard::{DropReason, FailureKind, Recipient, System};
 use callboard_remote::testing::SimNet;
 use callboard_remote::{LinkConfig, Peer, Phase};
 
-use crate::actors::{Add, tester};
+use crate::actors::{Add, Hold, tester};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -72,4 +72,37 @@ async fn g06_tells_that_their_session_could_not_bring_are_counted_and_kept(syste
         "{failures:?}"
     );
     assert_eq!(probe.added_now(), [1]);
+}
+
+#[callboard::test(both)]
+async fn g03_asks_that_ended_here_take_no_place_any_more(system: System) {
+    let net = SimNet::new(&system);
+    let (node, _actor, probe) = tester(&system, "vault");
+    net.listen("vault", &node);
+    let config = LinkConfig::default();
+    let peer = Peer::dialled(&system, net.connector("desk", "vault"), config);
+    peer.connected().await.unwrap();
+    let hold: Recipient<Hold> = peer.recipient("tester").unwrap();
+    let add: Recipient<Add> = peer.recipient("tester").unwrap();
+    // Its time is over while it is held at the other end.
+    let late = hold.ask(Hold(1)).deadline(5 * MS).await.unwrap_err();
+    assert_eq!(late.kind(), FailureKind::DeadlineExceeded);
+    // Nobody is heard: over while it is on its way.
+    net.partition("desk", "vault");
+    let late = add.ask(Add(1)).deadline(5 * MS).await.unwrap_err();
+    assert_eq!(late.kind(), FailureKind::DeadlineExceeded);
+    net.heal_all();
+    // There is no connection: over while it waits for one.
+    net.unlisten("vault");
+    net.cut("desk", "vault");
+    while peer.state().phase == Phase::Connected {
+        system.clock().sleep(MS).await;
+    }
+    let late = add.ask(Add(1)).deadline(5 * MS).await.unwrap_err();
+    assert_eq!(late.kind(), FailureKind::DeadlineExceeded);
+    net.listen("vault", &node);
+    peer.connected().await.unwrap();
+    add.ask(Add(2)).await.unwrap();
+    drop(probe);
+    assert_eq!(peer.state().in_flight, 0);
 }

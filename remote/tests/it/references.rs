@@ -34,7 +34,7 @@ struct Hire;
 struct Office {
     node: Node,
     hired: Vec<callboard_remote::Lent<Add>>,
-    resolved: mpsc::UnboundedSender<Recipient<Note>>,
+    resolved: mpsc::Sender<Recipient<Note>>,
 }
 
 impl Actor for Office {}
@@ -44,7 +44,7 @@ impl Handler<CallBack> for Office {
         let to = call.to.resolve(&self.node);
         let to = to.map_err(|error| error.to_string())?;
         let told = to.ask(Note(call.number)).await;
-        let _ = self.resolved.unbounded_send(to);
+        let _ = self.resolved.try_send(to);
         told.map_err(|error| error.to_string())
     }
 }
@@ -71,22 +71,22 @@ impl Handler<Add> for Counter {
 }
 
 /// Keeps what it is told.
-struct Clerk(mpsc::UnboundedSender<u64>);
+struct Clerk(mpsc::Sender<u64>);
 
 impl Actor for Clerk {}
 
 impl Handler<Note> for Clerk {
     async fn handle(&mut self, Note(n): Note, _ctx: &mut Context<Self>) {
-        let _ = self.0.unbounded_send(n);
+        let _ = self.0.try_send(n);
     }
 }
 
-type Resolved = mpsc::UnboundedReceiver<Recipient<Note>>;
+type Resolved = mpsc::Receiver<Recipient<Note>>;
 
 fn office(system: &System, name: &str) -> (Node, Resolved) {
     let node = Node::new(system, name).unwrap();
     node.rights().replace(open());
-    let (resolved, rx) = mpsc::unbounded();
+    let (resolved, rx) = mpsc::channel(1_000);
     let actor = system.start(Office {
         node: node.clone(),
         hired: Vec::new(),
@@ -106,8 +106,8 @@ fn open() -> Rules {
         .unwrap()
 }
 
-fn clerk(system: &System) -> (Recipient<Note>, mpsc::UnboundedReceiver<u64>) {
-    let (tx, rx) = mpsc::unbounded();
+fn clerk(system: &System) -> (Recipient<Note>, mpsc::Receiver<u64>) {
+    let (tx, rx) = mpsc::channel(1_000);
     (system.start(Clerk(tx)).recipient(), rx)
 }
 

@@ -34,16 +34,16 @@ impl Handler<Fail> for Fragile {
 
 /// What a watcher was told, in order.
 struct Heard {
-    events: mpsc::UnboundedReceiver<LifeEvent>,
+    events: mpsc::Receiver<LifeEvent>,
     handle: WatchHandle,
 }
 
 impl Heard {
     fn of<M: Message>(watched: &Recipient<M>) -> Self {
-        let (tx, events) = mpsc::unbounded();
+        let (tx, events) = mpsc::channel(1_000);
         let handle = watched.watch_life(Arc::new(move |event| {
             // An error means that the test is over.
-            let _ = tx.unbounded_send(event);
+            let _ = tx.clone().try_send(event);
         }));
         Heard { events, handle }
     }
@@ -124,9 +124,9 @@ pub(crate) async fn g12_restarts_elsewhere_are_told_and_end_nothing<W: Wire>(sys
     let node = Node::new(&system, "fragile").unwrap();
     let (actor, place) = system.actor(|| Fragile).place();
     node.expose::<Fail>("tester", &actor.recipient()).unwrap();
-    let (tx, mut told) = mpsc::unbounded();
+    let (tx, mut told) = mpsc::channel(1_000);
     let on_event: OnChildEvent = Arc::new(move |_, event| {
-        let _ = tx.unbounded_send(event);
+        let _ = tx.clone().try_send(event);
     });
     place.start(Terms::new(Arc::clone(&on_event)));
     while told.next().await.unwrap() != ChildEvent::Started {}
