@@ -31,18 +31,15 @@
 //!
 //! Test::new(On::Simulated).run(|system: System| async move {
 //!     let net = SimNet::new(&system);
-//!     let hour = Duration::from_secs(3_600);
-//!     net.change("desk", "vault", |way| way.delay = hour / 2..=hour / 2);
+//!     let delay = Duration::from_millis(250);
+//!     net.change("desk", "vault", |way| way.delay = delay..=delay);
 //!
 //!     let node = Node::new(&system, "vault").unwrap();
 //!     let counter = system.start(Counter(0));
 //!     node.expose("counter", &counter.recipient::<Add, _>()).unwrap();
 //!     net.listen("vault", &node);
 //!
-//!     let mut config = LinkConfig::default();
-//!     config.connect_timeout = 2 * hour;
-//!     config.handshake_timeout = 2 * hour;
-//!     config.dead_after = 2 * hour;
+//!     let config = LinkConfig::default();
 //!     let peer = Peer::dialled(&system, net.connector("desk", "vault"), config);
 //!     peer.connected().await.unwrap();
 //!
@@ -50,7 +47,7 @@
 //!     let counter = peer.recipient::<Add>("counter").unwrap();
 //!     assert_eq!(counter.ask(Add(2)).no_deadline().await.unwrap(), 2);
 //!     // There and back, to the nanosecond.
-//!     assert_eq!(system.clock().now().since(begin), hour);
+//!     assert_eq!(system.clock().now().since(begin), 2 * delay);
 //! });
 //! ```
 
