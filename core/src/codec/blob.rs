@@ -15,6 +15,7 @@ use super::{CodecError, Shape, decode, encode_into};
 /// (`#[message(raw)]`) or a whole reply (`reply = Blob`) no MessagePack at all. Cheap to clone.
 ///
 /// ```
+/// # extern crate callboard_core as callboard;
 /// use callboard_core::{Blob, Message, WireMessage};
 /// use serde::{Deserialize, Serialize};
 ///
