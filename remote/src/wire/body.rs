@@ -11,8 +11,9 @@
 //! | | if [`TRACED`] is set: trace id (16 bytes), span id (8 bytes), trace flags (1 byte), as W3C Trace Context has them |
 //! | | the payload: all that is left |
 //!
-//! `Reply`: the payload. The payload is MessagePack: structs as maps with field names, or, if [`POSITIONAL`] is set, as
-//! arrays; if [`PACKED`] is set it is an lz4 block behind its plain length (`u32`).
+//! `Reply`: the payload. The payload is MessagePack: structs as maps with field names, or as arrays where `Opened`
+//! allowed that (it tells by itself which; flag [`POSITIONAL`] is let pass and not needed); if [`PACKED`] is set it is
+//! an lz4 block behind its plain length (`u32`).
 //!
 //! `Open` (its correlation is the slot): version of the message type `u32`, schema of the message and of its reply,
 //! `u64` each (0: unknown), name, name of the type. `Opened` (likewise): flag [`POSITIONAL`] if both schemas are known
@@ -55,7 +56,7 @@ pub(crate) const TIMED: u8 = 4;
 pub(crate) const RETRIED: u8 = 8;
 /// Flag of `Tell` and `Ask`: a trace context is there.
 pub(crate) const TRACED: u8 = 16;
-/// Flag of what has a payload, and of `Opened`: structs are arrays.
+/// Flag of `Opened`: structs may be arrays. On what has a payload it is let pass.
 pub(crate) const POSITIONAL: u8 = 32;
 /// Flag of what has a payload: it is compressed.
 pub(crate) const PACKED: u8 = 64;
