@@ -109,6 +109,12 @@ mod ch24 {}
 mod ch25 {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/26-pipes-and-sidecars.md")]
+mod ch26 {}
+#[cfg(doctest)]
+#[doc = include_str!("src/28-unix-sockets.md")]
+mod ch28 {}
+#[cfg(doctest)]
 #[doc = include_str!("src/27-tcp-and-tls.md")]
 mod ch27 {}
 
