@@ -35,6 +35,7 @@ pub(crate) mod shake;
 mod slots;
 pub(crate) mod work;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -271,22 +272,24 @@ impl Session {
 
     /// Ends an ask, a subscription or a watch of the other side without an answer.
     pub(crate) fn fail(&self, number: u64, failure: &Failure) {
-        let mut frame = Vec::new();
-        let put = put_frame(&mut frame, Kind::Failed, 0, number, MAX_FAILURE, |out| {
-            put_failure(out, failure);
-        });
-        // It fits: its texts are cut.
-        if put.is_ok() {
-            self.answer(frame);
+        self.answer(failed(number, failure));
+    }
+
+    /// Ends a subscription of the other side behind its events; with a failure if there is one.
+    pub(crate) fn end_subscription(&self, number: u64, failure: Option<&Failure>) {
+        let frame = match failure {
+            Some(failure) => failed(number, failure),
+            None => bare(Kind::Ended, number),
+        };
+        if let Err(bytes) = self.outbox.push_last(number, frame) {
+            self.left_unread(bytes);
         }
     }
 
     /// A slot for the asks and tells of one caller.
     pub(crate) fn open(&self, caller: Arc<dyn Waits>, open: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let lane = lane_of(caller.target().0);
         let mut callers = self.callers.write();
-        let same = |known: &Arc<dyn Waits>| known.target().0 == caller.target().0;
-        let lane = callers.iter().position(same);
-        let lane = lane.and_then(|lane| u32::try_from(lane).ok());
         callers.push(caller);
         let slot = self.outbox.add_flow(self.theirs.window, lane);
         let mut frame = Vec::new();
@@ -323,6 +326,24 @@ impl Session {
     pub(crate) fn unacknowledged(&self) -> usize {
         self.log.lock().bytes()
     }
+}
+
+/// The end of what has that number.
+fn failed(number: u64, failure: &Failure) -> Vec<u8> {
+    let mut frame = Vec::new();
+    // It fits: its texts are cut.
+    let _ = put_frame(&mut frame, Kind::Failed, 0, number, MAX_FAILURE, |out| {
+        put_failure(out, failure);
+    });
+    frame
+}
+
+/// What the messages to one name have in common (G2). That two names have the same makes one wait for large messages
+/// of the other, and nothing else.
+fn lane_of(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The largest body of a frame that has no payload.

@@ -357,12 +357,12 @@ impl Pump {
                 Sent::Closed => return,
             }
         }
-        self.session.say(Kind::Ended, self.number);
+        self.session.end_subscription(self.number, None);
     }
 
     fn fail(&self, failure: &Failure) {
         self.core.counters.failed(failure.kind());
-        self.session.fail(self.number, failure);
+        self.session.end_subscription(self.number, Some(failure));
     }
 
     async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {
@@ -371,7 +371,7 @@ impl Pump {
         if put_frame(&mut frame, kind, 0, self.number, max, write).is_err() {
             return Sent::TooLarge;
         }
-        if self.session.outbox.push_event(&frame).await {
+        if self.session.outbox.push_event(self.number, &frame).await {
             Sent::Yes
         } else {
             Sent::Closed

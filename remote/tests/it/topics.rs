@@ -237,6 +237,36 @@ pub(crate) async fn g27_a_message_is_encoded_once_for_all_subscribers<W: Wire>(s
     assert_eq!(encoded.load(Ordering::Relaxed), 600);
 }
 
+#[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+#[message(name = "test.page")]
+struct Page(String);
+
+pub(crate) async fn g27_a_large_message_is_overtaken_by_none<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "pages");
+    node.expose_topic("pages", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let mut pages = peer.subscribe::<Page>("pages", ">").unwrap();
+    pages.ready().await.unwrap();
+    // The first and the third travel in pieces; the end of the topic comes right behind another.
+    let sizes = [300_000, 10, 600_000, 300_000, 20, 300_000];
+    for size in sizes {
+        topic.publish("a", Page("x".repeat(size))).await.unwrap();
+    }
+    topic.stop();
+    for (number, size) in (1..).zip(sizes) {
+        match pages.next().await {
+            Some(RemoteEvent::Message {
+                sequence, value, ..
+            }) => assert_eq!((sequence, value.0.len()), (number, size)),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    assert_eq!(pages.next().await, None);
+    let stats = peer.state().stats;
+    assert_eq!((stats.sessions_ended, stats.gaps), (0, 0));
+}
+
 pub(crate) async fn g27_what_is_published_from_elsewhere_reaches_every_subscriber<W: Wire>(
     system: System,
 ) {
