@@ -213,6 +213,20 @@ impl Outbox {
         own
     }
 
+    /// Gives a flow that nobody uses to another receiver. Its credit goes on.
+    pub(crate) fn give_flow(&self, slot: u32, lane: u64) {
+        if let Some(flow) = self.inner.lock().flows.get_mut(slot as usize) {
+            flow.lane = lane;
+        }
+    }
+
+    /// A number behind that of all frames for a slot which have been put in. `None` while one of them has none yet.
+    pub(crate) fn last_of(&self, slot: u32) -> Option<u64> {
+        let inner = self.inner.lock();
+        let waits = |large: &Large| large.frames.iter().any(|whole| whole.slot == slot);
+        (!inner.large.iter().any(waits)).then_some(inner.tail.last)
+    }
+
     fn has_room(&self, inner: &Inner, letter: &Letter) -> Result<(), NoRoom> {
         if inner.closed {
             return Err(NoRoom::Closed);
