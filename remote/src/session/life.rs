@@ -123,7 +123,10 @@ impl Session {
         self.outbox.set_flowing(false);
         let is_over = matches!(
             why,
-            LinkErrorKind::Protocol(_) | LinkErrorKind::Unread(_) | LinkErrorKind::ClosedHere
+            LinkErrorKind::Protocol(_)
+                | LinkErrorKind::Unread(_)
+                | LinkErrorKind::ClosedHere
+                | LinkErrorKind::OffersAnother
         );
         if is_over || self.outlives.is_zero() {
             self.end(why);
