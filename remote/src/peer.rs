@@ -3,6 +3,7 @@
 mod arrivals;
 mod buffer;
 mod caller;
+mod callers;
 mod core;
 mod dial;
 mod route;
@@ -329,13 +330,17 @@ impl Peer {
     ///
     /// A watch keeps no peer open.
     ///
+    /// # What it takes
+    /// All recipients of one name and type share a slot of the session, and one that nobody holds any more is given
+    /// to another name, but for the last 1,024. So a recipient may be made for each message; to keep one is cheaper.
+    /// A session has 65,536 slots: what is sent to a name beyond them is refused with `Full`, `NotSent` (G3).
+    ///
     /// # Errors
     /// [`NameError::Malformed`].
     pub fn recipient<M: WireMessage>(&self, name: &str) -> Result<Recipient<M>, NameError> {
         check_name(name)?;
         check_name(M::NAME)?;
-        let (name, id) = self.owner.core.named(name);
-        let route = RemoteRoute::new(Arc::clone(&self.owner), name, id);
+        let route = RemoteRoute::new(Arc::clone(&self.owner), name);
         Ok(Recipient::new(Arc::new(route)))
     }
 

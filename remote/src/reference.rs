@@ -187,7 +187,7 @@ impl Node {
     /// use it (G35).
     ///
     /// Lend an actor once and send its reference as often as you like: each name that is sent to takes a slot in
-    /// the session that carries the messages, up to its end, and a session has 65,536.
+    /// the session that carries the messages, as long as somebody holds a recipient of it, and a session has 65,536.
     ///
     /// # Errors
     /// [`NameError`], if the name of the message type is malformed.

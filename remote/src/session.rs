@@ -14,9 +14,11 @@
 //!
 //! | part | what it is |
 //! |---|---|
+//! | [`ours`] | the slots that this side has opened, and whose they are |
 //! | [`outbox`] | what waits to be taken by the connection, in lanes, with credit |
 //! | [`log`] | what was taken and isn't acknowledged |
 //! | [`inbox`] | what has arrived: numbers, slots, pieces, messages that wait for their receiver |
+//! | [`table`] | the slots that the other side has opened, and the lines of their messages |
 //! | [`in_flight`] | asks of the other side that aren't answered |
 //! | [`work`] | one task a session: receivers that were full, subscriptions |
 //! | [`connection`] | one byte stream: reads, writes, keeps time |
@@ -30,13 +32,16 @@ pub(crate) mod in_flight;
 pub(crate) mod inbox;
 mod life;
 pub(crate) mod log;
+mod ours;
 pub(crate) mod outbox;
 mod pack;
 pub(crate) mod scratch;
 pub(crate) mod shake;
 mod slots;
+mod table;
 pub(crate) mod work;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -62,6 +67,8 @@ use in_flight::InFlight;
 use inbox::Inbox;
 pub(crate) use life::{Attachment, Pass};
 use log::Log;
+pub(crate) use ours::Given;
+use ours::Ours;
 use outbox::{Outbox, Waits};
 use work::Work;
 
@@ -103,8 +110,8 @@ pub(crate) struct Session {
     waiting: Arc<AtomicUsize>,
     pub(crate) in_flight: InFlight,
     pub(crate) work: Work,
-    /// By slot.
-    callers: RwLock<Vec<Arc<dyn Waits>>>,
+    /// The slots that this side has opened.
+    ours: RwLock<Ours>,
     attached: Mutex<Attached>,
     ended: OnceLock<LinkErrorKind>,
     /// Too much was left unread: it is about to end.
@@ -177,7 +184,7 @@ impl Session {
             offer,
             log: Mutex::default(),
             in_flight: InFlight::default(),
-            callers: RwLock::default(),
+            ours: RwLock::default(),
             attached: Mutex::default(),
             ended: OnceLock::new(),
             is_unread: AtomicBool::new(false),
@@ -296,34 +303,52 @@ impl Session {
 
     /// Ends an ask, a subscription or a watch of the other side without an answer.
     pub(crate) fn fail(&self, number: u64, failure: &Failure) {
-        let mut frame = Vec::new();
-        let put = put_frame(&mut frame, Kind::Failed, 0, number, MAX_FAILURE, |out| {
-            put_failure(out, failure);
-        });
-        // It fits: its texts are cut.
-        if put.is_ok() {
-            self.answer(frame);
+        self.answer(failed(number, failure));
+    }
+
+    /// Ends a subscription of the other side behind its events; with a failure if there is one.
+    pub(crate) fn end_subscription(&self, number: u64, failure: Option<&Failure>) {
+        let frame = match failure {
+            Some(failure) => failed(number, failure),
+            None => bare(Kind::Ended, number),
+        };
+        if let Err(bytes) = self.outbox.push_last(number, frame) {
+            self.left_unread(bytes);
         }
     }
 
-    /// A slot for the asks and tells of one caller.
-    pub(crate) fn open(&self, caller: Arc<dyn Waits>, open: impl FnOnce(&mut Vec<u8>)) -> u32 {
-        let mut callers = self.callers.write();
-        let same = |known: &Arc<dyn Waits>| known.target().0 == caller.target().0;
-        let lane = callers.iter().position(same);
-        let lane = lane.and_then(|lane| u32::try_from(lane).ok());
-        callers.push(caller);
-        let slot = self.outbox.add_flow(self.theirs.window, lane);
+    /// A slot for the asks and tells of one caller. `None` if the session has no more.
+    pub(crate) fn open(
+        &self,
+        caller: Arc<dyn Waits>,
+        open: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Given> {
+        let lane = lane_of(caller.target().0);
+        let acked = self.log.lock().acked();
+        // Until its `Open` is queued: they are in the order of their slots.
+        let mut ours = self.ours.write();
+        let given = ours.open(caller, lane, self.theirs.window, &self.outbox, acked)?;
         let mut frame = Vec::new();
+        let slot = given.slot.into();
         // Two names and some numbers: always below the limit.
-        let _ = put_frame(&mut frame, Kind::Open, 0, slot.into(), MAX_FAILURE, open);
+        let _ = put_frame(&mut frame, Kind::Open, 0, slot, MAX_FAILURE, open);
         self.answer(frame);
-        slot
+        Some(given)
+    }
+
+    /// Nobody sends to that slot any more, and nobody waits for answers. No ticket had a turn from this one on.
+    pub(crate) fn give_back(&self, slot: u32, turn: u32) {
+        self.ours.write().give_back(slot, turn, &self.outbox);
+    }
+
+    /// The other side has answered an `Open`: whose slot that is.
+    pub(crate) fn opened(&self, slot: u32) -> Option<Arc<dyn Waits>> {
+        self.ours.write().confirmed(slot)
     }
 
     /// Whose slot that is.
     pub(crate) fn caller(&self, slot: u32) -> Option<Arc<dyn Waits>> {
-        self.callers.read().get(slot as usize).cloned()
+        self.ours.read().caller(slot).cloned()
     }
 
     pub(crate) fn snapshot(&self) -> SessionSnapshot {
@@ -348,6 +373,24 @@ impl Session {
     pub(crate) fn unacknowledged(&self) -> usize {
         self.log.lock().bytes()
     }
+}
+
+/// The end of what has that number.
+fn failed(number: u64, failure: &Failure) -> Vec<u8> {
+    let mut frame = Vec::new();
+    // It fits: its texts are cut.
+    let _ = put_frame(&mut frame, Kind::Failed, 0, number, MAX_FAILURE, |out| {
+        put_failure(out, failure);
+    });
+    frame
+}
+
+/// What the messages to one name have in common (G2). That two names have the same makes one wait for large messages
+/// of the other, and nothing else.
+fn lane_of(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The largest body of a frame that has no payload.

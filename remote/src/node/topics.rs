@@ -2,6 +2,7 @@
 //! task.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -145,11 +146,26 @@ impl Once {
     }
 }
 
+/// `None` if it can't be encoded: a hand-written `Serialize` may refuse, and may panic, in the task of a session that
+/// has other things to do as well (G10).
 fn body_of<T: WireMessage>(message: &TopicMessage<T>) -> Option<Arc<Body>> {
+    let encode = || codec::encode(message.value());
+    let payload = match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(Ok(payload)) => payload,
+        refused => {
+            let why = match refused {
+                Ok(Err(error)) => error.to_string(),
+                _ => "encoding it panicked".to_owned(),
+            };
+            let number = message.sequence();
+            tracing::warn!(target: "callboard::remote", message = T::NAME, number, %why, "a gap");
+            return None;
+        }
+    };
     Some(Arc::new(Body {
         sequence: message.sequence(),
         subject: message.subject().into(),
-        payload: codec::encode(message.value()).ok()?,
+        payload,
     }))
 }
 
@@ -357,12 +373,12 @@ impl Pump {
                 Sent::Closed => return,
             }
         }
-        self.session.say(Kind::Ended, self.number);
+        self.session.end_subscription(self.number, None);
     }
 
     fn fail(&self, failure: &Failure) {
         self.core.counters.failed(failure.kind());
-        self.session.fail(self.number, failure);
+        self.session.end_subscription(self.number, Some(failure));
     }
 
     async fn send(&self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Sent {
@@ -371,7 +387,7 @@ impl Pump {
         if put_frame(&mut frame, kind, 0, self.number, max, write).is_err() {
             return Sent::TooLarge;
         }
-        if self.session.outbox.push_event(&frame).await {
+        if self.session.outbox.push_event(self.number, &frame).await {
             Sent::Yes
         } else {
             Sent::Closed

@@ -51,7 +51,7 @@ impl Core {
             Kind::Opened => {
                 decode_nothing(frame.kind, frame.body)?;
                 let slot = u32::try_from(number).map_err(|_| bad(frame, "slot"))?;
-                let caller = session.caller(slot).ok_or_else(|| bad(frame, "slot"))?;
+                let caller = session.opened(slot).ok_or_else(|| bad(frame, "slot"))?;
                 if flags & POSITIONAL != 0 {
                     caller.positional(session.number);
                 }

@@ -8,9 +8,10 @@ use callboard::{Failure, FailureKind, Responder, Verdict, WireMessage, Withdrawa
 use parking_lot::Mutex;
 
 use super::Core;
+use super::callers::Rests;
 use crate::reference::arriving;
-use crate::session::Session;
 use crate::session::outbox::{Ticket, Waits};
+use crate::session::{Given, Session};
 use crate::wire::body::{Open, PACKED};
 use crate::wire::frame::Kind;
 
@@ -33,6 +34,8 @@ struct State<R> {
     /// The same, for those who withdraw.
     at: Weak<Session>,
     slot: u32,
+    /// The first turn that tickets of this slot may have: who had it before has used those below.
+    first_turn: u32,
     positional: bool,
     places: Vec<Place<R>>,
     free: Vec<u16>,
@@ -67,15 +70,16 @@ pub(crate) struct Slot {
 }
 
 impl<M: WireMessage> Caller<M> {
-    pub(crate) fn new(core: &Arc<Core>, name: Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(core: &Weak<Core>, name: Arc<str>) -> Arc<Self> {
         Arc::new(Caller {
-            core: Arc::downgrade(core),
+            core: Weak::clone(core),
             name,
             schemas: schemas::<M>(),
             state: Mutex::new(State {
                 session: 0,
                 at: Weak::new(),
                 slot: 0,
+                first_turn: 0,
                 positional: false,
                 places: Vec::new(),
                 free: Vec::new(),
@@ -83,17 +87,21 @@ impl<M: WireMessage> Caller<M> {
         })
     }
 
-    /// Its slot in that session, which it opens if it has none yet.
-    pub(crate) fn slot(self: &Arc<Self>, session: &Arc<Session>) -> Slot {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its slot in that session, which it opens if it has none yet. `None` if the session has no more.
+    pub(crate) fn slot(self: &Arc<Self>, session: &Arc<Session>) -> Option<Slot> {
         loop {
             let mut state = self.state.lock();
             let before = state.session;
             if before > session.number {
                 // It ended since the caller looked, and the next is in use: nothing can be put into it.
-                return Slot {
+                return Some(Slot {
                     number: u32::MAX,
                     positional: false,
-                };
+                });
             }
             if before > 0 && before < session.number {
                 // Its end is on the way here, on another thread: it must not find the asks of this one.
@@ -102,11 +110,8 @@ impl<M: WireMessage> Caller<M> {
                 continue;
             }
             if before == 0 {
-                state.session = session.number;
-                state.at = Arc::downgrade(session);
-                state.positional = false;
                 let caller: Arc<dyn Waits> = Arc::clone(self) as _;
-                state.slot = session.open(caller, |out| {
+                let given = session.open(caller, |out| {
                     Open {
                         version: M::VERSION,
                         schemas: self.schemas,
@@ -114,12 +119,13 @@ impl<M: WireMessage> Caller<M> {
                         type_name: M::NAME,
                     }
                     .put(out);
-                });
+                })?;
+                state.begin(session, given);
             }
-            return Slot {
+            return Some(Slot {
                 number: state.slot,
                 positional: state.positional,
-            };
+            });
         }
     }
 
@@ -130,8 +136,9 @@ impl<M: WireMessage> Caller<M> {
             Some(place) => place,
             None => {
                 let place = u16::try_from(state.places.len()).ok()?;
+                let turn = state.first_turn;
                 state.places.push(Place {
-                    turn: 0,
+                    turn,
                     ask: Ask::None,
                 });
                 place
@@ -190,7 +197,36 @@ impl<M: WireMessage> Caller<M> {
     }
 }
 
+impl<M: WireMessage> Rests for Caller<M> {
+    fn give_back(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.free.len() < state.places.len() {
+            return false;
+        }
+        if std::mem::take(&mut state.session) > 0
+            && let Some(session) = state.at.upgrade()
+        {
+            let turns = state.places.iter().map(|place| place.turn);
+            let turn = turns.fold(state.first_turn, u32::max);
+            session.give_back(state.slot, turn);
+        }
+        true
+    }
+}
+
 impl<R> State<R> {
+    fn begin(&mut self, session: &Arc<Session>, given: Given) {
+        self.session = session.number;
+        self.at = Arc::downgrade(session);
+        self.positional = false;
+        self.slot = given.slot;
+        self.first_turn = given.turn;
+        let free = |place: &&mut Place<R>| matches!(place.ask, Ask::None);
+        for place in self.places.iter_mut().filter(free) {
+            place.turn = place.turn.max(given.turn);
+        }
+    }
+
     fn place(&mut self, ticket: Ticket) -> Option<&mut Place<R>> {
         let (slot, turn, place) = parts(ticket);
         if slot != self.slot {
@@ -204,7 +240,8 @@ impl<R> State<R> {
         let (_, _, number) = parts(ticket);
         if let Some(place) = self.places.get_mut(usize::from(number)) {
             place.ask = Ask::None;
-            place.turn = (place.turn + 1) & ((1 << TURN_BITS) - 1);
+            let next = (place.turn + 1) & ((1 << TURN_BITS) - 1);
+            place.turn = next.max(self.first_turn);
             self.free.push(number);
         }
     }

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::buffer::Kept;
+use super::callers::Callers;
 use super::subscription::Feed;
 use super::watches::{OnNews, Target, Told, Watches, lost};
 use super::{PeerState, Phase, RemoteNode};
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     offer: RwLock<Offer>,
     inner: Mutex<Inner>,
     pub(super) watches: Arc<Watches>,
+    pub(super) callers: Arc<Callers>,
     next_number: AtomicU64,
 }
 
@@ -61,7 +63,6 @@ struct Inner {
     attempt: u64,
     remote: Option<RemoteNode>,
     last_error: Option<LinkError>,
-    ids: BTreeMap<Arc<str>, ActorId>,
     subscriptions: BTreeMap<u64, Arc<dyn Feed>>,
     watchers: BTreeMap<u64, (ActorId, String, OnEnd)>,
     /// The number of the last watch.
@@ -91,6 +92,7 @@ impl Core {
             offer: RwLock::default(),
             inner: Mutex::default(),
             watches: Arc::default(),
+            callers: Arc::default(),
             // Never the same as a ticket of an ask: the slot of none is that large.
             next_number: AtomicU64::new(1 << 63),
         })
@@ -221,16 +223,6 @@ impl Core {
     /// Whether a session began with what is offered now, or can't begin again.
     fn is_as_offered(&self, session: &Session) -> bool {
         !self.resumes || session.offer.number == self.offer.read().number
-    }
-
-    pub(super) fn named(&self, name: &str) -> (Arc<str>, ActorId) {
-        let mut inner = self.inner.lock();
-        if let Some((name, id)) = inner.ids.get_key_value(name) {
-            return (Arc::clone(name), *id);
-        }
-        let (name, id) = (Arc::from(name), ActorId::fresh());
-        inner.ids.insert(Arc::clone(&name), id);
-        (name, id)
     }
 
     /// Begins an attempt, and makes all before it obsolete.

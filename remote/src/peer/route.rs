@@ -13,6 +13,7 @@ use callboard::{
 use futures::future::BoxFuture;
 
 use super::caller::{Caller, Slot};
+use super::callers::Handle;
 use super::watches::{OnNews, Target};
 use super::{Core, Owner};
 use crate::session::Session;
@@ -24,17 +25,15 @@ use crate::wire::frame::{HEADER, Kind};
 
 pub(crate) struct RemoteRoute<M: WireMessage> {
     owner: Arc<Owner>,
-    name: Arc<str>,
     id: ActorId,
-    caller: Arc<Caller<M>>,
+    caller: Handle<M>,
 }
 
 /// Finds the way to an exposed name again without keeping the link open.
 struct WeakRemoteRoute<M: WireMessage> {
     owner: Weak<Owner>,
-    name: Arc<str>,
     id: ActorId,
-    caller: Arc<Caller<M>>,
+    caller: Handle<M>,
 }
 
 impl<M: WireMessage> WeakRoute<M> for WeakRemoteRoute<M> {
@@ -46,9 +45,8 @@ impl<M: WireMessage> WeakRoute<M> for WeakRemoteRoute<M> {
         }
         Some(Arc::new(RemoteRoute {
             owner,
-            name: Arc::clone(&self.name),
             id: self.id,
-            caller: Arc::clone(&self.caller),
+            caller: self.caller.clone(),
         }))
     }
 }
@@ -115,20 +113,15 @@ impl<M: WireMessage> Prepared<M> {
 }
 
 impl<M: WireMessage> RemoteRoute<M> {
-    pub(crate) fn new(owner: Arc<Owner>, name: Arc<str>, id: ActorId) -> Self {
-        let caller = Caller::new(&owner.core, Arc::clone(&name));
-        RemoteRoute {
-            owner,
-            name,
-            id,
-            caller,
-        }
+    pub(crate) fn new(owner: Arc<Owner>, name: &str) -> Self {
+        let (caller, id) = owner.core.callers.hold(&Arc::downgrade(&owner.core), name);
+        RemoteRoute { owner, id, caller }
     }
 
     /// What is watched.
     fn target(&self) -> Target {
         Target {
-            name: Arc::clone(&self.name),
+            name: Arc::clone(self.caller.name()),
             type_name: M::NAME,
             version: M::VERSION,
             id: self.id,
@@ -155,7 +148,11 @@ impl<M: WireMessage> RemoteRoute<M> {
         let Some(session) = self.core().session() else {
             return Err(self.refuse(envelope, self.no_connection()));
         };
-        let slot = self.caller.slot(&session);
+        let Some(slot) = self.caller.slot(&session) else {
+            let failure = Failure::new(FailureKind::Full, Verdict::NotSent)
+                .with_detail("the session addresses as many names and types as it can");
+            return Err(self.refuse(envelope, failure));
+        };
         let is_ask = envelope.responder.expects_answer();
         let mut frame = scratch::take();
         let encoded = encode(&session, slot, &envelope, &mut frame);
@@ -187,8 +184,10 @@ impl<M: WireMessage> RemoteRoute<M> {
             }));
         }
         let Some(ticket) = self.caller.reserve() else {
-            let failure = Failure::new(FailureKind::Full, Verdict::NotSent)
-                .with_detail(format!("too many unanswered asks of {}", self.name));
+            let failure = Failure::new(FailureKind::Full, Verdict::NotSent).with_detail(format!(
+                "too many unanswered asks of {}",
+                self.caller.name()
+            ));
             let envelope = Envelope {
                 message,
                 meta,
@@ -299,7 +298,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
     }
 
     fn label(&self) -> String {
-        format!("{} at {}", self.name, self.core().address)
+        format!("{} at {}", self.caller.name(), self.core().address)
     }
 
     fn boundary(&self) -> Boundary {
@@ -326,8 +325,9 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
             }
             Err(NoRoom::Full(why)) => {
                 self.core().counters.failed(FailureKind::Full);
-                let failure = Failure::new(FailureKind::Full, Verdict::NotSent)
-                    .with_detail(format!("{} at {}: {why}", self.name, self.core().address));
+                let failure = Failure::new(FailureKind::Full, Verdict::NotSent).with_detail(
+                    format!("{} at {}: {why}", self.caller.name(), self.core().address),
+                );
                 Err(prepared.refused(failure, true))
             }
         }
@@ -372,9 +372,8 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
     fn downgrade(&self) -> Option<Arc<dyn WeakRoute<M>>> {
         Some(Arc::new(WeakRemoteRoute {
             owner: Arc::downgrade(&self.owner),
-            name: Arc::clone(&self.name),
             id: self.id,
-            caller: Arc::clone(&self.caller),
+            caller: self.caller.clone(),
         }))
     }
 }

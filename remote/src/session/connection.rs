@@ -119,7 +119,10 @@ pub(crate) async fn run<S: ByteStream>(
 fn says_bye(why: &LinkErrorKind) -> bool {
     matches!(
         why,
-        LinkErrorKind::ClosedHere | LinkErrorKind::Protocol(_) | LinkErrorKind::Unread(_)
+        LinkErrorKind::ClosedHere
+            | LinkErrorKind::OffersAnother
+            | LinkErrorKind::Protocol(_)
+            | LinkErrorKind::Unread(_)
     )
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use callboard::{DropReason, Failure, FailureKind, Outcome, Responder, SharedSink, Verdict, codec};
@@ -184,8 +185,13 @@ impl Answers {
                 session.answer_with(std::mem::take(frame), bytes);
                 return Ok(());
             }
-            let put = codec::put(reply, frame, shape(self.positional));
-            // A hand-written `Serialize` may refuse.
+            // A hand-written `Serialize` may refuse, and may panic: the asker is told, and the actor is none the worse.
+            let shape = shape(self.positional);
+            let put = catch_unwind(AssertUnwindSafe(|| codec::put(reply, frame, shape)));
+            let put = put.map_or_else(
+                |_| Err("encoding it panicked".to_owned()),
+                |put| put.map_err(|error| error.to_string()),
+            );
             put.map_err(|error| {
                 tracing::warn!(target: "callboard::remote", name = %self.name, %error, "bad reply");
                 refuse(FailureKind::BadPayload, "it can't be encoded".to_owned())

@@ -15,7 +15,7 @@ use callboard::{Failure, FailureKind, Verdict};
 use super::Session;
 use super::in_flight::NotTaken;
 use super::outbox::low;
-use super::slots::{Line, Slot};
+use super::table::{MOST_SLOTS, Table};
 use crate::config::LinkConfig;
 use crate::node::{Held, Payload};
 use crate::wire::WireError;
@@ -24,8 +24,6 @@ use crate::wire::body::{
 };
 use crate::wire::frame::{Frame, HEADER, Header, Kind, MAX_BODY, put_frame, split_frame};
 
-/// How many names and types one session may address.
-const MOST_SLOTS: usize = 65_536;
 /// After how many frames or bytes an acknowledgement is due.
 const ACK_FRAMES: u64 = 32;
 const ACK_BYTES: usize = 64 * 1024;
@@ -39,8 +37,7 @@ pub(crate) struct Inbox {
     /// How many of them the other side has been told of.
     acked: u64,
     bytes_since_ack: usize,
-    slots: Vec<Slot>,
-    lines: Vec<Line>,
+    table: Table,
     parts: HashMap<u64, Vec<u8>>,
     part_bytes: usize,
     /// Bytes of requests that wait here, and of frames that aren't whole.
@@ -70,7 +67,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn new(window: u64) -> Self {
+    pub(super) fn new(window: u64) -> Self {
         Tally {
             window,
             arrived: 0,
@@ -81,14 +78,14 @@ impl Tally {
 
     /// Whether it might have been sent. Up to `early` bytes may come before others that were sent with less: large
     /// messages let those to other receivers pass.
-    fn arrive(&mut self, bytes: usize, early: u64) -> bool {
+    pub(super) fn arrive(&mut self, bytes: usize, early: u64) -> bool {
         let allowed = self.arrived < self.limit.saturating_add(early);
         self.arrived += bytes as u64;
         allowed
     }
 
     /// The new limit, when it is time to tell.
-    fn move_on(&mut self, bytes: usize) -> Option<u64> {
+    pub(super) fn move_on(&mut self, bytes: usize) -> Option<u64> {
         self.moved_on += bytes as u64;
         let limit = self.moved_on.saturating_add(self.window);
         // What is stuck takes of the window: half of the rest is all that the others may have.
@@ -129,8 +126,7 @@ impl Inbox {
             received: 0,
             acked: 0,
             bytes_since_ack: 0,
-            slots: Vec::new(),
-            lines: Vec::new(),
+            table: Table::default(),
             parts: HashMap::new(),
             part_bytes: 0,
             waiting,
@@ -291,20 +287,14 @@ impl Inbox {
 
     fn open(&mut self, session: &Arc<Session>, frame: &Frame<'_>) -> Result<(), WireError> {
         let open = Open::decode(frame.body)?;
-        if frame.correlation != self.slots.len() as u64 || self.slots.len() >= MOST_SLOTS {
-            return Err(WireError::BadField {
-                frame: Kind::Open.text(),
-                field: "slot",
-            });
-        }
-        let same = self.slots.iter().find(|slot| slot.name() == open.name);
-        let line = same.map_or(self.lines.len(), |slot| slot.line);
-        if line == self.lines.len() {
-            self.lines.push(Line::default());
-        }
-        let mut slot = Slot::new(&open, Tally::new(self.limits.window), line);
+        let opened = self
+            .table
+            .open(frame.correlation, &open, self.limits.window);
+        let slot = opened.map_err(|_| WireError::BadField {
+            frame: Kind::Open.text(),
+            field: "slot",
+        })?;
         let flags = if slot.agree(session) { POSITIONAL } else { 0 };
-        self.slots.push(slot);
         let mut out = Vec::new();
         let put = put_frame(&mut out, Kind::Opened, flags, frame.correlation, 0, |_| ());
         if put.is_ok() {
@@ -320,11 +310,10 @@ impl Inbox {
             frame: frame.kind.text(),
             field,
         };
-        let index = request.slot as usize;
-        let slot = self.slots.get_mut(index).ok_or(bad("slot"))?;
+        let (index, tally) = self.table.find(request.slot).ok_or(bad("slot"))?;
         let bytes = frame.body.len();
         let early = (self.limits.message as u64).saturating_add(MAX_BESIDE.into());
-        if !slot.tally.arrive(bytes, 0) | !self.all.arrive(bytes, early) {
+        if !tally.arrive(bytes, 0) | !self.all.arrive(bytes, early) {
             return Err(WireError::NoCredit);
         }
         if frame.kind == Kind::Ask {
@@ -340,7 +329,7 @@ impl Inbox {
                 }
             }
         }
-        let line = self.lines.get_mut(slot.line).ok_or(bad("slot"))?;
+        let line = self.table.line(index).ok_or(bad("slot"))?;
         if line.held.is_some() {
             self.waiting.fetch_add(bytes, Ordering::Relaxed);
             line.behind.push_back(Waiting {
@@ -351,6 +340,7 @@ impl Inbox {
                 body: frame.body.to_vec(),
                 arrived: reading.now,
             });
+            self.table.waits(index);
             return Ok(());
         }
         let arrival = Arrival {
@@ -363,6 +353,7 @@ impl Inbox {
             Some(kept) => Payload::Kept(kept.slice_ref(payload)),
             None => Payload::Passing(payload),
         };
+        let slot = self.table.slot(index).ok_or(bad("slot"))?;
         match slot.deliver(session, &arrival, &request, payload) {
             None => self.moved_on(session, index, bytes),
             Some(room) => self.hold(session, index, bytes, room),
@@ -372,37 +363,39 @@ impl Inbox {
 
     /// A receiver has no room: what comes for it waits behind this one.
     fn hold(&mut self, session: &Session, index: usize, bytes: usize, room: Held) {
-        let line = self.slots.get(index).map(|slot| slot.line);
-        if let Some(line) = line.and_then(|line| self.lines.get_mut(line)) {
+        if let Some(line) = self.table.line(index) {
             line.held = Some((index, bytes));
         }
+        self.table.waits(index);
         self.is_stuffed = true;
         session.work.wait(index, room);
     }
 
     /// What was held has moved on, and so may those behind it.
     pub(super) fn go_on(&mut self, session: &Arc<Session>, index: usize) {
-        let Some(number) = self.slots.get(index).map(|slot| slot.line) else {
+        let Some(line) = self.table.line(index) else {
             return;
         };
-        let held = self.lines.get_mut(number).and_then(|line| line.held.take());
+        let held = line.held.take();
+        let mut next = line.behind.pop_front();
         if let Some((index, bytes)) = held {
             self.moved_on(session, index, bytes);
+            self.table.waits_no_more(index);
         }
-        while session.ended().is_none()
-            && let Some(line) = self.lines.get_mut(number)
-            && let Some(waiting) = line.behind.pop_front()
-        {
+        while let Some(waiting) = next {
             let index = waiting.slot;
             let bytes = waiting.body.len();
+            if session.ended().is_some() {
+                return;
+            }
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-            let Some(slot) = self.slots.get_mut(index) else {
-                continue;
+            let Some(slot) = self.table.slot(index) else {
+                return;
             };
             let read = Request::decode(waiting.kind, waiting.flags, &waiting.body);
             // It was read once already.
             let Ok((request, payload)) = read else {
-                continue;
+                return;
             };
             let arrival = Arrival {
                 kind: waiting.kind,
@@ -411,18 +404,28 @@ impl Inbox {
                 at: waiting.arrived,
             };
             let payload = Payload::Passing(payload);
-            match slot.deliver(session, &arrival, &request, payload) {
-                None => self.moved_on(session, index, bytes),
-                Some(room) => return self.hold(session, index, bytes, room),
+            if let Some(room) = slot.deliver(session, &arrival, &request, payload) {
+                self.hold(session, index, bytes, room);
+                return self.table.waits_no_more(index);
             }
+            self.moved_on(session, index, bytes);
+            let line = self.table.line(index);
+            next = line.and_then(|line| line.behind.pop_front());
+            self.table.waits_no_more(index);
         }
     }
 
     fn moved_on(&mut self, session: &Session, index: usize, bytes: usize) {
-        let slot = self.slots.get_mut(index);
-        let slot = slot.and_then(|slot| slot.tally.move_on(bytes));
+        let number = self
+            .table
+            .slot(index)
+            .map_or(usize::MAX, |slot| slot.number);
+        let tally = u32::try_from(number)
+            .ok()
+            .and_then(|it| self.table.find(it));
+        let slot = tally.and_then(|(_, tally)| tally.move_on(bytes));
         let all = self.all.move_on(bytes);
-        let more = [(index as u64, slot), (EVERYTHING, all)];
+        let more = [(number as u64, slot), (EVERYTHING, all)];
         for (number, limit) in more {
             let Some(limit) = limit else { continue };
             let mut frame = Vec::new();
@@ -439,8 +442,7 @@ impl Inbox {
     /// the session.
     pub(super) fn clear(&mut self) {
         self.generation = u64::MAX;
-        self.slots.clear();
-        self.lines.clear();
+        self.table = Table::default();
         self.parts.clear();
         self.part_bytes = 0;
         self.waiting.store(0, Ordering::Relaxed);

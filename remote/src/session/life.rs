@@ -123,7 +123,10 @@ impl Session {
         self.outbox.set_flowing(false);
         let is_over = matches!(
             why,
-            LinkErrorKind::Protocol(_) | LinkErrorKind::Unread(_) | LinkErrorKind::ClosedHere
+            LinkErrorKind::Protocol(_)
+                | LinkErrorKind::Unread(_)
+                | LinkErrorKind::ClosedHere
+                | LinkErrorKind::OffersAnother
         );
         if is_over || self.outlives.is_zero() {
             self.end(why);
@@ -181,8 +184,8 @@ impl Session {
         let detail = self.peer.error(why.clone()).to_string();
         let left = self.outbox.close();
         // Asks first: whoever looks at the counters afterwards finds all of it.
-        let callers = std::mem::take(&mut *self.callers.write());
-        for caller in &callers {
+        let ours = std::mem::take(&mut *self.ours.write());
+        for caller in ours.callers() {
             caller.end(self.number, &detail);
         }
         let bury = |frame: &Frame<'_>| {
@@ -190,9 +193,7 @@ impl Session {
                 return;
             }
             if let Ok((request, _)) = Request::decode(frame.kind, frame.flags, frame.body) {
-                let target = callers
-                    .get(request.slot as usize)
-                    .map(|caller| caller.target());
+                let target = ours.caller(request.slot).map(|caller| caller.target());
                 let (name, message_type) = target.unwrap_or(("?", "an encoded message"));
                 self.bury(name, message_type, request.key, frame.body);
             }

@@ -267,6 +267,11 @@ impl Log {
         }
     }
 
+    /// Up to which frame all have arrived, as far as is known.
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked
+    }
+
     /// Bytes that are kept.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

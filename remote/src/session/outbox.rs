@@ -2,7 +2,7 @@
 //!
 //! Senders copy whole frames in, from any thread; the connection takes out all that is there at once. The order in
 //! which frames are put in is the order on the wire, but for large ones: those go out piece by piece, one piece
-//! after each batch of others, each receiver's messages in order.
+//! after each batch of others, each receiver's messages in order, and each subscription's.
 //!
 //! Requests need credit: what the other side said that it takes for their slot, and for all slots. Answers, credit and
 //! whatever ends something need none: the side that reads them would have to wait for the side that writes. What
@@ -29,6 +29,7 @@ mod large;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use large::Lane;
 use large::{Large, Whole};
 
 /// Which ask of whom, as its correlation has it.
@@ -140,10 +141,8 @@ impl Credit {
 struct Flow {
     credit: Credit,
     line: Line,
-    /// The first flow to the same receiver: messages of all types stay in order together (G2).
-    lane: u32,
-    /// Of a lane: a large message is on its way, and those behind it queue up there.
-    is_large: bool,
+    /// That of all flows to the same receiver: messages of all types stay in order together (G2).
+    lane: u64,
 }
 
 type Line = VecDeque<(u64, Waker)>;
@@ -230,9 +229,9 @@ impl Outbox {
         inner.writer.take()
     }
 
-    /// A new flow with that much credit: its number is that of its slot. `lane` is the first flow to the same
-    /// receiver, if there is one.
-    pub(crate) fn add_flow(&self, window: u64, lane: Option<u32>) -> u32 {
+    /// A new flow with that much credit: its number is that of its slot. All that lead to one receiver have the same
+    /// `lane`.
+    pub(crate) fn add_flow(&self, window: u64, lane: u64) -> u32 {
         let mut inner = self.inner.lock();
         let own = u32::try_from(inner.flows.len()).unwrap_or(u32::MAX);
         inner.flows.push(Flow {
@@ -240,10 +239,24 @@ impl Outbox {
                 sent: 0,
                 limit: window,
             },
-            lane: lane.unwrap_or(own),
+            lane,
             ..Flow::default()
         });
         own
+    }
+
+    /// Gives a flow that nobody uses to another receiver. Its credit goes on.
+    pub(crate) fn give_flow(&self, slot: u32, lane: u64) {
+        if let Some(flow) = self.inner.lock().flows.get_mut(slot as usize) {
+            flow.lane = lane;
+        }
+    }
+
+    /// A number behind that of all frames for a slot which have been put in. `None` while one of them has none yet.
+    pub(crate) fn last_of(&self, slot: u32) -> Option<u64> {
+        let inner = self.inner.lock();
+        let waits = |large: &Large| large.frames.iter().any(|whole| whole.slot == slot);
+        (!inner.large.iter().any(waits)).then_some(inner.tail.last)
     }
 
     fn has_room(&self, inner: &Inner, letter: &Letter) -> Result<(), NoRoom> {
@@ -302,15 +315,12 @@ impl Outbox {
         }
         let body = (letter.frame.len() - HEADER + letter.rest.len()) as u64;
         inner.all.sent += body;
-        let mut lane = letter.slot;
+        let mut lane = Lane::Answer;
         if let Some(flow) = inner.flows.get_mut(letter.slot as usize) {
             flow.credit.sent += body;
-            lane = flow.lane;
+            lane = Lane::Receiver(flow.lane);
         }
-        let behind = inner
-            .flows
-            .get(lane as usize)
-            .is_some_and(|lane| lane.is_large);
+        let behind = inner.is_large(lane);
         // By what was told, not by whether it leaves at once now: that may have changed since.
         let asked = asked.filter(|_| !letter.is_told || behind);
         if behind || !letter.rest.is_empty() || letter.frame.len() > HEADER + PIECE {
@@ -321,7 +331,7 @@ impl Outbox {
                 asked,
                 slot: letter.slot,
             };
-            inner.put_large(Some(lane), whole);
+            inner.put_large(lane, whole);
         } else {
             let at = inner.put(&letter.frame);
             if let Some(deadline) = letter.deadline {
@@ -355,7 +365,7 @@ impl Outbox {
             return Ok(());
         }
         if large {
-            inner.put_large(None, unasked(frame, rest));
+            inner.put_large(Lane::Answer, unasked(frame, rest));
         } else {
             inner.put(&frame);
         }
@@ -389,13 +399,31 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts in an event: waits for room, but needs no credit. Answers whether the session is still there.
-    pub(crate) fn push_event<'a>(&'a self, frame: &'a [u8]) -> PushEvent<'a> {
+    /// Puts in an event of that subscription: waits for room, but needs no credit. Answers whether the session is
+    /// still there.
+    pub(crate) fn push_event<'a>(&'a self, subscription: u64, frame: &'a [u8]) -> PushEvent<'a> {
         PushEvent {
             outbox: self,
+            lane: Lane::Subscription(subscription),
             frame,
             place: None,
         }
+    }
+
+    /// Puts in the end of a subscription, behind its events. Answers as [`push_answer`](Outbox::push_answer).
+    pub(crate) fn push_last(&self, subscription: u64, frame: Vec<u8>) -> Result<(), usize> {
+        let lane = Lane::Subscription(subscription);
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Ok(());
+        }
+        if !inner.is_large(lane) {
+            drop(inner);
+            // Nobody else puts in what belongs to it.
+            return self.push_answer(frame);
+        }
+        inner.put_large(lane, unasked(frame, Bytes::new()));
+        Ok(())
     }
 
     /// One that was withdrawn will never be put in.
@@ -667,6 +695,7 @@ impl Drop for PushWaiting<'_> {
 /// The future of [`Outbox::push_event`].
 pub(crate) struct PushEvent<'a> {
     outbox: &'a Outbox,
+    lane: Lane,
     frame: &'a [u8],
     place: Option<u64>,
 }
@@ -684,8 +713,8 @@ impl Future for PushEvent<'_> {
         }
         let room = inner.waiting_bytes() < this.outbox.most_bytes;
         if room && inner.is_first(None, this.place) {
-            if this.frame.len() > HEADER + PIECE {
-                inner.put_large(None, unasked(this.frame.to_vec(), Bytes::new()));
+            if this.frame.len() > HEADER + PIECE || inner.is_large(this.lane) {
+                inner.put_large(this.lane, unasked(this.frame.to_vec(), Bytes::new()));
             } else {
                 inner.put(this.frame);
             }

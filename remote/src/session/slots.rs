@@ -7,7 +7,7 @@ use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent,
 
 use super::Session;
 use super::in_flight::{Answer, Answers};
-use super::inbox::{Arrival, Behind, Tally};
+use super::inbox::{Arrival, Behind};
 use crate::node::{self, Dispatch, Held, Payload};
 use crate::rights::Decision;
 use crate::wire::body::{Open, Request};
@@ -25,18 +25,36 @@ pub(super) struct Slot {
     answers: Option<Arc<Answers>>,
     /// What the other side may do with that name.
     decision: Decision,
-    pub(super) tally: Tally,
+    /// What the other side calls it.
+    pub(super) number: usize,
     /// Which line its messages stand in.
     pub(super) line: usize,
+    /// How many of them do.
+    pub(super) waiting: usize,
+    /// Its number stands for it.
+    pub(super) is_open: bool,
 }
 
 /// Messages of all types to one name: in order, whatever their slot (G2).
-#[derive(Default)]
 pub(super) struct Line {
+    pub(super) name: Arc<str>,
+    /// How many slots lead here.
+    pub(super) slots: usize,
     /// Slot and length of the message that waits for room, if one does.
     pub(super) held: Option<(usize, usize)>,
     /// Those behind it.
     pub(super) behind: Behind,
+}
+
+impl Line {
+    pub(super) fn of(name: Arc<str>) -> Self {
+        Line {
+            name,
+            slots: 0,
+            held: None,
+            behind: Behind::new(),
+        }
+    }
 }
 
 /// What it leads to, as long as nothing else is exposed.
@@ -46,7 +64,7 @@ struct Found {
 }
 
 impl Slot {
-    pub(super) fn new(open: &Open<'_>, tally: Tally, line: usize) -> Self {
+    pub(super) fn new(open: &Open<'_>, number: usize, line: usize) -> Self {
         Slot {
             name: Arc::from(open.name),
             type_name: open.type_name.to_owned(),
@@ -56,11 +74,14 @@ impl Slot {
             found: None,
             answers: None,
             decision: Decision::default(),
-            tally,
+            number,
             line,
+            waiting: 0,
+            is_open: true,
         }
     }
 
+    #[cfg(test)]
     pub(super) fn name(&self) -> &str {
         &self.name
     }

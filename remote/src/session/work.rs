@@ -3,15 +3,18 @@
 //! Messages whose receiver has no room, and the subscriptions and watches of the other side. It lives as long as the session,
 //! with and without a connection.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use callboard::Placement;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 
 use super::Session;
+use crate::error::LinkErrorKind;
 use crate::node::{Held, Pumps, Watched};
 use crate::wire::WireError;
 use crate::wire::body::{OwnedSubscribe, Subscribe, decode_nothing};
@@ -116,7 +119,7 @@ impl Work {
         // Few sessions have any.
         if starts && let Some(session) = self.session.upgrade() {
             let system = session.system.clone();
-            system.spawn(Placement::Spread, move || run(session));
+            system.spawn(Placement::Spread, move || fenced(session));
         }
     }
 
@@ -141,6 +144,17 @@ impl Work {
         }
         inner.waker = Some(cx.waker().clone());
         Some(std::mem::take(&mut inner.jobs))
+    }
+}
+
+/// Nobody else would go on with what waits here: if code of others panics after all, the session is over, and both
+/// sides know it.
+async fn fenced(session: Arc<Session>) {
+    let running = AssertUnwindSafe(run(Arc::clone(&session)));
+    if running.catch_unwind().await.is_err() {
+        tracing::error!(target: "callboard::remote", "the task of a session panicked");
+        let why = "the task of the session panicked".to_owned();
+        session.end(&LinkErrorKind::Io(why));
     }
 }
 

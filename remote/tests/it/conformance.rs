@@ -85,6 +85,7 @@ macro_rules! conformance {
             each! { topics, $wire, $on;
                 g27_a_subscriber_gets_each_message_that_matches_in_order
                 g27_a_message_is_encoded_once_for_all_subscribers
+                g27_a_large_message_is_overtaken_by_none
                 g27_what_is_published_from_elsewhere_reaches_every_subscriber
                 g28_a_subscription_survives_a_lost_connection_and_names_the_gap
                 g28_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody

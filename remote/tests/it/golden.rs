@@ -471,6 +471,11 @@ async fn g12_golden_a_watch(system: System) {
 }
 
 #[callboard::test(both)]
+async fn g03_golden_a_slot_is_given_anew(system: System) {
+    play_dialler(&system, "22-anew").await;
+}
+
+#[callboard::test(both)]
 async fn g37_golden_an_old_client_and_this_node(system: System) {
     play_dialler(&system, "20-old-client").await;
 }

@@ -23,6 +23,7 @@ mod reconnects;
 mod references;
 mod rights;
 mod simulated;
+mod slots;
 mod sockets;
 mod tls;
 mod topics;

@@ -205,6 +205,17 @@ async fn who_offers_a_node_late_is_introduced_anew(system: System) {
     peer.connected().await.unwrap();
     assert!(knows(&node, "street"));
     assert_eq!(peer.state().stats.sessions_ended, 1);
+    // The node was told that the session of before is over, and keeps none that nobody goes on with.
+    let begin = system.clock().now();
+    while node.state().sessions.len() > 1 {
+        let waited = system.clock().now().since(begin);
+        assert!(
+            waited < Duration::from_secs(10),
+            "{:?}",
+            node.state().sessions
+        );
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
     // The same again is nothing new, and a lost connection changes nothing about who is here.
     peer.offer(&street);
     let connects = peer.state().stats.connects;

@@ -7,13 +7,16 @@ use std::time::Duration;
 use callboard::topic::{
     PublishError, SlowSubscriber, SubscriberOptions, Topic, TopicError, TopicEvent,
 };
-use callboard::{FailureKind, Incarnation, Message, System, Verdict, WireMessage};
+use callboard::{
+    Actor, Context, FailureKind, Handler, Incarnation, Message, Recipient, System, Verdict,
+    WireMessage,
+};
 use callboard_remote::{LinkConfig, Node, RemoteEvent};
 use futures::StreamExt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::actors::{Add, NewerViewed, Viewed};
-use crate::wires::{Wire, connect};
+use crate::wires::{Memory, Wire, connect};
 
 pub(crate) async fn g27_a_subscriber_gets_each_message_that_matches_in_order<W: Wire>(
     system: System,
@@ -235,6 +238,106 @@ pub(crate) async fn g27_a_message_is_encoded_once_for_all_subscribers<W: Wire>(s
         }
     }
     assert_eq!(encoded.load(Ordering::Relaxed), 600);
+}
+
+/// Can't be encoded if it is 13.
+#[derive(Debug, Clone, PartialEq, Message, Deserialize)]
+#[message(name = "test.unlucky")]
+struct Unlucky(u64);
+
+impl Serialize for Unlucky {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert_ne!(self.0, 13, "as it was told to");
+        serializer.serialize_u64(self.0)
+    }
+}
+
+#[callboard::test(both)]
+async fn g10_a_message_whose_encoding_panics_is_a_gap_and_nothing_else(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "unlucky");
+    node.expose_topic("unlucky", &topic).unwrap();
+    let (_wire, peer) = connect::<Memory>(&system, &node).await;
+    let mut seen = peer.subscribe::<Unlucky>("unlucky", ">").unwrap();
+    seen.ready().await.unwrap();
+    for n in [12, 13, 14] {
+        topic.publish("a", Unlucky(n)).await.unwrap();
+    }
+    let message = |sequence, n| RemoteEvent::Message {
+        subject: "a".into(),
+        sequence,
+        value: Unlucky(n),
+    };
+    assert_eq!(seen.next().await, Some(message(1, 12)));
+    assert_eq!(seen.next().await, Some(RemoteEvent::Gap { from: 2, to: 2 }));
+    assert_eq!(seen.next().await, Some(message(3, 14)));
+    // The session's task does all else as well.
+    let mut more = peer.subscribe::<Unlucky>("unlucky", ">").unwrap();
+    more.ready().await.unwrap();
+    topic.publish("a", Unlucky(15)).await.unwrap();
+    assert_eq!(more.next().await, Some(message(4, 15)));
+    assert_eq!(peer.state().stats.sessions_ended, 0);
+}
+
+/// Gives back what it is given.
+struct Mirror;
+
+impl Actor for Mirror {}
+
+impl Handler<Lucky> for Mirror {
+    async fn handle(&mut self, Lucky(n): Lucky, _ctx: &mut Context<Self>) -> Unlucky {
+        Unlucky(n)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+#[message(name = "test.lucky", reply = Unlucky)]
+struct Lucky(u64);
+
+#[callboard::test(both)]
+async fn g10_a_reply_whose_encoding_panics_is_told_to_its_asker_at_once(system: System) {
+    let node = Node::new(&system, "mirrors").unwrap();
+    let mirror = system.start(Mirror);
+    node.expose::<Lucky>("mirror", &mirror.recipient()).unwrap();
+    let (_wire, peer) = connect::<Memory>(&system, &node).await;
+    let far: Recipient<Lucky> = peer.recipient("mirror").unwrap();
+    let error = far.ask(Lucky(13)).no_deadline().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.verdict()),
+        (FailureKind::BadPayload, Verdict::Executed)
+    );
+    assert_eq!(far.ask(Lucky(14)).await.unwrap(), Unlucky(14));
+    assert!(mirror.is_alive());
+}
+
+#[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+#[message(name = "test.page")]
+struct Page(String);
+
+pub(crate) async fn g27_a_large_message_is_overtaken_by_none<W: Wire>(system: System) {
+    let node = Node::new(&system, "topics").unwrap();
+    let topic = Topic::start(&system, "pages");
+    node.expose_topic("pages", &topic).unwrap();
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let mut pages = peer.subscribe::<Page>("pages", ">").unwrap();
+    pages.ready().await.unwrap();
+    // The first and the third travel in pieces; the end of the topic comes right behind another.
+    let sizes = [300_000, 10, 600_000, 300_000, 20, 300_000];
+    for size in sizes {
+        topic.publish("a", Page("x".repeat(size))).await.unwrap();
+    }
+    topic.stop();
+    for (number, size) in (1..).zip(sizes) {
+        match pages.next().await {
+            Some(RemoteEvent::Message {
+                sequence, value, ..
+            }) => assert_eq!((sequence, value.0.len()), (number, size)),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    assert_eq!(pages.next().await, None);
+    let stats = peer.state().stats;
+    assert_eq!((stats.sessions_ended, stats.gaps), (0, 0));
 }
 
 pub(crate) async fn g27_what_is_published_from_elsewhere_reaches_every_subscriber<W: Wire>(

@@ -10,10 +10,20 @@ use crate::session::log::Stamp;
 use crate::wire::body::{FIRST, LAST, REMAINING};
 use crate::wire::frame::{HEADER, Header, Kind, PIECE};
 
-/// Large frames to one receiver, or one large answer.
+/// Which large frames stay in order, and what comes behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Requests to one receiver.
+    Receiver(u64),
+    /// What is told of one subscription.
+    Subscription(u64),
+    /// An answer: none waits for another.
+    Answer,
+}
+
+/// Large frames of one lane, or one large answer.
 pub(super) struct Large {
-    /// The lane of their flows.
-    pub(super) lane: Option<u32>,
+    pub(super) lane: Lane,
     pub(super) frames: VecDeque<Whole>,
     /// How far the first is gone.
     pub(super) at: usize,
@@ -40,16 +50,19 @@ impl Whole {
 }
 
 impl Inner {
-    pub(super) fn put_large(&mut self, lane: Option<u32>, whole: Whole) {
+    /// Whether a large frame of that lane is on its way: what belongs behind it queues up there.
+    pub(super) fn is_large(&self, lane: Lane) -> bool {
+        // Nearly always there is none at all.
+        lane != Lane::Answer && self.large.iter().any(|large| large.lane == lane)
+    }
+
+    pub(super) fn put_large(&mut self, lane: Lane, whole: Whole) {
         self.large_bytes += whole.len();
-        if let Some(slot) = lane {
+        if lane != Lane::Answer {
             let same = self.large.iter_mut().find(|large| large.lane == lane);
             if let Some(same) = same {
                 same.frames.push_back(whole);
                 return;
-            }
-            if let Some(flow) = self.flows.get_mut(slot as usize) {
-                flow.is_large = true;
             }
         }
         self.large.push_back(Large {
@@ -81,10 +94,6 @@ impl Inner {
         }
         if !large.frames.is_empty() {
             self.large.push_back(large);
-        } else if let Some(slot) = large.lane
-            && let Some(flow) = self.flows.get_mut(slot as usize)
-        {
-            flow.is_large = false;
         }
     }
 }

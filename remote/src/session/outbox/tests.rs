@@ -31,8 +31,8 @@ fn sized(slot: u32, number: u64, body: usize) -> Letter {
 
 fn outbox(window: u64) -> Outbox {
     let outbox = Outbox::new(&LinkConfig::default(), 1_000_000_000, 4);
-    for _ in 0..2 {
-        outbox.add_flow(window, None);
+    for lane in 0..2 {
+        outbox.add_flow(window, lane);
     }
     outbox
 }
@@ -150,7 +150,7 @@ fn g33_a_large_message_goes_in_pieces_between_others_and_its_flow_stays_in_order
 fn g02_messages_of_all_types_to_one_receiver_stay_in_order() {
     let outbox = outbox(1_000_000_000);
     // The same receiver as flow 0, another type.
-    let other = outbox.add_flow(1_000_000_000, Some(0));
+    let other = outbox.add_flow(1_000_000_000, 0);
     outbox.push(&mut sized(0, 1, PIECE + 5)).unwrap();
     outbox.push(&mut letter(other, 2)).unwrap();
     outbox.push(&mut letter(1, 3)).unwrap();
@@ -158,6 +158,48 @@ fn g02_messages_of_all_types_to_one_receiver_stay_in_order() {
     let kinds: Vec<_> = frames.iter().map(|(kind, ..)| *kind).collect();
     assert_eq!(kinds, [Kind::Tell, Kind::Part, Kind::Part, Kind::Tell]);
     assert_eq!((frames[0].1, frames[3].1), (3, 2));
+}
+
+fn event(number: u64, body: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    put_frame(&mut frame, Kind::Event, 0, number, u32::MAX, |out| {
+        out.extend(vec![0; body]);
+    })
+    .unwrap();
+    frame
+}
+
+#[test]
+fn g27_events_and_the_end_of_a_subscription_stay_in_order_behind_a_large_one() {
+    let outbox = outbox(1);
+    for (number, body) in [(1, PIECE + 5), (1, 10), (2, 10), (1, 2 * PIECE), (1, 20)] {
+        assert_eq!(
+            now(outbox.push_event(number, &event(number, body))),
+            Some(true)
+        );
+    }
+    let end = |number| crate::wire::frame::bare(Kind::Ended, number);
+    assert_eq!(outbox.push_last(1, end(1)), Ok(()));
+    assert_eq!(outbox.push_last(2, end(2)), Ok(()));
+    let frames = drain(&outbox);
+    let of = |wanted: u64| {
+        let parts =
+            |(kind, number, _): &&(Kind, u64, u16)| *kind == Kind::Part || *number == wanted;
+        frames
+            .iter()
+            .filter(parts)
+            .map(|frame| frame.0)
+            .collect::<Vec<_>>()
+    };
+    let (event, part, ended) = (Kind::Event, Kind::Part, Kind::Ended);
+    // Nobody else is held up.
+    assert_eq!(of(2)[..2], [event, ended]);
+    let first = frames
+        .iter()
+        .filter(|frame| frame.1 != 2 || frame.0 == part);
+    let first: Vec<_> = first.map(|frame| frame.0).collect();
+    assert_eq!(first, [part, part, event, part, part, part, event, ended]);
+    assert_eq!(outbox.load().0, 0);
 }
 
 #[test]
