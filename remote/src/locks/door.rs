@@ -10,7 +10,7 @@ use futures::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
 
 use super::wire::{Kind, LockAnswer, LockOp, WireState};
-use crate::entrance::{REACH, Serve, WireFailure, abortable, refuse, run};
+use crate::entrance::{Serve, WireFailure, abortable, patience, refuse, run};
 
 type Answer = Result<LockAnswer, WireFailure>;
 
@@ -177,11 +177,8 @@ impl Serve<LockOp> for Door {
                     .acquire_many(units)
                     .lease(Duration::from_micros(lease));
                 if let Some(wait) = wait {
-                    // No longer than the asker waits, less what the way back takes.
                     let wait = Duration::from_micros(wait);
-                    let left = meta.remaining(&clock);
-                    wish = wish
-                        .deadline(left.map_or(wait, |left| wait.min(left.saturating_sub(REACH))));
+                    wish = wish.deadline(patience(wait, &meta, &clock));
                 }
                 if let Some(label) = label {
                     wish = wish.label(label);

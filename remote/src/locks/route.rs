@@ -8,7 +8,7 @@ use std::time::Duration;
 use callboard::clock::Instant;
 use callboard::locks::{Grant, LeaseError, Leases, LockState, Lost, OnLost, Stale, Token, Wish};
 use callboard::{Failure, FailureKind, Placement, Recipient, Responder, System, Verdict};
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, Either, join, select};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -129,9 +129,11 @@ impl Drop for Granting {
         // It ends when the other side has answered, which it does at once when it hears of this, or with the session.
         system.spawn(Placement::Spread, move || async move {
             let holder = shared.holder;
-            // An error: the session has ended, and so does the ask.
-            let _ = shared.way.tell(LockOp::Withdraw { holder, ticket }).await;
-            if let Ok(LockAnswer::Granted { token, .. }) = asking.await {
+            let withdraw = shared.way.tell(LockOp::Withdraw { holder, ticket });
+            // Both, the ask first: it may still be in line for room, and then stands before what withdraws it (G2).
+            // An error of that: the session has ended, and so does the ask.
+            let (answer, _) = join(asking, withdraw.into_future()).await;
+            if let Ok(LockAnswer::Granted { token, .. }) = answer {
                 shared.release_soon(Token(token));
             }
         });

@@ -1,6 +1,6 @@
 //! The way to a queue in another process.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use callboard::{
     codec,
 };
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, Either, join, select};
 use parking_lot::Mutex;
 
 use super::wire::{
@@ -151,6 +151,20 @@ impl Shared {
         let before = here.take_if(|here| here.holder == holder);
         drop(here);
         drop(before);
+    }
+
+    /// Leases that nobody here waits for any more: as if they had never been. As tells, which take no place among the
+    /// asks: who waits for an item may have the last.
+    async fn give_back(&self, leased: Vec<WireLeased>, holder: u64) {
+        // From the last on, so that the first is first again.
+        let back = leased.iter().rev().map(|leased| {
+            let lease = lease_id(leased, holder);
+            (lease, Settlement::Release(Duration::ZERO))
+        });
+        for part in parts(back.collect()) {
+            // An error: their leases are over, or will be.
+            let _ = self.ways.poll.tell(PollOp::Settle(part.op)).await;
+        }
     }
 
     async fn settle(
@@ -314,16 +328,12 @@ impl Drop for Leasing {
         let system = shared.ways.system().clone();
         // It ends when the other side has answered, which it does at once when it hears of this, or with the session.
         system.spawn(Placement::Spread, move || async move {
-            let withdraw = PollOp::Withdraw { holder, ticket };
-            // An error: the session has ended, and so does the ask.
-            let _ = shared.ways.poll.tell(withdraw).await;
-            if let Ok(PollAnswer::Leased(leased)) = asking.await {
-                let back = leased.iter().rev().map(|leased| {
-                    let lease = lease_id(leased, holder);
-                    (lease, Settlement::Release(Duration::ZERO))
-                });
-                // An error: their leases are over, or will be.
-                let _ = shared.settle(back.collect()).await;
+            let withdraw = shared.ways.poll.tell(PollOp::Withdraw { holder, ticket });
+            // Both, the ask first: it may still be in line for room, and then stands before what withdraws it (G2).
+            // An error of that: the session has ended, and so does the ask.
+            let (answer, _) = join(asking, withdraw.into_future()).await;
+            if let Ok(PollAnswer::Leased(leased)) = answer {
+                shared.give_back(leased, holder).await;
             }
         });
     }
@@ -337,15 +347,26 @@ impl<T: WireMessage> RemoteQueue<T> {
     ) -> Result<Vec<Leased<T>>, Failure> {
         let clock = shared.ways.system().clock().clone();
         let due = request.deadline.map(|span| clock.now() + span);
-        for _ in 0..INTRODUCTIONS {
+        let (mut introductions, mut unreadable) = (0, None);
+        while introductions < INTRODUCTIONS {
             let leasing = Leasing::new(&shared, contract, &request)?;
             let holder = leasing.holder;
             match leasing.await {
-                Ok(PollAnswer::Leased(leased)) => return Ok(taken(&shared, holder, leased).await),
+                Ok(PollAnswer::Leased(leased)) => {
+                    let first = leased.first().map(|leased| leased.sequence);
+                    let taken = taken(&shared, holder, leased).await;
+                    // Items that can't be read here are no end of the wait: others may come. Unless it is over, and
+                    // all that comes is the same again.
+                    let is_late = due.is_some_and(|due| due <= clock.now());
+                    if first.is_none() || !taken.is_empty() || (is_late && first == unreadable) {
+                        return Ok(taken);
+                    }
+                    unreadable = unreadable.or(first);
+                }
                 // It was started again: this side introduces itself anew.
                 Ok(PollAnswer::Unknown | PollAnswer::Gone) => {
+                    introductions += 1;
                     shared.is_not_here(holder);
-                    request.deadline = due.map(|due| due.since(clock.now()));
                 }
                 Ok(PollAnswer::Failed(failure)) => return Err(shared.ways.about(&failure)),
                 Ok(PollAnswer::Settled(_)) => return Err(shared.ways.nonsense()),
@@ -355,6 +376,7 @@ impl<T: WireMessage> RemoteQueue<T> {
                 }
                 Err(failure) => return Err(failure),
             }
+            request.deadline = due.map(|due| due.since(clock.now()));
         }
         let failure = Failure::new(FailureKind::Overloaded, Verdict::NotExecuted);
         Err(failure.with_detail(format!("queue {} has too many holders", shared.ways.name)))
