@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use callboard::clock::Clock;
 use callboard::{
     ActorId, Boundary, Envelope, Failure, FailureKind, Message, Meta, OnEnd, Placement, Refused,
     Responder, Route, System, Verdict, Watch, WatchHandle,
@@ -100,6 +101,17 @@ pub(crate) fn run(system: &System, work: impl Future<Output = ()> + Send + 'stat
 
 pub(crate) fn refuse(kind: FailureKind) -> WireFailure {
     WireFailure::new(kind, Verdict::NotExecuted)
+}
+
+/// How long an ask may be kept waiting over here: as long as its asker waits, less what the way back takes.
+///
+/// That was added to what is left, unless the asker has less time itself, as in a handler that was asked from another
+/// process: then most of what there is.
+pub(crate) fn patience(wait: Duration, meta: &Meta, clock: &Clock) -> Duration {
+    match meta.remaining(clock) {
+        Some(left) => wait.min(left.saturating_sub(REACH.min(left / 4))),
+        None => wait,
+    }
 }
 
 /// What is given up when the asker gives up.

@@ -17,6 +17,7 @@ use crate::entrance::{Entrance, REACH, Serve, WireFailure, refuse, run};
 use crate::error::NameError;
 use crate::node::Node;
 use crate::peer::Peer;
+use crate::reference::{arriving, came_by};
 
 /// A message to be published. Its name on the wire stands for the right to publish.
 #[derive(Debug, Message, Serialize, Deserialize)]
@@ -65,6 +66,7 @@ impl<T: WireMessage + Sync> Door<T> {
         &self,
         message: Publish,
         patience: Duration,
+        session: u64,
     ) -> Result<Published, WireFailure> {
         if message.type_name != T::NAME {
             return Err(refuse(FailureKind::UnknownType));
@@ -73,7 +75,8 @@ impl<T: WireMessage + Sync> Door<T> {
             return Err(refuse(FailureKind::WrongVersion));
         }
         // A hand-written `Deserialize` may panic.
-        let value = catch_unwind(AssertUnwindSafe(|| codec::decode::<T>(&message.payload)));
+        let decode = || arriving(session, || codec::decode::<T>(&message.payload));
+        let value = catch_unwind(AssertUnwindSafe(decode));
         let Ok(Ok(value)) = value else {
             return Err(refuse(FailureKind::BadPayload));
         };
@@ -102,8 +105,9 @@ impl<T: WireMessage + Sync> Serve<Publish> for Door<T> {
     ) {
         let door = Arc::clone(self);
         let left = meta.remaining(self.system.clock()).unwrap_or(REACH);
+        let session = came_by();
         run(&self.system, async move {
-            let published = door.publish(message, left / 2).await;
+            let published = door.publish(message, left / 2, session).await;
             responder.send(published);
         });
     }

@@ -68,7 +68,7 @@ impl Core {
                 let event = Event::decode(frame.body)?;
                 self.counters.events();
                 if let Some(feed) = self.feed(number) {
-                    let kept = feed.event(&event)?;
+                    let kept = feed.event(&event, session.number)?;
                     self.fed(number, kept);
                 }
             }

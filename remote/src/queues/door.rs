@@ -19,7 +19,8 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{REACH, Serve, WireFailure, abortable, refuse, run};
+use crate::entrance::{Serve, WireFailure, abortable, patience, refuse, run};
+use crate::reference::{arriving, came_by};
 
 /// How many bytes an item takes in an answer besides itself, at the most, without its texts.
 const ITEM_OVERHEAD: usize = 160;
@@ -33,10 +34,11 @@ pub(super) struct Door<T: WireMessage + Clone> {
     holders: Holders<T>,
 }
 
-/// What comes from a peer. What serde says names types of this side, so it stays here.
-fn decode<T: WireMessage>(item: &Item) -> Result<T, WireFailure> {
+/// What comes from a peer by that session. What serde says names types of this side, so it stays here.
+fn decode<T: WireMessage>(item: &Item, session: u64) -> Result<T, WireFailure> {
     // A hand-written `Deserialize` may panic.
-    match catch_unwind(AssertUnwindSafe(|| codec::decode::<T>(&item.0))) {
+    let decode = || arriving(session, || codec::decode::<T>(&item.0));
+    match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(item)) => Ok(item),
         _ => Err(refuse(FailureKind::BadPayload)),
     }
@@ -67,14 +69,12 @@ impl<T: WireMessage + Clone> Door<T> {
         self.queue.system()
     }
 
-    /// How long the queue may take: no longer than the asker waits, less what the way back takes.
     fn patience(&self, wait: Option<u64>, meta: &Meta) -> Option<Duration> {
         let wait = wait.map(Duration::from_micros)?;
-        let left = meta.remaining(self.system().clock());
-        Some(left.map_or(wait, |left| wait.min(left.saturating_sub(REACH))))
+        Some(patience(wait, meta, self.system().clock()))
     }
 
-    async fn offer(&self, op: OfferOp, patience: Option<Duration>) -> OfferAnswer {
+    async fn offer(&self, op: OfferOp, patience: Option<Duration>, session: u64) -> OfferAnswer {
         let refused = |failure, rest| OfferAnswer {
             stored: Vec::new(),
             duplicates: Vec::new(),
@@ -85,7 +85,8 @@ impl<T: WireMessage + Clone> Door<T> {
         if let Err(failure) = self.check(op.contract) {
             return refused(failure, all);
         }
-        let items: Result<Vec<T>, WireFailure> = op.items.iter().map(decode).collect();
+        let items: Result<Vec<T>, WireFailure> =
+            op.items.iter().map(|it| decode(it, session)).collect();
         let mut items = match items {
             Ok(items) => items,
             Err(failure) => return refused(failure, all),
@@ -435,7 +436,9 @@ impl<T: WireMessage + Clone> Serve<OfferOp> for Door<T> {
         let patience = self.patience(op.wait, &meta);
         let (_, registration) = abortable(&mut responder);
         let door = Arc::clone(self);
-        let offering = Abortable::new(async move { door.offer(op, patience).await }, registration);
+        let session = came_by();
+        let offering = async move { door.offer(op, patience, session).await };
+        let offering = Abortable::new(offering, registration);
         run(self.system(), async move {
             // Else the asker has gone.
             if let Ok(answer) = offering.await {

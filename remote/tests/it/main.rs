@@ -26,5 +26,6 @@ mod simulated;
 mod sockets;
 mod tls;
 mod topics;
+mod waits;
 mod watching;
 mod wires;
