@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use callboard::clock::Clock;
 use callboard::{
-    ActorId, Boundary, Envelope, Failure, FailureKind, Message, Meta, OnEnd, Placement, Refused,
-    Responder, Route, System, Verdict, Watch, WatchHandle,
+    ActorId, Boundary, Envelope, Failure, FailureKind, Message, Meta, OnEnd, Placement, Principal,
+    Refused, Responder, Route, System, Verdict, Watch, WatchHandle,
 };
 use futures::FutureExt;
 use futures::future::{AbortHandle, AbortRegistration};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// What an answer may take for its way, beyond what was to be waited for over there: the deadline of asks across a
 /// process (G9).
@@ -23,6 +24,11 @@ pub(crate) const REACH: Duration = Duration::from_secs(5);
 /// Does what a message says, and answers.
 pub(crate) trait Serve<M: Message>: Send + Sync + 'static {
     fn serve(self: &Arc<Self>, message: M, meta: Meta, responder: Responder<M::Reply>);
+
+    /// Whether what it holds, or waits for, ends with its ask. Then nobody can just say it: that would never end.
+    fn must_be_asked(_message: &M) -> bool {
+        false
+    }
 
     fn leads_to(&self) -> (ActorId, Arc<str>, &System);
 }
@@ -72,8 +78,18 @@ impl<M: Message, D: Serve<M>> Route<M> for Entrance<D, M> {
             meta,
             mut responder,
         } = envelope;
-        if meta.is_expired(self.system().clock()) {
-            let failure = Failure::new(FailureKind::DeadlineExceeded, Verdict::NotExecuted);
+        let refused = if meta.is_expired(self.system().clock()) {
+            Some(Failure::new(
+                FailureKind::DeadlineExceeded,
+                Verdict::NotExecuted,
+            ))
+        } else if !responder.expects_answer() && D::must_be_asked(&message) {
+            let failure = Failure::new(FailureKind::BadPayload, Verdict::NotExecuted);
+            Some(failure.with_detail("it has to be asked for"))
+        } else {
+            None
+        };
+        if let Some(failure) = refused {
             let envelope = Envelope {
                 message,
                 meta,
@@ -97,6 +113,41 @@ pub(crate) fn run(system: &System, work: impl Future<Output = ()> + Send + 'stat
         // False: the system has ended, and with it who waits here.
         system.spawn(Placement::Spread, move || work.map(drop));
     }
+}
+
+/// A handle in another process: the number that it says, and whose it is. The same number of somebody else is
+/// somebody else, so that knowing it is worth nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct HolderId {
+    number: u64,
+    principal: Option<Principal>,
+}
+
+impl HolderId {
+    /// Who says that number in a message that came with `meta`.
+    pub(crate) fn new(number: u64, meta: &Meta) -> Self {
+        HolderId {
+            number,
+            principal: meta.principal().cloned(),
+        }
+    }
+}
+
+/// Drawn at random: nobody can guess it, unlike what [entropy](System::entropy) gives.
+pub(crate) fn unguessable(system: &System) -> Uuid {
+    if system.clock().is_manual() {
+        // The same again with the same seed (G38).
+        let entropy = system.entropy();
+        return Uuid::from_u64_pair(entropy.next_u64(), entropy.next_u64());
+    }
+    Uuid::new_v4()
+}
+
+/// The same, as a number: 122 bits folded into 64.
+pub(crate) fn unguessable_number(system: &System) -> u64 {
+    let (high, low) = unguessable(system).as_u64_pair();
+    // The fixed bits of a UUID stand in different places of the two.
+    high ^ low.rotate_left(32)
 }
 
 pub(crate) fn refuse(kind: FailureKind) -> WireFailure {

@@ -97,6 +97,10 @@ impl<T: WireMessage + Sync> Door<T> {
 }
 
 impl<T: WireMessage + Sync> Serve<Publish> for Door<T> {
+    fn must_be_asked(_: &Publish) -> bool {
+        true
+    }
+
     fn serve(
         self: &Arc<Self>,
         message: Publish,

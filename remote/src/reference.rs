@@ -22,8 +22,8 @@ use std::thread::LocalKey;
 
 use callboard::{Incarnation, Recipient, WireMessage};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
 
+use crate::entrance::unguessable;
 use crate::error::{NameError, check_name};
 use crate::node::{self, Node};
 use crate::peer::Peer;
@@ -220,7 +220,7 @@ impl Node {
     /// # Errors
     /// [`NameError`], if the name of the message type is malformed.
     pub fn lend<M: WireMessage>(&self, recipient: &Recipient<M>) -> Result<Lent<M>, NameError> {
-        let name = format!("lent.{}", self.random().simple());
+        let name = format!("lent.{}", unguessable(self.system()).simple());
         self.expose(&name, recipient)?;
         Ok(Lent {
             node: self.core(),
@@ -297,16 +297,6 @@ impl Node {
     pub fn peers(&self) -> Vec<Peer> {
         let sessions = self.core().sessions.list();
         sessions.iter().map(|it| Peer::guest(&it.peer)).collect()
-    }
-
-    /// Drawn at random: who knows it may use what has that name.
-    fn random(&self) -> Uuid {
-        if self.system().clock().is_manual() {
-            // The same again with the same seed (G38).
-            let entropy = self.system().entropy();
-            return Uuid::from_u64_pair(entropy.next_u64(), entropy.next_u64());
-        }
-        Uuid::new_v4()
     }
 }
 

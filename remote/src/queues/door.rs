@@ -19,7 +19,7 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{Serve, WireFailure, abortable, patience, refuse, run};
+use crate::entrance::{HolderId, Serve, WireFailure, abortable, patience, refuse, run};
 use crate::reference::{arriving, came_by};
 
 /// How many bytes an item takes in an answer besides itself, at the most, without its texts.
@@ -134,6 +134,7 @@ impl<T: WireMessage + Clone> Door<T> {
     async fn lease(
         &self,
         op: &LeaseOp,
+        holder: &HolderId,
         patience: Option<Duration>,
     ) -> Result<Leases<T>, WireFailure> {
         let max = usize::try_from(op.max)
@@ -143,7 +144,7 @@ impl<T: WireMessage + Clone> Door<T> {
             None => self.queue.lease_many(max),
             Some(name) => {
                 let make = || self.queue.consumer(name.as_str());
-                match self.holders.consumer(op.holder, name, make) {
+                match self.holders.consumer(holder, name, make) {
                     Ok(Some(consumer)) => consumer.lease_many(max),
                     Ok(None) => return Err(refuse(FailureKind::Withdrawn)),
                     Err(_) => return Err(refuse(FailureKind::Overloaded)),
@@ -184,8 +185,7 @@ impl<T: WireMessage + Clone> Door<T> {
         Ok(leases)
     }
 
-    async fn settle(&self, op: SettleOp) -> PollAnswer {
-        let holder = op.holder;
+    async fn settle(&self, op: SettleOp, holder: &HolderId) -> PollAnswer {
         let acks = op.acks.into_iter().map(|token| (token, Settlement::Ack));
         let others = op
             .others
@@ -215,12 +215,12 @@ impl<T: WireMessage + Clone> Door<T> {
     }
 
     /// It is held for that long from now on. Whoever has gone meanwhile gives it back.
-    fn hold_on(&self, holder: u64, receipt: Receipt<T>, span: Duration) {
+    fn hold_on(&self, holder: &HolderId, receipt: Receipt<T>, span: Duration) {
         let now = self.system().clock().now();
         let _ = self.holders.give(holder, vec![receipt], now, span);
     }
 
-    fn gone(&self, holder: u64) {
+    fn gone(&self, holder: &HolderId) {
         for receipt in self.holders.leave(holder) {
             let ended = receipt.reject("the consumer's session ended");
             run(self.system(), async move {
@@ -432,6 +432,10 @@ impl<T: WireMessage + Clone> Serve<Look> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Serve<OfferOp> for Door<T> {
+    fn must_be_asked(_: &OfferOp) -> bool {
+        true
+    }
+
     fn serve(self: &Arc<Self>, op: OfferOp, meta: Meta, mut responder: Responder<OfferAnswer>) {
         let patience = self.patience(op.wait, &meta);
         let (_, registration) = abortable(&mut responder);
@@ -453,22 +457,27 @@ impl<T: WireMessage + Clone> Serve<OfferOp> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Serve<PollOp> for Door<T> {
+    fn must_be_asked(op: &PollOp) -> bool {
+        matches!(op, PollOp::Hold { .. } | PollOp::Lease(_))
+    }
+
     fn serve(self: &Arc<Self>, op: PollOp, meta: Meta, responder: Responder<PollAnswer>) {
+        let who = |holder| HolderId::new(holder, &meta);
         match op {
-            PollOp::Hold { holder } => self.enter(holder, responder),
+            PollOp::Hold { holder } => self.enter(who(holder), responder),
             PollOp::Lease(op) => self.serve_lease(op, &meta, responder),
             PollOp::Withdraw { holder, ticket } => {
-                self.holders.withdraw(holder, ticket);
+                self.holders.withdraw(&who(holder), ticket);
                 responder.send(PollAnswer::Gone);
             }
             PollOp::Leave { holder, consumer } => {
-                self.holders.consumer_left(holder, &consumer);
+                self.holders.consumer_left(&who(holder), &consumer);
                 responder.send(PollAnswer::Gone);
             }
             PollOp::Settle(op) => {
-                let door = Arc::clone(self);
+                let (door, holder) = (Arc::clone(self), who(op.holder));
                 run(self.system(), async move {
-                    let answer = door.settle(op).await;
+                    let answer = door.settle(op, &holder).await;
                     responder.send(answer);
                 });
             }
@@ -481,18 +490,18 @@ impl<T: WireMessage + Clone> Serve<PollOp> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Door<T> {
-    fn enter(self: &Arc<Self>, holder: u64, mut here: Responder<PollAnswer>) {
-        let door: Weak<Self> = Arc::downgrade(self);
+    fn enter(self: &Arc<Self>, holder: HolderId, mut here: Responder<PollAnswer>) {
+        let (door, goes): (Weak<Self>, HolderId) = (Arc::downgrade(self), holder.clone());
         here.on_withdraw(move || {
             if let Some(door) = door.upgrade() {
-                door.gone(holder);
+                door.gone(&goes);
             }
         });
         let wanted = here.progress(Verdict::Executed);
-        match self.holders.enter(holder, here) {
+        match self.holders.enter(&holder, here) {
             Err(here) => here.send(PollAnswer::Failed(refuse(FailureKind::Overloaded))),
             // It had gone before it could be told.
-            Ok(()) if !wanted => self.gone(holder),
+            Ok(()) if !wanted => self.gone(&holder),
             Ok(()) => {}
         }
     }
@@ -508,20 +517,20 @@ impl<T: WireMessage + Clone> Door<T> {
         }
         let patience = self.patience(op.wait, meta);
         let (handle, registration) = abortable(&mut responder);
-        let (holder, ticket) = (op.holder, op.ticket);
-        if !self.holders.wait(holder, ticket, handle) {
+        let (holder, ticket) = (HolderId::new(op.holder, meta), op.ticket);
+        if !self.holders.wait(&holder, ticket, handle) {
             return responder.send(PollAnswer::Unknown);
         }
         let span = op.span.map_or(self.lease, Duration::from_micros);
         let door = Arc::clone(self);
         run(self.system(), async move {
-            let leasing = async { door.lease(&op, patience).await };
+            let leasing = async { door.lease(&op, &holder, patience).await };
             let leased = Abortable::new(leasing, registration).await;
-            door.holders.wait_is_over(holder, ticket);
+            door.holders.wait_is_over(&holder, ticket);
             let answer = match leased {
                 Err(_) => PollAnswer::Gone,
                 Ok(Err(failure)) => PollAnswer::Failed(failure),
-                Ok(Ok(leases)) => door.hand_out(leases, holder, span, &mut responder),
+                Ok(Ok(leases)) => door.hand_out(leases, &holder, span, &mut responder),
             };
             responder.send(answer);
         });
@@ -531,7 +540,7 @@ impl<T: WireMessage + Clone> Door<T> {
     fn hand_out(
         &self,
         leases: Leases<T>,
-        holder: u64,
+        holder: &HolderId,
         span: Duration,
         responder: &mut Responder<PollAnswer>,
     ) -> PollAnswer {

@@ -25,7 +25,7 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireLeased,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{REACH, WireFailure, micros};
+use crate::entrance::{REACH, WireFailure, micros, unguessable_number};
 
 /// The references to one exposed queue, one for each right.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ impl Shared {
             return Ok(here.holder);
         }
         let ways = self.ways.clone();
-        let holder = ways.system().entropy().next_u64();
+        let holder = unguessable_number(ways.system());
         let hold = self.ways.clone();
         let mut held: BoxFuture<'static, Result<PollAnswer, Failure>> =
             Box::pin(async move { hold.poll_op(PollOp::Hold { holder }, None).await });

@@ -6,6 +6,7 @@ extern crate callboard_core as callboard;
 mod actors;
 mod asks;
 mod broken;
+mod claims;
 mod conformance;
 mod faults;
 mod fifos;
