@@ -86,8 +86,8 @@ pub(crate) struct Session {
     pub(crate) proof: Proof,
     /// The other side as rights see it.
     pub(crate) subject: Subject,
-    /// What it takes up of a node that it connected to.
-    pub(crate) account: Option<Account>,
+    /// What it takes up of a node that it connected to, until it ends.
+    pub(crate) account: Mutex<Option<Account>>,
     /// How long it outlives a broken connection.
     pub(crate) outlives: Duration,
     /// What asks over it, here.
@@ -165,7 +165,7 @@ impl Session {
             },
             config,
             subject: Subject::new(&proof),
-            account,
+            account: Mutex::new(account),
             proof,
             peer,
             offer,

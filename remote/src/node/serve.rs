@@ -177,6 +177,11 @@ async fn begin<S: ByteStream>(
         let why = format!("the node has its {} sessions", core.config.sessions);
         return Err(turned_away(core, stream, why).await);
     }
+    // Who closes the node ends the sessions that it finds: this one may have come after that.
+    if core.is_closed() {
+        session.end(&LinkErrorKind::ClosedHere);
+        return Err(LinkErrorKind::ClosedHere);
+    }
     let (pass, _) = session.attach().ok_or(LinkErrorKind::ClosedHere)?;
     let mut attachment = Attachment::new(&session, pass);
     if let Err(why) = shake::reply(stream, &ours, theirs, clock, &core.config).await {

@@ -8,6 +8,7 @@ mod asks;
 mod broken;
 mod claims;
 mod conformance;
+mod endings;
 mod faults;
 mod fifos;
 mod fuzz;
