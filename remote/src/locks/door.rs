@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::locks::{Guard, LeaseError, Leases, Semaphore};
-use callboard::{ActorId, FailureKind, Meta, Placement, Responder, System};
+use callboard::{ActorId, FailureKind, Meta, Placement, Responder, System, Verdict};
 use futures::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
 
@@ -238,15 +238,18 @@ impl Serve<LockOp> for Door {
                             // Rounded down: the holder may know of less time than it has, never of more.
                             let waited = guard_waited(clock.now().since(arrived), lease, &guard);
                             let token = guard.token().0;
-                            if responder.progress(callboard::Verdict::Executed) {
+                            if responder.progress(Verdict::Executed) {
                                 this.keep(holder, guard);
+                                let door = this.number;
+                                Ok(LockAnswer::Granted {
+                                    token,
+                                    waited,
+                                    door,
+                                })
+                            } else {
+                                // The asker has gone, or may not have it any more: the guard goes back.
+                                Err(refuse(FailureKind::NotAuthorised))
                             }
-                            let door = this.number;
-                            Ok(LockAnswer::Granted {
-                                token,
-                                waited,
-                                door,
-                            })
                         }
                     };
                     responder.send(answer);

@@ -547,13 +547,13 @@ impl<T: WireMessage + Clone> Door<T> {
         let Leases {
             items, receipts, ..
         } = leases;
-        let back = if responder.progress(Verdict::Executed) {
-            let now = self.system().clock().now();
-            self.holders.give(holder, receipts, now, span)
-        } else {
-            Err(receipts)
-        };
-        match back {
+        // Nobody waits any more, or nobody who may have them.
+        if !responder.progress(Verdict::Executed) {
+            receipts.into_iter().rev().for_each(drop);
+            return PollAnswer::Failed(refuse(FailureKind::NotAuthorised));
+        }
+        let now = self.system().clock().now();
+        match self.holders.give(holder, receipts, now, span) {
             Ok(()) => PollAnswer::Leased(items),
             Err(receipts) => {
                 receipts.into_iter().rev().for_each(drop);

@@ -298,3 +298,41 @@ async fn g31_a_handle_that_was_stopped_wishes_for_nothing(system: System) {
     assert_eq!(state.counts.grants, counts.grants);
     assert_eq!(state.counts.withdrawn, counts.withdrawn);
 }
+
+/// A right that is taken away while somebody waits in line is gone when its turn comes.
+#[callboard::test(both)]
+async fn g35_who_waits_in_line_needs_its_right_when_its_turn_comes(system: System) {
+    let depot = Depot::new(&system);
+    let only = |verbs| Rules::closed().allow("cert:a", verbs, ">").unwrap();
+    depot.node.rights().replace(only(Verbs::ALL));
+    let peer = peer_of(&system, &depot, "cert:a").await;
+    let jobs = peer.queue::<Job>("jobs").await.unwrap();
+    let ledger = peer.mutex("ledger").await.unwrap();
+    let held = depot.ledger.acquire().await.unwrap();
+    let mut lease = Box::pin(jobs.lease().into_future());
+    let mut wish = Box::pin(ledger.acquire().into_future());
+    assert!(futures::poll!(&mut lease).is_pending());
+    assert!(futures::poll!(&mut wish).is_pending());
+    until(&system, async || {
+        let jobs = depot.jobs.state().await.unwrap().waiting_pollers;
+        let ledger = depot.ledger.state().await.unwrap().waiting;
+        (jobs, ledger) == (1, 1)
+    })
+    .await;
+    depot.node.rights().replace(only(Verbs::OFFER));
+    depot.jobs.offer(Job(1)).await.unwrap();
+    drop(held);
+    let failure = lease.await.unwrap_err();
+    let kind = FailureKind::NotAuthorised;
+    assert_eq!(
+        (failure.kind(), failure.verdict()),
+        (kind, Verdict::NotExecuted)
+    );
+    let failure = wish.await.unwrap_err();
+    assert_eq!(failure.kind(), kind);
+    // Both are there for others, and nothing has failed.
+    let item = depot.jobs.lease().await.unwrap().unwrap();
+    assert_eq!((item.item(), item.failed()), (&Job(1), 0));
+    let free = depot.ledger.try_acquire().await.unwrap();
+    assert!(free.is_some());
+}
