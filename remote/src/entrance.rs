@@ -3,17 +3,18 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use callboard::clock::Clock;
+use callboard::clock::{Clock, Instant};
 use callboard::{
     ActorId, Boundary, Envelope, Failure, FailureKind, Message, Meta, OnEnd, Placement, Principal,
-    Refused, Responder, Route, System, Verdict, Watch, WatchHandle,
+    Refused, Responder, Route, System, Verdict, Watch, WatchHandle, inherited_deadline,
 };
 use futures::FutureExt;
-use futures::future::{AbortHandle, AbortRegistration};
+use futures::future::{AbortHandle, AbortRegistration, Either, select};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -159,9 +160,54 @@ pub(crate) fn refuse(kind: FailureKind) -> WireFailure {
 /// That was added to what is left, unless the asker has less time itself, as in a handler that was asked from another
 /// process: then most of what there is.
 pub(crate) fn patience(wait: Duration, meta: &Meta, clock: &Clock) -> Duration {
-    match meta.remaining(clock) {
+    within(wait, meta.remaining(clock))
+}
+
+fn within(wait: Duration, left: Option<Duration>) -> Duration {
+    match left {
         Some(left) => wait.min(left.saturating_sub(REACH.min(left / 4))),
         None => wait,
+    }
+}
+
+/// A wait of that long for something elsewhere, which begins now. The request in hand may be due sooner (G9).
+///
+/// It bounds the wait and not the ask: an ask that is over lets go of what comes after it, and what was granted too
+/// late would be held by nobody. Who waits drops the ask, whose drop gives back what comes.
+pub(crate) struct Patience {
+    /// How long the other side may take.
+    pub(crate) wait: Duration,
+    /// When to give up waiting for its answer.
+    pub(crate) until: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new(wait: Duration, clock: &Clock) -> Self {
+        let now = clock.now();
+        let until = now + wait.saturating_add(REACH);
+        match inherited_deadline(clock) {
+            Some(due) if due < until => Patience {
+                wait: within(wait, Some(due.since(now))),
+                until: due,
+            },
+            _ => Patience { wait, until },
+        }
+    }
+}
+
+/// What `waiting` answers, or nothing if its time is over before: then it is dropped.
+pub(crate) async fn patient<T>(
+    waiting: impl Future<Output = T>,
+    until: Option<Instant>,
+    clock: &Clock,
+) -> Option<T> {
+    let Some(until) = until else {
+        return Some(waiting.await);
+    };
+    // The wait first: an answer that is there counts, however late.
+    match select(pin!(waiting), clock.sleep_until(until)).await {
+        Either::Left((answer, _)) => Some(answer),
+        Either::Right(_) => None,
     }
 }
 

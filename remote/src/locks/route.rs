@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::wire::{LockAnswer, LockOp};
-use crate::entrance::{REACH, WireFailure, micros, unguessable_number};
+use crate::entrance::{Patience, REACH, WireFailure, micros, patient, unguessable_number};
 
 /// A handle's side of a lock elsewhere.
 pub(super) struct RemoteLeases {
@@ -210,21 +210,24 @@ impl Leases for RemoteLeases {
                 return Err(shared.stopped());
             }
             let sent = shared.now();
+            let clock = shared.system().clock();
+            let patience = wish.deadline.map(|span| Patience::new(span, clock));
+            let (wait, until) = patience.map(|it| (it.wait, it.until)).unzip();
             let ticket = shared.ticket.fetch_add(1, Ordering::Relaxed);
             let op = LockOp::Grant {
                 holder: shared.holder,
                 ticket,
                 units: wish.units,
                 lease: micros(wish.lease),
-                wait: wish.deadline.map(micros),
+                wait: wait.map(micros),
                 label: wish.holder.as_ref().map(ToString::to_string),
             };
-            let deadline = wish.deadline.map(|span| span.saturating_add(REACH));
             let asking = Arc::clone(&shared);
             let mut granting = Granting {
                 shared: Arc::clone(&shared),
                 ticket,
-                asking: Some(Box::pin(async move { asking.ask(op, deadline).await })),
+                // No deadline of its own: what is granted late still has somebody to give it back.
+                asking: Some(Box::pin(async move { asking.ask(op, None).await })),
             };
             let mut closed = shared.closed.subscribe();
             let answer = {
@@ -233,13 +236,19 @@ impl Leases for RemoteLeases {
                 };
                 let close = Box::pin(closed.wait_for(|closed| *closed));
                 // The ask first: it has to be begun, so that what is left of it can be withdrawn.
-                match select(asking, close).await {
-                    Either::Left((answer, _)) => Some(answer),
-                    Either::Right(_) => None,
+                let answered = patient(select(asking, close), until, clock);
+                match answered.await {
+                    Some(Either::Left((answer, _))) => Ok(answer),
+                    Some(Either::Right(_)) => Err(FailureKind::Stopped),
+                    None => Err(FailureKind::DeadlineExceeded),
                 }
             };
-            let Some(answer) = answer else {
-                return Err(shared.stopped());
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(kind) => {
+                    let failure = Failure::new(kind, Verdict::NotExecuted);
+                    return Err(failure.with_detail(&*shared.name));
+                }
             };
             granting.asking = None;
             match answer {

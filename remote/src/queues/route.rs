@@ -25,7 +25,7 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireLeased,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{REACH, WireFailure, micros, unguessable_number};
+use crate::entrance::{Patience, REACH, WireFailure, micros, patient, unguessable_number};
 
 /// The references to one exposed queue, one for each right.
 #[derive(Clone)]
@@ -279,6 +279,7 @@ impl Leasing {
         shared: &Arc<Shared>,
         contract: Contract,
         request: &LeaseRequest,
+        wait: Option<Duration>,
     ) -> Result<Self, Failure> {
         let holder = shared.holder()?;
         let ticket = shared.ticket.fetch_add(1, Ordering::Relaxed);
@@ -288,13 +289,13 @@ impl Leasing {
             ticket,
             max: u32::try_from(request.max).unwrap_or(u32::MAX),
             bytes: shared.ways.room,
-            wait: request.deadline.map(micros),
+            wait: wait.map(micros),
             span: request.span.map(micros),
             consumer: request.consumer.as_ref().map(ToString::to_string),
         };
         let ways = shared.ways.clone();
-        let deadline = request.deadline.map(|span| span.saturating_add(REACH));
-        let asking = async move { ways.poll_op(PollOp::Lease(op), deadline).await };
+        // No deadline of its own: whoever waits drops this, and what comes late still has somebody to give it back.
+        let asking = async move { ways.poll_op(PollOp::Lease(op), None).await };
         Ok(Leasing {
             shared: Arc::clone(shared),
             holder,
@@ -343,15 +344,23 @@ impl<T: WireMessage> RemoteQueue<T> {
     async fn lease_with(
         shared: Arc<Shared>,
         contract: Contract,
-        mut request: LeaseRequest,
+        request: LeaseRequest,
     ) -> Result<Vec<Leased<T>>, Failure> {
         let clock = shared.ways.system().clock().clone();
         let due = request.deadline.map(|span| clock.now() + span);
         let (mut introductions, mut unreadable) = (0, None);
         while introductions < INTRODUCTIONS {
-            let leasing = Leasing::new(&shared, contract, &request)?;
+            let left = due.map(|due| due.since(clock.now()));
+            let patience = left.map(|left| Patience::new(left, &clock));
+            let (wait, until) = patience.map(|it| (it.wait, it.until)).unzip();
+            let leasing = Leasing::new(&shared, contract, &request, wait)?;
             let holder = leasing.holder;
-            match leasing.await {
+            let Some(answer) = patient(leasing, until, &clock).await else {
+                // What comes all the same goes back, so that nothing was taken.
+                let failure = Failure::new(FailureKind::DeadlineExceeded, Verdict::NotExecuted);
+                return Err(failure.with_detail(&*shared.ways.name));
+            };
+            match answer {
                 Ok(PollAnswer::Leased(leased)) => {
                     let first = leased.first().map(|leased| leased.sequence);
                     let taken = taken(&shared, holder, leased).await;
@@ -370,13 +379,8 @@ impl<T: WireMessage> RemoteQueue<T> {
                 }
                 Ok(PollAnswer::Failed(failure)) => return Err(shared.ways.about(&failure)),
                 Ok(PollAnswer::Settled(_)) => return Err(shared.ways.nonsense()),
-                // What comes all the same goes back, so that nothing was taken.
-                Err(failure) if failure.kind() == FailureKind::DeadlineExceeded => {
-                    return Err(failure.with_verdict(Verdict::NotExecuted));
-                }
                 Err(failure) => return Err(failure),
             }
-            request.deadline = due.map(|due| due.since(clock.now()));
         }
         let failure = Failure::new(FailureKind::Overloaded, Verdict::NotExecuted);
         Err(failure.with_detail(format!("queue {} has too many holders", shared.ways.name)))

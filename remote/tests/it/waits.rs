@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use callboard::locks::Mutex;
 use callboard::queue::Queue;
-use callboard::{Actor, Context, Handler, Message, Placement, Recipient, System, WireMessage};
+use callboard::{
+    Actor, Context, FailureKind, Handler, Message, Placement, Recipient, System, Verdict,
+    WireMessage,
+};
 use callboard_remote::testing::SimNet;
 use callboard_remote::{LinkConfig, Node, Peer};
 use futures::StreamExt;
@@ -247,4 +250,85 @@ async fn g34_an_item_that_is_never_dead_ends_a_wait_that_is_over(system: System)
     endless.offer(Job(100)).await.unwrap();
     let none = picky.poll().deadline(Duration::ZERO).await.unwrap();
     assert_eq!(none, None);
+}
+
+/// What was handed out to who had given up by then is back as soon as that is known, and is no failure.
+#[callboard::test(simulated)]
+async fn g21_what_comes_after_a_deadline_goes_back(system: System) {
+    let depot = Depot::new(&system);
+    let peer = depot.peer(&system, LinkConfig::default()).await;
+    let jobs = peer.queue::<Job>("jobs").await.unwrap();
+    let ledger = peer.mutex("ledger").await.unwrap();
+    let held = depot.ledger.acquire().await.unwrap();
+    let mut lease = Box::pin(jobs.lease().deadline(1_000 * MS).into_future());
+    let mut wish = Box::pin(ledger.acquire().deadline(1_000 * MS).into_future());
+    assert!(futures::poll!(&mut lease).is_pending());
+    assert!(futures::poll!(&mut wish).is_pending());
+    until(&system, async || {
+        let jobs = depot.jobs.state().await.unwrap().waiting_pollers;
+        let ledger = depot.ledger.state().await.unwrap().waiting;
+        (jobs, ledger) == (1, 1)
+    })
+    .await;
+    depot.net.partition_one_way("depot", "shop");
+    depot.jobs.offer(Job(1)).await.unwrap();
+    drop(held);
+    let taken = async || {
+        let jobs = depot.jobs.state().await.unwrap().in_flight;
+        let ledger = depot.ledger.state().await.unwrap().held.len();
+        (jobs, ledger) == (1, 1)
+    };
+    until(&system, taken).await;
+    for failure in [lease.await.unwrap_err(), wish.await.unwrap_err()] {
+        assert_eq!(
+            (failure.kind(), failure.verdict()),
+            (FailureKind::DeadlineExceeded, Verdict::NotExecuted)
+        );
+    }
+    assert!(taken().await, "over there nobody knows yet");
+    depot.net.heal_all();
+    until(&system, async || {
+        let jobs = depot.jobs.state().await.unwrap().in_flight;
+        let ledger = depot.ledger.state().await.unwrap().held.len();
+        (jobs, ledger) == (0, 0)
+    })
+    .await;
+    let state = depot.jobs.state().await.unwrap();
+    assert_eq!((state.len, state.failed, state.lapsed), (1, 0, 0));
+    let counts = depot.ledger.state().await.unwrap().counts;
+    assert_eq!(counts.expiries, 0, "{counts:?}");
+}
+
+/// A request in hand that is due sooner than the wait bounds the wait (G9).
+#[callboard::test(both)]
+async fn g09_a_wait_for_what_is_elsewhere_ends_with_the_request_in_hand(system: System) {
+    let depot = Depot::new(&system);
+    let peer = depot.peer(&system, LinkConfig::default()).await;
+    let keeper = system.start(Keeper {
+        ledger: peer.mutex("ledger").await.unwrap(),
+        jobs: peer.queue::<Job>("jobs").await.unwrap(),
+    });
+    let held = depot.ledger.acquire().await.unwrap();
+    let span = 200 * MS;
+    let answers = futures::join!(
+        keeper.ask(Book).deadline(span).into_future(),
+        keeper.ask(Work).deadline(span).into_future(),
+    );
+    // What the handler is told comes before its own asker gives up, or just not.
+    if let Ok(booked) = answers.0 {
+        assert!(booked.is_err(), "{booked:?}");
+    }
+    if let Ok(worked) = answers.1 {
+        assert_eq!(worked, Ok(None));
+    }
+    until(&system, async || {
+        let jobs = depot.jobs.state().await.unwrap().waiting_pollers;
+        let ledger = depot.ledger.state().await.unwrap().waiting;
+        (jobs, ledger) == (0, 0)
+    })
+    .await;
+    // Not only when the two seconds are over that the handler had said.
+    let counts = depot.ledger.state().await.unwrap().counts;
+    assert_eq!(counts.timeouts + counts.withdrawn, 1, "{counts:?}");
+    drop(held);
 }
