@@ -25,7 +25,8 @@ pub struct LinkConfig {
     /// How many bytes of requests may be on their way to one receiver here, in its mailbox's line and on the wire
     /// (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
     pub window: u64,
-    /// The same for all receivers of one session together: what bounds the memory that a peer can take here. 64 MiB.
+    /// The same for all receivers of one session together: what bounds the memory that a peer can take here. Of a node
+    /// also how much may wait for room in one exposed queue, and for the subscribers of one topic. 64 MiB.
     pub session_window: u64,
     /// How many bytes are kept until the peer acknowledges them; then writing waits. 8 MiB.
     pub unacknowledged: usize,

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -149,6 +150,55 @@ pub(crate) fn unguessable_number(system: &System) -> u64 {
     let (high, low) = unguessable(system).as_u64_pair();
     // The fixed bits of a UUID stand in different places of the two.
     high ^ low.rotate_left(32)
+}
+
+/// How many bytes may wait behind one door, of all peers together (G33). What a message that waits here takes up is
+/// no part of any session's credit: it has been taken over.
+pub(crate) struct Budget {
+    most: u64,
+    taken: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(most: u64) -> Arc<Self> {
+        Arc::new(Budget {
+            most,
+            taken: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes that many, unless it has none left; the last may overshoot it. Given back when dropped.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let taken = self.taken.fetch_add(bytes, Ordering::AcqRel);
+        let taken_now = Taken {
+            from: Arc::clone(self),
+            bytes,
+        };
+        // Else it goes back at once.
+        (taken < self.most).then_some(taken_now)
+    }
+}
+
+/// Bytes that wait.
+pub(crate) struct Taken {
+    from: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.from.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// How long a text may be that travels beside items and wishes, such as the name of a group, in bytes.
+pub(crate) const MAX_TEXT: usize = 1_024;
+
+/// Whether none of these texts is too long to be kept.
+pub(crate) fn are_short<'a>(texts: impl IntoIterator<Item = Option<&'a String>>) -> bool {
+    let mut texts = texts.into_iter().flatten();
+    texts.all(|text| text.len() <= MAX_TEXT)
 }
 
 pub(crate) fn refuse(kind: FailureKind) -> WireFailure {

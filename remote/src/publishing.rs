@@ -13,7 +13,7 @@ use callboard::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entrance::{Entrance, REACH, Serve, WireFailure, refuse, run};
+use crate::entrance::{Budget, Entrance, REACH, Serve, WireFailure, refuse, run};
 use crate::error::NameError;
 use crate::node::Node;
 use crate::peer::Peer;
@@ -50,6 +50,7 @@ impl Node {
             topic: topic.clone(),
             system: self.system().clone(),
             id: ActorId::fresh(),
+            waiting: Budget::new(self.core().config.session_window),
         });
         self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))
     }
@@ -59,6 +60,8 @@ struct Door<T: Send + Sync + 'static> {
     topic: Topic<T>,
     system: System,
     id: ActorId,
+    /// What messages take up that wait for slow subscribers.
+    waiting: Arc<Budget>,
 }
 
 impl<T: WireMessage + Sync> Door<T> {
@@ -74,6 +77,9 @@ impl<T: WireMessage + Sync> Door<T> {
         if message.version != T::VERSION {
             return Err(refuse(FailureKind::WrongVersion));
         }
+        let Some(_waits) = self.waiting.take(message.payload.len()) else {
+            return Err(refuse(FailureKind::Overloaded));
+        };
         // A hand-written `Deserialize` may panic.
         let decode = || arriving(session, || codec::decode::<T>(&message.payload));
         let value = catch_unwind(AssertUnwindSafe(decode));

@@ -86,6 +86,10 @@ impl Node {
     /// callboard::run(both).unwrap().unwrap();
     /// ```
     ///
+    /// What offers take up that wait for room is bounded by [`LinkConfig::session_window`](crate::LinkConfig), for all
+    /// peers together: one above that is refused as `Overloaded`, and its item comes back. Names of groups, consumers
+    /// and queues for replies have 1,024 bytes at the most (else `TooLarge`).
+    ///
     /// # Errors
     /// [`NameError`]: the name is malformed, or has a queue already.
     pub fn expose_queue<T: WireMessage + Clone>(
@@ -93,7 +97,7 @@ impl Node {
         name: &str,
         queue: &Queue<T>,
     ) -> Result<(), NameError> {
-        let door = Arc::new(Door::new(queue));
+        let door = Arc::new(Door::new(queue, self.core().config.session_window));
         self.expose(name, &Recipient::<Look>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<OfferOp>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<PollOp>::new(Entrance::new(&door)))?;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::wire::{Kind, LockAnswer, LockOp, WireState};
 use crate::entrance::{
-    HolderId, Serve, WireFailure, abortable, patience, refuse, run, unguessable_number,
+    HolderId, Serve, WireFailure, abortable, are_short, patience, refuse, run, unguessable_number,
 };
 
 type Answer = Result<LockAnswer, WireFailure>;
@@ -211,6 +211,9 @@ impl Serve<LockOp> for Door {
                 wait,
                 label,
             } => {
+                if !are_short([label.as_ref()]) {
+                    return responder.send(Err(refuse(FailureKind::TooLarge)));
+                }
                 let clock = system.clock().clone();
                 let arrived = clock.now();
                 let mut wish = Semaphore::over(Arc::clone(&self.leases))

@@ -19,8 +19,11 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{HolderId, Serve, WireFailure, abortable, patience, refuse, run};
+use crate::entrance::{
+    Budget, HolderId, MAX_TEXT, Serve, WireFailure, abortable, are_short, patience, refuse, run,
+};
 use crate::reference::{arriving, came_by};
+use crate::wire::limits::cut;
 
 /// How many bytes an item takes in an answer besides itself, at the most, without its texts.
 const ITEM_OVERHEAD: usize = 160;
@@ -32,6 +35,8 @@ pub(super) struct Door<T: WireMessage + Clone> {
     /// How long a lease lasts unless said otherwise.
     lease: Duration,
     holders: Holders<T>,
+    /// What offers take up that wait for room.
+    waiting: Arc<Budget>,
 }
 
 /// What comes from a peer by that session. What serde says names types of this side, so it stays here.
@@ -45,7 +50,8 @@ fn decode<T: WireMessage>(item: &Item, session: u64) -> Result<T, WireFailure> {
 }
 
 impl<T: WireMessage + Clone> Door<T> {
-    pub(super) fn new(queue: &Queue<T>) -> Self {
+    /// `most` is how many bytes of offers may wait.
+    pub(super) fn new(queue: &Queue<T>, most: u64) -> Self {
         let keeps = WireKeeps::from(queue.keeps());
         let config = queue.config().unwrap_or_default();
         Door {
@@ -54,6 +60,7 @@ impl<T: WireMessage + Clone> Door<T> {
             keeps,
             lease: config.lease,
             holders: Holders::new(),
+            waiting: Budget::new(most),
         }
     }
 
@@ -85,6 +92,15 @@ impl<T: WireMessage + Clone> Door<T> {
         if let Err(failure) = self.check(op.contract) {
             return refused(failure, all);
         }
+        let terms = op.terms.as_deref();
+        let texts = terms.map(|terms| [terms.group.as_ref(), terms.reply_to.as_ref()]);
+        if !are_short(texts.into_iter().flatten().chain([op.group.as_ref()])) {
+            return refused(refuse(FailureKind::TooLarge), all);
+        }
+        let bytes = op.items.iter().map(|item| item.0.len()).sum();
+        let Some(_waits) = self.waiting.take(bytes) else {
+            return refused(refuse(FailureKind::Overloaded), all);
+        };
         let items: Result<Vec<T>, WireFailure> =
             op.items.iter().map(|it| decode(it, session)).collect();
         let mut items = match items {
@@ -389,8 +405,9 @@ impl From<Otherwise> for Settlement {
     fn from(how: Otherwise) -> Self {
         match how {
             Otherwise::Release(delay) => Settlement::Release(Duration::from_micros(delay)),
-            Otherwise::Reject(reason) => Settlement::Reject(reason.into()),
-            Otherwise::Bury(reason) => Settlement::Bury(reason.into()),
+            // Kept with the item.
+            Otherwise::Reject(reason) => Settlement::Reject(cut(&reason, MAX_TEXT).into()),
+            Otherwise::Bury(reason) => Settlement::Bury(cut(&reason, MAX_TEXT).into()),
             Otherwise::Extend(span) => Settlement::Extend(Duration::from_micros(span)),
         }
     }
@@ -514,6 +531,9 @@ impl<T: WireMessage + Clone> Door<T> {
     ) {
         if let Err(failure) = self.check(op.contract) {
             return responder.send(PollAnswer::Failed(failure));
+        }
+        if !are_short([op.consumer.as_ref()]) {
+            return responder.send(PollAnswer::Failed(refuse(FailureKind::TooLarge)));
         }
         let patience = self.patience(op.wait, meta);
         let (handle, registration) = abortable(&mut responder);

@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use callboard::locks::{LeaseError, Lost, Mutex};
-use callboard::{FailureKind, Incarnation, Message, Principal, Recipient, System, Verdict};
+use callboard::queue::Queue;
+use callboard::{
+    FailureKind, Incarnation, Message, Placement, Principal, Recipient, System, Verdict,
+};
+use callboard_remote::testing::SimNet;
 use callboard_remote::{LinkConfig, Node, Peer, Proof, Rules, Verbs};
+use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 
 use crate::queues::Job;
@@ -242,10 +247,7 @@ async fn g31_a_guard_of_before_a_restart_ends_no_lease_of_after_it(system: Syste
     let again = Node::with(&system, "depot", Incarnation(u64::MAX), config).unwrap();
     let fresh = Mutex::new(&system, "ledger again");
     again.expose_mutex("ledger", &fresh).unwrap();
-    let open = Rules::new().allow("*", Verbs::ALL, ">").unwrap();
-    again
-        .rights()
-        .replace(open.allow("anonymous", Verbs::ALL, ">").unwrap());
+    again.rights().replace(open_to_all());
     depot.node.close();
     depot.net.listen("depot", &again);
     let new = loop {
@@ -335,4 +337,72 @@ async fn g35_who_waits_in_line_needs_its_right_when_its_turn_comes(system: Syste
     assert_eq!((item.item(), item.failed()), (&Job(1), 0));
     let free = depot.ledger.try_acquire().await.unwrap();
     assert!(free.is_some());
+}
+
+/// What waits for room is bounded by what it weighs, not only by how many wait.
+#[callboard::test(both)]
+async fn g33_offers_that_wait_have_a_budget(system: System) {
+    let net = SimNet::new(&system);
+    let mut config = LinkConfig::default();
+    config.session_window = 2 * 1024 * 1024;
+    let node = Node::with(&system, "depot", Incarnation(1), config).unwrap();
+    node.rights().replace(open_to_all());
+    let near: Queue<Text> = system.queue("texts").capacity(1).open().unwrap();
+    node.expose_queue("texts", &near).unwrap();
+    net.listen("depot", &node);
+    let connector = net.connector("shop", "depot");
+    let peer = Peer::dialled(&system, connector, LinkConfig::default());
+    peer.connected().await.unwrap();
+    let far = peer.queue::<Text>("texts").await.unwrap();
+    let text = || Text("x".repeat(1024 * 1024));
+    far.offer(Text("first".to_owned())).await.unwrap();
+    let mut waiting = Vec::new();
+    for n in 1..=3 {
+        let (tx, told) = oneshot::channel();
+        let offer = far.offer(text()).into_future();
+        system.spawn(Placement::Spread, move || async move {
+            let _ = tx.send(offer.await);
+        });
+        waiting.push(told);
+        // The third is refused before it could wait.
+        let there = n.min(2);
+        until(&system, async || {
+            near.state().await.unwrap().waiting_offerers == there
+        })
+        .await;
+    }
+    let refused = waiting.pop().unwrap().await.unwrap().unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.verdict()),
+        (FailureKind::Overloaded, Verdict::NotExecuted)
+    );
+    assert_eq!(refused.item, Some(text()), "G6: it comes back");
+    // Those that wait are stored, and there is a budget again.
+    for offered in waiting {
+        near.poll().await.unwrap().unwrap();
+        offered.await.unwrap().unwrap();
+    }
+    near.poll().await.unwrap().unwrap();
+    far.offer(text()).await.unwrap();
+
+    // Texts beside the items are bounded, too.
+    let long = "g".repeat(1_025);
+    let refused = far.offer(text()).group(&*long).await.unwrap_err();
+    assert_eq!(refused.kind(), FailureKind::TooLarge);
+    let consumer = far.consumer(&*long);
+    let failure = consumer.lease().deadline(Duration::ZERO).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::TooLarge);
+    let held = far.lease().await.unwrap().unwrap();
+    held.reject("r".repeat(100_000)).await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+#[message(name = "test.text")]
+struct Text(String);
+
+fn open_to_all() -> Rules {
+    let rules = Rules::new().allow("*", Verbs::ALL, ">");
+    rules
+        .and_then(|rules| rules.allow("anonymous", Verbs::ALL, ">"))
+        .unwrap()
 }
