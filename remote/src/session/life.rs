@@ -216,9 +216,7 @@ impl Session {
         }
         self.in_flight.withdraw_all();
         self.work.end();
-        self.inbox.lock().clear();
-        // Again: a reader that was in the midst of its frames has begun more of them meanwhile. It is through now.
-        self.in_flight.withdraw_all();
+        self.clear_inbox();
         self.peer.session_ended(self, why);
     }
 
