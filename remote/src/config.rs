@@ -5,6 +5,12 @@ use std::time::Duration;
 use crate::rights::Login;
 use crate::wire::limits::MIN_MAX_FRAME;
 
+/// The largest window: what has been taken is added to it.
+const MOST_WINDOW: u64 = u64::MAX / 2;
+
+/// The shortest time of a heartbeat.
+const LEAST_SPAN: Duration = Duration::from_millis(1);
+
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
 ///
 /// ```
@@ -13,6 +19,9 @@ use crate::wire::limits::MIN_MAX_FRAME;
 /// let mut config = LinkConfig::default();
 /// config.max_message = 1024 * 1024;
 /// ```
+///
+/// A limit outside of its range means the nearest inside: of bytes and of what may be unanswered at least 1, of windows
+/// at most half of all numbers, of `ping_after` and `dead_after` at least 1 ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkConfig {
@@ -38,9 +47,10 @@ pub struct LinkConfig {
     /// How many bytes of answers may wait for a peer that doesn't read, before its connection is cut.
     /// 32 MiB.
     pub unread_answers: usize,
-    /// How many asks may be unanswered on one connection, in each direction. 16,384.
+    /// How many asks may be unanswered in one session, in each direction. A handle of a queue elsewhere that leases
+    /// keeps one of them for as long as it lives, and each wait in line takes one: the rest is for others. 16,384.
     pub in_flight: usize,
-    /// How many subscriptions a peer may hold on one connection. 256.
+    /// How many subscriptions a peer may hold in one session. 256.
     pub subscriptions: usize,
     /// How many names, each with a type of message, a peer may watch on one session (G12). 16,384.
     pub watches: usize,
@@ -76,6 +86,20 @@ pub struct LinkConfig {
 }
 
 impl LinkConfig {
+    /// The same with each limit in its range: with less nothing would ever be sent, or time would stand still.
+    pub(crate) fn within_range(mut self) -> Self {
+        self.max_message = self.message_limit();
+        self.window = self.window.clamp(1, MOST_WINDOW);
+        self.session_window = self.session_window.clamp(1, MOST_WINDOW);
+        self.unacknowledged = self.unacknowledged.max(1);
+        self.outbox = self.outbox.max(1);
+        self.in_flight = self.in_flight.max(1);
+        self.subscriber_buffer = self.subscriber_buffer.max(1);
+        self.ping_after = self.ping_after.max(LEAST_SPAN);
+        self.dead_after = self.dead_after.max(LEAST_SPAN);
+        self
+    }
+
     /// What this side takes: never less than control frames need.
     pub(crate) fn message_limit(&self) -> u32 {
         self.max_message.max(MIN_MAX_FRAME)

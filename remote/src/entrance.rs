@@ -19,6 +19,8 @@ use futures::future::{AbortHandle, AbortRegistration, Either, select};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::wire::body::{kind_number, kind_of, verdict_number, verdict_of};
+
 /// What an answer may take for its way, beyond what was to be waited for over there: the deadline of asks across a
 /// process (G9).
 pub(crate) const REACH: Duration = Duration::from_secs(5);
@@ -271,13 +273,14 @@ pub(crate) fn abortable<R: Send + 'static>(
     (handle, registration)
 }
 
-/// A failure without its text, which may name what belongs to the queue's process alone.
+/// A failure without its text, which may name what belongs to the queue's process alone. In numbers, so that one of a
+/// kind that a later version added can be read (G37): what became of the request counts more than why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WireFailure {
     #[serde(rename = "k")]
-    kind: FailureKind,
+    kind: u8,
     #[serde(rename = "v")]
-    verdict: Verdict,
+    verdict: u8,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
 }
@@ -285,8 +288,8 @@ pub(crate) struct WireFailure {
 impl From<&Failure> for WireFailure {
     fn from(failure: &Failure) -> Self {
         WireFailure {
-            kind: failure.kind(),
-            verdict: failure.verdict(),
+            kind: kind_number(failure.kind()),
+            verdict: verdict_number(failure.verdict()),
             retry_after: failure.retry_after().map(micros),
         }
     }
@@ -295,15 +298,22 @@ impl From<&Failure> for WireFailure {
 impl WireFailure {
     pub(crate) fn new(kind: FailureKind, verdict: Verdict) -> Self {
         WireFailure {
-            kind,
-            verdict,
+            kind: kind_number(kind),
+            verdict: verdict_number(verdict),
             retry_after: None,
         }
     }
 
     /// The failure, about what is called `what` here.
     pub(crate) fn about(&self, what: &str) -> Failure {
-        let failure = Failure::new(self.kind, self.verdict).with_detail(what);
+        let verdict = verdict_of(self.verdict);
+        let failure = match kind_of(self.kind) {
+            Some(kind) => Failure::new(kind, verdict).with_detail(what),
+            None => Failure::new(FailureKind::NoAnswer, verdict).with_detail(format!(
+                "failure kind {} of a newer peer: {what}",
+                self.kind
+            )),
+        };
         match self.retry_after {
             Some(span) => failure.with_retry_after(Duration::from_micros(span)),
             None => failure,
@@ -314,4 +324,54 @@ impl WireFailure {
 /// A span as it travels, rounded up, so that what is left is never called over.
 pub(crate) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard::codec;
+
+    use super::*;
+
+    #[test]
+    fn g37_a_failure_of_a_kind_that_is_not_known_yet_says_what_became_of_it() {
+        for kind in FailureKind::ALL {
+            let sent = WireFailure::new(*kind, Verdict::NotExecuted);
+            let bytes = codec::encode(&sent).unwrap();
+            let read: WireFailure = codec::decode(&bytes).unwrap();
+            let failure = read.about("jobs");
+            assert_eq!(
+                (failure.kind(), failure.verdict()),
+                (*kind, Verdict::NotExecuted)
+            );
+        }
+        let newer = WireFailure {
+            kind: 200,
+            verdict: verdict_number(Verdict::NotExecuted),
+            retry_after: None,
+        };
+        let failure = newer.about("jobs");
+        assert_eq!(failure.kind(), FailureKind::NoAnswer);
+        assert_eq!(failure.verdict(), Verdict::NotExecuted);
+        let text = failure.to_string();
+        assert!(
+            text.contains("failure kind 200 of a newer peer: jobs"),
+            "{text}"
+        );
+        let odd = WireFailure {
+            verdict: 9,
+            ..newer
+        };
+        assert_eq!(odd.about("jobs").verdict(), Verdict::MaybeExecuted);
+    }
+
+    #[test]
+    fn g33_a_budget_is_given_back_and_the_last_may_overshoot_it() {
+        let budget = Budget::new(10);
+        let (one, two) = (budget.take(9).unwrap(), budget.take(100).unwrap());
+        assert!(budget.take(0).is_none() && budget.take(1).is_none());
+        drop(two);
+        let again = budget.take(1).unwrap();
+        drop((one, again));
+        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
+    }
 }

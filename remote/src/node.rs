@@ -203,7 +203,7 @@ impl Node {
         check_name(name)?;
         let core = Arc::new(Core {
             system: system.clone(),
-            config,
+            config: config.within_range(),
             name: name.to_owned(),
             incarnation,
             counters: NodeCounters::default(),

@@ -53,6 +53,12 @@ const BATCH_ITEMS: usize = 4_096;
 /// After how many bytes of items a message has enough of them.
 const BATCH_BYTES: usize = 192 * 1024;
 
+/// How many bytes an item of many takes in an offer besides itself.
+const ITEM_HEAD: usize = 5;
+
+/// How many bytes the end of one lease takes in a message.
+const END_BYTES: usize = 16;
+
 impl Node {
     /// Lets peers use a queue under a name; see [`Peer::queue`]. Queues share their names with actors.
     ///
@@ -157,7 +163,7 @@ impl<T: WireMessage> OpenQueue<T> {
             offer: peer.recipient(&self.name)?,
             poll: peer.recipient(&self.name)?,
             admin: peer.recipient(&self.name)?,
-            room: peer.config().max_message.saturating_sub(MARGIN),
+            peer: peer.clone(),
             name: Arc::clone(&self.name),
         };
         let open = Look::Open {

@@ -67,9 +67,10 @@ impl Door {
         drop(over);
     }
 
-    fn stale(&self, token: u64) -> Answer {
-        let known = self.inner.lock().held.keys().copied().max();
-        let current = known.unwrap_or(token).max(token);
+    async fn stale(&self, token: u64) -> Answer {
+        // Also what was granted to others than by this door.
+        let newest = self.leases.state().await.map(|state| state.newest.0);
+        let current = newest.unwrap_or(token).max(token);
         Ok(LockAnswer::Stale { current })
     }
 
@@ -95,14 +96,14 @@ impl Door {
 
     async fn renew(&self, claim: Claim, lease: Duration) -> Answer {
         let Some(guard) = self.held(&claim) else {
-            return self.stale(claim.token);
+            return self.stale(claim.token).await;
         };
         answered(guard.renew(lease).await.map(drop))
     }
 
     async fn release(&self, claim: Claim) -> Answer {
         let Some(guard) = self.take(&claim) else {
-            return self.stale(claim.token);
+            return self.stale(claim.token).await;
         };
         match Arc::try_unwrap(guard) {
             Ok(guard) => answered(guard.release().await),

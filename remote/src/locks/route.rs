@@ -265,15 +265,14 @@ impl Leases for RemoteLeases {
                         return Err(shared.stopped());
                     }
                     // From before it was sent: so the holder takes itself to hold it no longer than the other side does.
-                    let ends = sent + Duration::from_micros(waited) + wish.lease;
+                    // The wait is what the other side says, but no longer than it was.
+                    let waited = Duration::from_micros(waited).min(shared.now().since(sent));
+                    let ends = sent + waited + wish.lease;
                     Ok(Grant { token, ends })
                 }
                 Ok(_) => Err(shared.nonsense()),
-                // What is granted all the same is nobody's, and runs out.
-                Err(failure) => Err(match failure.verdict() {
-                    Verdict::NotSent => failure,
-                    _ => failure.with_verdict(Verdict::NotExecuted),
-                }),
+                // `MaybeExecuted` of a lost session: what was granted all the same is nobody's, and runs out.
+                Err(failure) => Err(failure),
             }
         })
     }

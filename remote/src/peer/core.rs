@@ -82,7 +82,7 @@ impl Core {
         Arc::new(Core {
             resumes,
             system: system.clone(),
-            config,
+            config: config.within_range(),
             address,
             boundary,
             counters: PeerCounters::default(),

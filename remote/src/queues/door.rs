@@ -32,8 +32,8 @@ pub(super) struct Door<T: WireMessage + Clone> {
     queue: Queue<T>,
     contract: Contract,
     keeps: WireKeeps,
-    /// How long a lease lasts unless said otherwise.
-    lease: Duration,
+    /// How long a lease lasts unless said otherwise; of a queue that is itself elsewhere nobody here knows.
+    lease: Option<Duration>,
     holders: Holders<T>,
     /// What offers take up that wait for room.
     waiting: Arc<Budget>,
@@ -53,12 +53,11 @@ impl<T: WireMessage + Clone> Door<T> {
     /// `most` is how many bytes of offers may wait.
     pub(super) fn new(queue: &Queue<T>, most: u64) -> Self {
         let keeps = WireKeeps::from(queue.keeps());
-        let config = queue.config().unwrap_or_default();
         Door {
             queue: queue.clone(),
             contract: contract(T::NAME, T::VERSION, keeps),
             keeps,
-            lease: config.lease,
+            lease: queue.config().map(|config| config.lease),
             holders: Holders::new(),
             waiting: Budget::new(most),
         }
@@ -233,7 +232,7 @@ impl<T: WireMessage + Clone> Door<T> {
     /// It is held for that long from now on. Whoever has gone meanwhile gives it back.
     fn hold_on(&self, holder: &HolderId, receipt: Receipt<T>, span: Duration) {
         let now = self.system().clock().now();
-        let _ = self.holders.give(holder, vec![receipt], now, span);
+        let _ = self.holders.give(holder, vec![receipt], now, Some(span));
     }
 
     fn gone(&self, holder: &HolderId) {
@@ -306,9 +305,12 @@ async fn end<T: Send + 'static>(
         Settlement::Reject(reason) => receipt.reject(reason).await,
         Settlement::Bury(reason) => receipt.bury(reason).await,
         Settlement::Extend(span) => {
-            receipt.extend(span).await?;
-            goes_on(receipt, span);
-            Ok(())
+            let extended = receipt.extend(span).await;
+            // Also if nobody knows: it may be held still, and dropping the receipt would end that.
+            if !matches!(extended, Err(SettleError::Stale { .. })) {
+                goes_on(receipt, span);
+            }
+            extended
         }
         _ => receipt.ack().await,
     }
@@ -541,7 +543,7 @@ impl<T: WireMessage + Clone> Door<T> {
         if !self.holders.wait(&holder, ticket, handle) {
             return responder.send(PollAnswer::Unknown);
         }
-        let span = op.span.map_or(self.lease, Duration::from_micros);
+        let span = op.span.map(Duration::from_micros).or(self.lease);
         let door = Arc::clone(self);
         run(self.system(), async move {
             let leasing = async { door.lease(&op, &holder, patience).await };
@@ -561,7 +563,7 @@ impl<T: WireMessage + Clone> Door<T> {
         &self,
         leases: Leases<T>,
         holder: &HolderId,
-        span: Duration,
+        span: Option<Duration>,
         responder: &mut Responder<PollAnswer>,
     ) -> PollAnswer {
         let Leases {

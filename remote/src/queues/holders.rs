@@ -112,13 +112,13 @@ impl<T: Send + 'static> Holders<T> {
         }
     }
 
-    /// Notes what was handed out. It comes back if the holder has gone meanwhile.
+    /// Notes what was handed out, for a span if that is known. It comes back if the holder has gone meanwhile.
     pub(super) fn give(
         &self,
         holder: &HolderId,
         receipts: Vec<Receipt<T>>,
         now: Instant,
-        span: Duration,
+        span: Option<Duration>,
     ) -> Result<(), Vec<Receipt<T>>> {
         let over;
         {
@@ -126,7 +126,7 @@ impl<T: Send + 'static> Holders<T> {
             let Some(entry) = holders.get_mut(holder) else {
                 return Err(receipts);
             };
-            let ends = now + span;
+            let ends = span.map_or(Instant::FAR, |span| now + span);
             for receipt in receipts {
                 let held = Held { receipt, ends };
                 entry.held.insert(held.receipt.token(), held);

@@ -24,8 +24,9 @@ use super::wire::{
     Administer, Administered, Contract, Item, LeaseOp, Look, OfferAnswer, OfferOp, Otherwise,
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireLeased,
 };
-use super::{BATCH_BYTES, BATCH_ITEMS};
+use super::{BATCH_BYTES, BATCH_ITEMS, END_BYTES, ITEM_HEAD, MARGIN};
 use crate::entrance::{Patience, REACH, WireFailure, micros, patient, unguessable_number};
+use crate::peer::Peer;
 
 /// The references to one exposed queue, one for each right.
 #[derive(Clone)]
@@ -35,8 +36,7 @@ pub(super) struct Ways {
     pub(super) offer: Recipient<OfferOp>,
     pub(super) poll: Recipient<PollOp>,
     pub(super) admin: Recipient<Administer>,
-    /// How many bytes of items an answer may have.
-    pub(super) room: u32,
+    pub(super) peer: Peer,
 }
 
 impl Ways {
@@ -46,6 +46,24 @@ impl Ways {
 
     fn about(&self, failure: &WireFailure) -> Failure {
         failure.about(&self.name)
+    }
+
+    /// How many bytes of items an answer may have.
+    fn room(&self) -> u32 {
+        let core = self.peer.core();
+        let config = core.session().map(|session| session.config.message_limit());
+        let most = config.unwrap_or_else(|| core.config.message_limit());
+        most.saturating_sub(MARGIN)
+    }
+
+    /// After how many bytes a message to the other side has enough. One item may overshoot it, up to what the other
+    /// side takes.
+    fn batch_bytes(&self) -> usize {
+        let session = self.peer.core().session();
+        // Without one, nothing is sent anyway.
+        let theirs = session.map_or(u32::MAX, |session| session.theirs.max_message);
+        let theirs = usize::try_from(theirs.saturating_sub(MARGIN) / 2).unwrap_or(usize::MAX);
+        BATCH_BYTES.min(theirs)
     }
 
     /// An answer that doesn't fit the question.
@@ -161,10 +179,16 @@ impl Shared {
             let lease = lease_id(leased, holder);
             (lease, Settlement::Release(Duration::ZERO))
         });
-        for part in parts(back.collect()) {
+        for part in self.parts(back.collect()) {
             // An error: their leases are over, or will be.
             let _ = self.ways.poll.tell(PollOp::Settle(part.op)).await;
         }
+    }
+
+    /// As few messages as the other side takes.
+    fn parts(&self, settlements: Vec<(LeaseId, Settlement)>) -> Vec<Part> {
+        let most = (self.ways.batch_bytes() / END_BYTES).clamp(1, BATCH_ITEMS);
+        parts(settlements, most)
     }
 
     async fn settle(
@@ -172,7 +196,7 @@ impl Shared {
         settlements: Vec<(LeaseId, Settlement)>,
     ) -> Vec<Result<(), SettleError>> {
         let mut answers: Vec<Option<Result<(), SettleError>>> = vec![None; settlements.len()];
-        for part in parts(settlements) {
+        for part in self.parts(settlements) {
             let ends = part.order.clone();
             let op = PollOp::Settle(part.op);
             let answer = self.ways.poll_op(op, Some(REACH)).await;
@@ -223,12 +247,12 @@ struct Part {
     order: Vec<(usize, LeaseId)>,
 }
 
-fn parts(settlements: Vec<(LeaseId, Settlement)>) -> Vec<Part> {
+fn parts(settlements: Vec<(LeaseId, Settlement)>, most: usize) -> Vec<Part> {
     let mut parts: Vec<(Part, Vec<(usize, LeaseId)>)> = Vec::new();
     for (at, (lease, how)) in settlements.into_iter().enumerate() {
         let holder = lease.grantor;
         let fits = |part: &(Part, Vec<_>)| {
-            part.0.op.holder == holder && part.0.order.len() + part.1.len() < BATCH_ITEMS
+            part.0.op.holder == holder && part.0.order.len() + part.1.len() < most
         };
         let part = match parts.iter().position(fits) {
             Some(found) => &mut parts[found],
@@ -288,7 +312,7 @@ impl Leasing {
             holder,
             ticket,
             max: u32::try_from(request.max).unwrap_or(u32::MAX),
-            bytes: shared.ways.room,
+            bytes: shared.ways.room(),
             wait: wait.map(micros),
             span: request.span.map(micros),
             consumer: request.consumer.as_ref().map(ToString::to_string),
@@ -572,6 +596,7 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
         Box::pin(async move {
             let due = deadline.map(|span| clock.now() + span);
             let ways = &self.shared.ways;
+            let most = ways.batch_bytes();
             let mut offered = Vec::with_capacity(items.len());
             let mut items = items.into_iter();
             while items.len() > 0 {
@@ -579,8 +604,8 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
                 let mut unfit = None;
                 for item in items.as_slice().iter().take(BATCH_ITEMS) {
                     match encoded(item) {
-                        Ok(item) if part.is_empty() || bytes + item.0.len() <= BATCH_BYTES => {
-                            bytes += item.0.len();
+                        Ok(item) if part.is_empty() || bytes + item.0.len() <= most => {
+                            bytes += item.0.len() + ITEM_HEAD;
                             part.push(item);
                         }
                         Ok(_) => break,
@@ -647,17 +672,18 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
     }
 
     fn settle_soon(&self, lease: LeaseId, settlement: Settlement) {
-        for part in parts(vec![(lease, settlement)]) {
-            let ways = self.shared.ways.clone();
-            let Err(error) = ways.poll.try_tell(PollOp::Settle(part.op)) else {
+        for part in self.shared.parts(vec![(lease, settlement)]) {
+            let shared = Arc::clone(&self.shared);
+            let Err(error) = shared.ways.poll.try_tell(PollOp::Settle(part.op)) else {
                 continue;
             };
             // Room may come; else the lease ends with the session, or by its time.
             let Some(op) = error.into_message() else {
                 continue;
             };
+            // With the handle, whose end would overtake it: what is held by nobody has failed.
             self.system().spawn(Placement::Spread, move || async move {
-                let _ = ways.poll.tell(op).deadline(REACH).await;
+                let _ = shared.ways.poll.tell(op).deadline(REACH).await;
             });
         }
     }
@@ -697,7 +723,7 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
                 contract,
                 from,
                 max: u32::try_from(max).unwrap_or(u32::MAX),
-                bytes: ways.room,
+                bytes: ways.room(),
             };
             match ways.admin.ask(op).deadline(REACH).await? {
                 Ok(Administered::Browsed(found)) => {

@@ -38,10 +38,10 @@ pub struct PeerLimits {
     pub subscriptions: usize,
     /// Queues that it has made and that are still there. 64.
     pub queues: usize,
-    /// Unanswered asks of one session, where that is less than [`LinkConfig::in_flight`]. Read when a session begins.
-    /// 16,384.
+    /// Unanswered asks of one session, at least 1, where that is less than [`LinkConfig::in_flight`]. Read when a
+    /// session begins. 16,384.
     pub in_flight: usize,
-    /// Bytes of one message, where that is less than [`LinkConfig::max_message`]. Read when a session begins. 16 MiB.
+    /// Bytes of one message, at least 4,096, where that is less than [`LinkConfig::max_message`]. Read when a session begins. 16 MiB.
     pub message_bytes: u32,
 }
 
@@ -285,6 +285,7 @@ impl Account {
             let limits = **self.counts.shared.limits.load();
             config.in_flight = config.in_flight.min(limits.in_flight);
             config.max_message = config.max_message.min(limits.message_bytes);
+            config = config.within_range();
         }
         config
     }

@@ -400,7 +400,7 @@ async fn g33_offers_that_wait_have_a_budget(system: System) {
 #[message(name = "test.text")]
 struct Text(String);
 
-fn open_to_all() -> Rules {
+pub(crate) fn open_to_all() -> Rules {
     let rules = Rules::new().allow("*", Verbs::ALL, ">");
     rules
         .and_then(|rules| rules.allow("anonymous", Verbs::ALL, ">"))

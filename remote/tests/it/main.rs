@@ -15,6 +15,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod ledger;
+mod limits;
 mod locks;
 mod mutants;
 mod proof;
