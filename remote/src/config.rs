@@ -59,7 +59,8 @@ pub struct LinkConfig {
     /// What a peer says to prove who it is by a secret, over TLS only: over anything else it isn't connected. Of a
     /// node it means nothing. None.
     pub login: Option<Login>,
-    /// How many connections a node serves at once. 1,024.
+    /// How many connections a node serves at once. As many more are told that there is no place, and what comes on top
+    /// of those is closed without a word. 1,024.
     pub connections: usize,
     /// How many sessions a node keeps, with a connection or waiting for one. 4,096.
     pub sessions: usize,

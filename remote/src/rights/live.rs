@@ -21,7 +21,7 @@ use crate::wire::limits::cut;
 #[cfg(test)]
 mod tests;
 
-/// The rules in force, and what they refused. Clones share them; a node has one, and several nodes can have the same.
+/// The rules in force, and what they refused. Clones share them. Each node has its own: see [`Node::rights`](crate::Node::rights).
 ///
 /// # How a request is decided
 /// 1. What a subject may do without any rule is said by [`Rules::standing`]: off the host nothing (G35).

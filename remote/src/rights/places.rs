@@ -3,7 +3,7 @@
 //! Limits of one session are those of [`LinkConfig`](crate::LinkConfig); these here keep a principal from getting more
 //! by beginning more sessions. A place is given back when its guard is dropped, and is free at that moment for the
 //! next who asks. It is the session that counts, not the connection: what it takes up stays while it waits for the
-//! next connection, and is given back at once when the peer says that it is over.
+//! next connection, and is given back at once when the peer says that it is over, also if answers are still owed to it.
 //!
 //! Peers of whom nothing is proved have an account for each session, since nothing says which belong together; how
 //! many there are in all is the node's limit. Our own user is counted and not limited: it can stop this process
@@ -127,7 +127,9 @@ impl From<NoPlace> for Failure {
     }
 }
 
-/// What principals take up of a node, or of several that share it.
+/// What principals take up of a node, by the sessions in which they connected to it. Of a node that is
+/// [offered](crate::Peer::offer) over a peer that this side dialled nothing is counted: whom it dials is its own choice.
+/// Clones share it; each node has its own, see [`Node::places`](crate::Node::places).
 ///
 /// ```
 /// use callboard::Principal;

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use callboard::topic::Topic;
-use callboard::{Message, Principal, Recipient, System, Verdict, Watch};
+use callboard::{Incarnation, Message, Principal, Recipient, System, Verdict, Watch};
 use callboard_remote::testing::SimNet;
 use callboard_remote::{LinkConfig, Node, Peer, Proof, Rules, Verbs};
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::actors::{Add, Hold, Viewed, expose_tester, tester};
+use crate::raw::Raw;
 use crate::waits::until;
 use crate::wires::{Memory, Wire};
 
@@ -201,4 +202,21 @@ async fn a_connection_that_comes_while_the_node_closes_ends(system: System) {
         assert!(over().await, "after {turns} turns: {:?}", node.state());
         peer.close();
     }
+}
+
+/// Who is refused takes no more than who is let in: above as many they aren't even told.
+#[callboard::test(simulated)]
+async fn g36_more_refused_peers_than_places_are_dropped_without_a_word(system: System) {
+    let mut config = LinkConfig::default();
+    config.connections = 1;
+    let node = Node::with(&system, "node", Incarnation(1), config).unwrap();
+    // They say nothing, and none of them goes: so long as they may, each takes what it takes.
+    let mut all: Vec<Raw> = (0..5).map(|_| Raw::served(&node, 4_096).0).collect();
+    let heard = futures::future::join_all(all.iter_mut().map(Raw::read)).await;
+    // One is listened to, another is told why it isn't.
+    let told = heard.iter().filter(|frame| frame.is_some()).count();
+    assert_eq!(told, 1, "{heard:?}");
+    // Then there is a place again.
+    let (mut raw, _ended) = Raw::served(&node, 4_096);
+    raw.shake().await;
 }
