@@ -143,9 +143,14 @@ pub(crate) fn may_tell() -> bool {
     })
 }
 
-/// The deadline of the request in hand: what a handler asks in turn inherits it (G9).
+/// The deadline of the request that is being handled on this thread: what its handler asks in turn inherits it (G9).
+/// `None` outside of handlers, and if it has none.
+///
+/// Asks look at this themselves. It is for who bounds a wait in some other way, such as a [`Route`](crate::Route), or
+/// what stands for a queue elsewhere.
 #[inline]
-pub(crate) fn inherited_deadline(clock: &Clock) -> Option<Instant> {
+#[must_use]
+pub fn inherited_deadline(clock: &Clock) -> Option<Instant> {
     let mut request = REQUEST.get();
     let deadline = request.deadline(clock);
     REQUEST.set(request);

@@ -88,6 +88,7 @@ pub use cell::ActorSnapshot;
 pub use codec::Blob;
 pub use context::{Context, Link, TaskHandle, Watching};
 pub use counters::{Counters, DropReason};
+pub use current::inherited_deadline;
 pub use dead_letter::{
     DEAD_LETTER_CAPACITY, DEAD_LETTER_TARGETS, DeadLetter, DeadLetterCounts, DeadLetterNotice,
     DeadLetters, TargetCounts,

@@ -5,6 +5,12 @@ use std::time::Duration;
 use crate::rights::Login;
 use crate::wire::limits::MIN_MAX_FRAME;
 
+/// The largest window: what has been taken is added to it.
+const MOST_WINDOW: u64 = u64::MAX / 2;
+
+/// The shortest time of a heartbeat.
+const LEAST_SPAN: Duration = Duration::from_millis(1);
+
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
 ///
 /// ```
@@ -13,6 +19,9 @@ use crate::wire::limits::MIN_MAX_FRAME;
 /// let mut config = LinkConfig::default();
 /// config.max_message = 1024 * 1024;
 /// ```
+///
+/// A limit outside of its range means the nearest inside: of bytes and of what may be unanswered at least 1, of windows
+/// at most half of all numbers, of `ping_after` and `dead_after` at least 1 ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkConfig {
@@ -25,7 +34,8 @@ pub struct LinkConfig {
     /// How many bytes of requests may be on their way to one receiver here, in its mailbox's line and on the wire
     /// (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
     pub window: u64,
-    /// The same for all receivers of one session together: what bounds the memory that a peer can take here. 64 MiB.
+    /// The same for all receivers of one session together: what bounds the memory that a peer can take here. Of a node
+    /// also how much may wait for room in one exposed queue, and for the subscribers of one topic. 64 MiB.
     pub session_window: u64,
     /// How many bytes are kept until the peer acknowledges them; then writing waits. 8 MiB.
     pub unacknowledged: usize,
@@ -37,9 +47,10 @@ pub struct LinkConfig {
     /// How many bytes of answers may wait for a peer that doesn't read, before its connection is cut.
     /// 32 MiB.
     pub unread_answers: usize,
-    /// How many asks may be unanswered on one connection, in each direction. 16,384.
+    /// How many asks may be unanswered in one session, in each direction. A handle of a queue elsewhere that leases
+    /// keeps one of them for as long as it lives, and each wait in line takes one: the rest is for others. 16,384.
     pub in_flight: usize,
-    /// How many subscriptions a peer may hold on one connection. 256.
+    /// How many subscriptions a peer may hold in one session. 256.
     pub subscriptions: usize,
     /// How many names, each with a type of message, a peer may watch on one session (G12). 16,384.
     pub watches: usize,
@@ -48,7 +59,8 @@ pub struct LinkConfig {
     /// What a peer says to prove who it is by a secret, over TLS only: over anything else it isn't connected. Of a
     /// node it means nothing. None.
     pub login: Option<Login>,
-    /// How many connections a node serves at once. 1,024.
+    /// How many connections a node serves at once. As many more are told that there is no place, and what comes on top
+    /// of those is closed without a word. 1,024.
     pub connections: usize,
     /// How many sessions a node keeps, with a connection or waiting for one. 4,096.
     pub sessions: usize,
@@ -75,6 +87,20 @@ pub struct LinkConfig {
 }
 
 impl LinkConfig {
+    /// The same with each limit in its range: with less nothing would ever be sent, or time would stand still.
+    pub(crate) fn within_range(mut self) -> Self {
+        self.max_message = self.message_limit();
+        self.window = self.window.clamp(1, MOST_WINDOW);
+        self.session_window = self.session_window.clamp(1, MOST_WINDOW);
+        self.unacknowledged = self.unacknowledged.max(1);
+        self.outbox = self.outbox.max(1);
+        self.in_flight = self.in_flight.max(1);
+        self.subscriber_buffer = self.subscriber_buffer.max(1);
+        self.ping_after = self.ping_after.max(LEAST_SPAN);
+        self.dead_after = self.dead_after.max(LEAST_SPAN);
+        self
+    }
+
     /// What this side takes: never less than control frames need.
     pub(crate) fn message_limit(&self) -> u32 {
         self.max_message.max(MIN_MAX_FRAME)

@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use callboard::topic::Topic;
 use callboard::{Incarnation, Principal, Recipient, RequestKey, System, WireMessage};
@@ -109,6 +110,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
     closed: watch::Sender<bool>,
+    /// How many are being told that they aren't let in.
+    pub(crate) turning_away: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -203,7 +206,7 @@ impl Node {
         check_name(name)?;
         let core = Arc::new(Core {
             system: system.clone(),
-            config,
+            config: config.within_range(),
             name: name.to_owned(),
             incarnation,
             counters: NodeCounters::default(),
@@ -212,6 +215,7 @@ impl Node {
             gate: Gate::new(system),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
+            turning_away: AtomicUsize::new(0),
         });
         let owner = Arc::new(Owner { core });
         Ok(Node { owner })
@@ -251,8 +255,12 @@ impl Node {
             .add(|exposed| exposed.topics.add::<T>(name, entry))
     }
 
-    /// Takes everything away that is exposed under a name. Requests that have arrived are still answered.
+    /// Takes away what is exposed under a name: nothing new reaches it. Requests that have arrived are still answered.
     /// Answers whether there was anything.
+    ///
+    /// What goes on ends by itself: subscriptions and watches with their session or with what they are of, leases of a
+    /// queue with their session or by time. Leases of a lock can't be renewed or released any more, and run out.
+    /// To end all of it at once end the [session](Node::peers), or what is exposed.
     pub fn conceal(&self, name: &str) -> bool {
         self.owner.core.exposed.remove(name)
     }

@@ -438,6 +438,10 @@ impl Peer {
         self.owner.core.state()
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.owner.core
+    }
+
     /// The limits it was made with.
     #[must_use]
     pub fn config(&self) -> &LinkConfig {

@@ -13,10 +13,11 @@ use callboard::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entrance::{Entrance, REACH, Serve, WireFailure, refuse, run};
+use crate::entrance::{Budget, Entrance, REACH, Serve, WireFailure, refuse, run};
 use crate::error::NameError;
 use crate::node::Node;
 use crate::peer::Peer;
+use crate::reference::{arriving, came_by};
 
 /// A message to be published. Its name on the wire stands for the right to publish.
 #[derive(Debug, Message, Serialize, Deserialize)]
@@ -49,6 +50,7 @@ impl Node {
             topic: topic.clone(),
             system: self.system().clone(),
             id: ActorId::fresh(),
+            waiting: Budget::new(self.core().config.session_window),
         });
         self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))
     }
@@ -58,6 +60,8 @@ struct Door<T: Send + Sync + 'static> {
     topic: Topic<T>,
     system: System,
     id: ActorId,
+    /// What messages take up that wait for slow subscribers.
+    waiting: Arc<Budget>,
 }
 
 impl<T: WireMessage + Sync> Door<T> {
@@ -65,6 +69,7 @@ impl<T: WireMessage + Sync> Door<T> {
         &self,
         message: Publish,
         patience: Duration,
+        session: u64,
     ) -> Result<Published, WireFailure> {
         if message.type_name != T::NAME {
             return Err(refuse(FailureKind::UnknownType));
@@ -72,8 +77,12 @@ impl<T: WireMessage + Sync> Door<T> {
         if message.version != T::VERSION {
             return Err(refuse(FailureKind::WrongVersion));
         }
+        let Some(_waits) = self.waiting.take(message.payload.len()) else {
+            return Err(refuse(FailureKind::Overloaded));
+        };
         // A hand-written `Deserialize` may panic.
-        let value = catch_unwind(AssertUnwindSafe(|| codec::decode::<T>(&message.payload)));
+        let decode = || arriving(session, || codec::decode::<T>(&message.payload));
+        let value = catch_unwind(AssertUnwindSafe(decode));
         let Ok(Ok(value)) = value else {
             return Err(refuse(FailureKind::BadPayload));
         };
@@ -94,6 +103,10 @@ impl<T: WireMessage + Sync> Door<T> {
 }
 
 impl<T: WireMessage + Sync> Serve<Publish> for Door<T> {
+    fn must_be_asked(_: &Publish) -> bool {
+        true
+    }
+
     fn serve(
         self: &Arc<Self>,
         message: Publish,
@@ -102,8 +115,9 @@ impl<T: WireMessage + Sync> Serve<Publish> for Door<T> {
     ) {
         let door = Arc::clone(self);
         let left = meta.remaining(self.system.clock()).unwrap_or(REACH);
+        let session = came_by();
         run(&self.system, async move {
-            let published = door.publish(message, left / 2).await;
+            let published = door.publish(message, left / 2, session).await;
             responder.send(published);
         });
     }

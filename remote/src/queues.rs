@@ -53,6 +53,12 @@ const BATCH_ITEMS: usize = 4_096;
 /// After how many bytes of items a message has enough of them.
 const BATCH_BYTES: usize = 192 * 1024;
 
+/// How many bytes an item of many takes in an offer besides itself.
+const ITEM_HEAD: usize = 5;
+
+/// How many bytes the end of one lease takes in a message.
+const END_BYTES: usize = 16;
+
 impl Node {
     /// Lets peers use a queue under a name; see [`Peer::queue`]. Queues share their names with actors.
     ///
@@ -86,6 +92,10 @@ impl Node {
     /// callboard::run(both).unwrap().unwrap();
     /// ```
     ///
+    /// What offers take up that wait for room is bounded by [`LinkConfig::session_window`](crate::LinkConfig), for all
+    /// peers together: one above that is refused as `Overloaded`, and its item comes back. Names of groups, consumers
+    /// and queues for replies have 1,024 bytes at the most (else `TooLarge`).
+    ///
     /// # Errors
     /// [`NameError`]: the name is malformed, or has a queue already.
     pub fn expose_queue<T: WireMessage + Clone>(
@@ -93,7 +103,7 @@ impl Node {
         name: &str,
         queue: &Queue<T>,
     ) -> Result<(), NameError> {
-        let door = Arc::new(Door::new(queue));
+        let door = Arc::new(Door::new(queue, self.core().config.session_window));
         self.expose(name, &Recipient::<Look>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<OfferOp>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<PollOp>::new(Entrance::new(&door)))?;
@@ -153,7 +163,7 @@ impl<T: WireMessage> OpenQueue<T> {
             offer: peer.recipient(&self.name)?,
             poll: peer.recipient(&self.name)?,
             admin: peer.recipient(&self.name)?,
-            room: peer.config().max_message.saturating_sub(MARGIN),
+            peer: peer.clone(),
             name: Arc::clone(&self.name),
         };
         let open = Look::Open {

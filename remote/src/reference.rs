@@ -6,7 +6,7 @@
 //!
 //! | it came | made a recipient by |
 //! |---|---|
-//! | with a message to what a node exposes | [`Node::resolve`]: over the session that it came by |
+//! | with a message to what a node exposes, also inside an item for its queue | [`Node::resolve`]: over the session that it came by |
 //! | with a reply, or in any other way | [`Peer::resolve`]: over that peer |
 //!
 //! Names of nodes are their own word, which anybody can give. So a reference never chooses a way by itself: it is
@@ -18,11 +18,12 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use callboard::{Incarnation, Recipient, WireMessage};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
 
+use crate::entrance::unguessable;
 use crate::error::{NameError, check_name};
 use crate::node::{self, Node};
 use crate::peer::Peer;
@@ -30,21 +31,38 @@ use crate::peer::Peer;
 thread_local! {
     /// The session whose payload is being decoded on this thread; 0 for none.
     static ARRIVING: Cell<u64> = const { Cell::new(0) };
+    /// The session whose message is being handed over on this thread; 0 for none.
+    static HANDING_OVER: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Decodes what came over that session: references in it know where they come from.
 pub(crate) fn arriving<T>(session: u64, decode: impl FnOnce() -> T) -> T {
-    /// Also if decoding panics.
-    struct Before(u64);
+    during(&ARRIVING, session, decode)
+}
+
+/// Hands over a message that came over that session. What is decoded meanwhile didn't come with it: handlers may run
+/// here that have nothing to do with it.
+pub(crate) fn handing_over<T>(session: u64, hand_over: impl FnOnce() -> T) -> T {
+    during(&HANDING_OVER, session, hand_over)
+}
+
+/// The session whose message is being handed over; for who decodes a part of that message later. 0 for none.
+pub(crate) fn came_by() -> u64 {
+    HANDING_OVER.get()
+}
+
+fn during<T>(cell: &'static LocalKey<Cell<u64>>, session: u64, work: impl FnOnce() -> T) -> T {
+    /// Also if it panics.
+    struct Before(&'static LocalKey<Cell<u64>>, u64);
 
     impl Drop for Before {
         fn drop(&mut self) {
-            ARRIVING.set(self.0);
+            self.0.set(self.1);
         }
     }
 
-    let _before = Before(ARRIVING.replace(session));
-    decode()
+    let _before = Before(cell, cell.replace(session));
+    work()
 }
 
 /// A recipient as it travels in a message; see [`Node::lend`].
@@ -111,9 +129,19 @@ pub(crate) fn arriving<T>(session: u64, decode: impl FnOnce() -> T) -> T {
 /// ```
 pub struct Reference<M> {
     to: To,
-    /// By which session it came; 0 if by none.
-    from: u64,
+    from: Origin,
     message: PhantomData<fn(M)>,
+}
+
+/// Who answers for a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// This process, where it was made.
+    Here,
+    /// Who is at the other end of that session, by which it came.
+    Session(u64),
+    /// Nobody: it was read, and from where isn't known.
+    Unknown,
 }
 
 /// What travels. Names are short because there may be many.
@@ -192,7 +220,7 @@ impl Node {
     /// # Errors
     /// [`NameError`], if the name of the message type is malformed.
     pub fn lend<M: WireMessage>(&self, recipient: &Recipient<M>) -> Result<Lent<M>, NameError> {
-        let name = format!("lent.{}", self.random().simple());
+        let name = format!("lent.{}", unguessable(self.system()).simple());
         self.expose(&name, recipient)?;
         Ok(Lent {
             node: self.core(),
@@ -216,14 +244,19 @@ impl Node {
                 type_name: Arc::from(M::NAME),
                 version: M::VERSION,
             },
-            from: 0,
+            from: Origin::Here,
             message: PhantomData,
         })
     }
 
-    /// Makes a reference a recipient: one of this node is what is exposed here, if who sent it may use that; any other is reached over the session
-    /// that it came by, and must be of the node that [offers](Peer::offer) itself at its other end. That recipient is
-    /// good as long as the session (G32): afterwards messages come back as `NoConnection`.
+    /// Makes a reference a recipient: one of this node is what is exposed here, if who sent it may use that; any
+    /// other is reached over the session that it came by, and must be of the node that [offers](Peer::offer) itself at
+    /// its other end. That recipient is good as long as the session (G32): afterwards messages come back as
+    /// `NoConnection`.
+    ///
+    /// It came by a session if it was in a message, a reply, an event, or an item that was offered to a queue of this
+    /// process over it. One that was read from anywhere else, such as the items of a durable queue, has nobody whose
+    /// rights could be asked (G35): it came by none, also if it is of this node.
     ///
     /// # Errors
     /// [`ReferenceError`].
@@ -235,13 +268,13 @@ impl Node {
         let core = self.core();
         let to = &reference.to;
         let is_own = *to.node == *core.name && to.incarnation == core.incarnation;
-        if is_own && reference.from == 0 {
+        if is_own && reference.from == Origin::Here {
             return reference.here(&core);
         }
         let sessions = core.sessions.list();
         let session = sessions
             .iter()
-            .find(|session| session.number == reference.from);
+            .find(|session| reference.from == Origin::Session(session.number));
         let session = session.ok_or_else(|| ReferenceError::NoSession {
             reference: reference.to_string(),
         })?;
@@ -264,16 +297,6 @@ impl Node {
     pub fn peers(&self) -> Vec<Peer> {
         let sessions = self.core().sessions.list();
         sessions.iter().map(|it| Peer::guest(&it.peer)).collect()
-    }
-
-    /// Drawn at random: who knows it may use what has that name.
-    fn random(&self) -> Uuid {
-        if self.system().clock().is_manual() {
-            // The same again with the same seed (G38).
-            let entropy = self.system().entropy();
-            return Uuid::from_u64_pair(entropy.next_u64(), entropy.next_u64());
-        }
-        Uuid::new_v4()
     }
 }
 
@@ -431,7 +454,10 @@ impl<'de, M> Deserialize<'de> for Reference<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Reference {
             to: To::deserialize(deserializer)?,
-            from: ARRIVING.get(),
+            from: match ARRIVING.get() {
+                0 => Origin::Unknown,
+                session => Origin::Session(session),
+            },
             message: PhantomData,
         })
     }

@@ -16,7 +16,8 @@
 //! - Who has no right gets a typed answer at once, [`NotAuthorised`](callboard::FailureKind::NotAuthorised) and
 //!   `NotExecuted`, and it is the same whether the name exists or not (G34).
 //! - A change is in force for every request that is checked after the call that made it has returned. What was let in
-//!   before is not called back: it stands in a mailbox, or runs.
+//!   before is not called back: it stands in a mailbox, or runs. Who waits in line for an item or a lock is asked again
+//!   when its turn comes.
 //! - Each refusal is counted by verb and told to whoever listens; neither ever sees a payload or a secret.
 
 mod attempts;
@@ -33,7 +34,7 @@ mod verb;
 mod who;
 
 pub use attempts::AttemptLimits;
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, is_reserved};
 pub use live::{Decision, Denied, Rights, RightsState};
 pub use login::{Login, LoginRefusal, LoginRefused, Origin, REFUSED_LOGINS};
 pub use places::{Account, AccountSnapshot, NoPlace, PeerLimits, Place, PlaceKind, Places};

@@ -95,8 +95,8 @@ pub(crate) struct Session {
     pub(crate) proof: Proof,
     /// The other side as rights see it.
     pub(crate) subject: Subject,
-    /// What it takes up of a node that it connected to.
-    pub(crate) account: Option<Account>,
+    /// What it takes up of a node that it connected to, until it ends.
+    pub(crate) account: Mutex<Option<Account>>,
     /// How long it outlives a broken connection.
     pub(crate) outlives: Duration,
     /// What asks over it, here.
@@ -178,7 +178,7 @@ impl Session {
             },
             config,
             subject: Subject::new(&proof),
-            account,
+            account: Mutex::new(account),
             proof,
             peer,
             offer,
@@ -230,6 +230,9 @@ impl Session {
     fn clear_inbox(&self) {
         if let Some(mut inbox) = self.inbox.try_lock() {
             inbox.clear();
+            drop(inbox);
+            // A reader in the midst of its frames may have begun more asks since all were withdrawn.
+            self.in_flight.withdraw_all();
         }
     }
 

@@ -10,7 +10,9 @@ use futures::future::{Either, select};
 
 use super::hold::{Hold, Loss};
 use super::{Token, clamped};
+use crate::boundary::Verdict;
 use crate::clock::Instant;
+use crate::error::{Failure, FailureKind};
 use crate::lease::{LeaseError, Lost};
 use crate::responder::Responder;
 
@@ -151,6 +153,7 @@ impl Guard {
     /// # Cancel safety
     /// Dropping it releases all the same.
     pub async fn release(self) -> Result<(), LeaseError> {
+        ended(&self.hold)?;
         let (answer, slot) = Responder::slot();
         // Nothing is left for the drop to do.
         self.hold.lose(Lost::Released);
@@ -176,7 +179,18 @@ async fn renewals(hold: &Arc<Hold>, token: Token, lease: Duration) -> Lost {
     }
 }
 
+/// Whether the lock has ended. Then nothing more is said to it: another may have its name, and count its tokens from
+/// 1 again, so that the same token is somebody else's.
+fn ended(hold: &Hold) -> Result<(), LeaseError> {
+    if hold.why_lost() != Some(Lost::Stopped) {
+        return Ok(());
+    }
+    let failure = Failure::new(FailureKind::Stopped, Verdict::NotExecuted);
+    Err(failure.with_detail(&**hold.leases.name()).into())
+}
+
 async fn renew(hold: &Hold, token: Token, lease: Duration) -> Result<Instant, LeaseError> {
+    ended(hold)?;
     let ends = hold.leases.renew(token, lease).await?;
     hold.renewed(ends);
     Ok(ends)

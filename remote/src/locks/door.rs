@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::locks::{Guard, LeaseError, Leases, Semaphore};
-use callboard::{ActorId, FailureKind, Meta, Placement, Responder, System};
+use callboard::{ActorId, FailureKind, Meta, Placement, Responder, System, Verdict};
 use futures::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
 
 use super::wire::{Kind, LockAnswer, LockOp, WireState};
-use crate::entrance::{REACH, Serve, WireFailure, abortable, refuse, run};
+use crate::entrance::{
+    HolderId, Serve, WireFailure, abortable, are_short, patience, refuse, run, unguessable_number,
+};
 
 type Answer = Result<LockAnswer, WireFailure>;
 
 pub(super) struct Door {
     kind: Kind,
     id: ActorId,
+    /// Drawn for this exposure of the lock: tokens that were granted through another are none of this one.
+    number: u64,
     leases: Arc<dyn Leases>,
     inner: Mutex<Inner>,
 }
@@ -24,11 +28,11 @@ pub(super) struct Door {
 #[derive(Default)]
 struct Inner {
     /// By token: who holds it over there, and what holds it here.
-    held: HashMap<u64, (u64, Arc<Guard>)>,
+    held: HashMap<u64, (HolderId, Arc<Guard>)>,
     /// How many there were when those that are over were last put away.
     swept: usize,
     /// By holder and ticket.
-    waiting: HashMap<(u64, u64), AbortHandle>,
+    waiting: HashMap<(HolderId, u64), AbortHandle>,
 }
 
 impl Door {
@@ -36,12 +40,13 @@ impl Door {
         Door {
             kind,
             id: ActorId::fresh(),
+            number: unguessable_number(leases.system()),
             leases: Arc::clone(leases),
             inner: Mutex::default(),
         }
     }
 
-    fn keep(&self, holder: u64, guard: Guard) {
+    fn keep(&self, holder: HolderId, guard: Guard) {
         let mut inner = self.inner.lock();
         let token = guard.token().0;
         inner.held.insert(token, (holder, Arc::new(guard)));
@@ -62,34 +67,43 @@ impl Door {
         drop(over);
     }
 
-    fn stale(&self, token: u64) -> Answer {
-        let known = self.inner.lock().held.keys().copied().max();
-        let current = known.unwrap_or(token).max(token);
+    async fn stale(&self, token: u64) -> Answer {
+        // Also what was granted to others than by this door.
+        let newest = self.leases.state().await.map(|state| state.newest.0);
+        let current = newest.unwrap_or(token).max(token);
         Ok(LockAnswer::Stale { current })
     }
 
-    fn held(&self, holder: u64, token: u64) -> Option<Arc<Guard>> {
+    fn held(&self, claim: &Claim) -> Option<Arc<Guard>> {
         let inner = self.inner.lock();
-        let (by, guard) = inner.held.get(&token)?;
-        (*by == holder).then(|| Arc::clone(guard))
+        let (by, guard) = inner.held.get(&claim.token)?;
+        self.is_of(claim, by).then(|| Arc::clone(guard))
     }
 
-    fn take(&self, holder: u64, token: u64) -> Option<Arc<Guard>> {
+    fn take(&self, claim: &Claim) -> Option<Arc<Guard>> {
         let mut inner = self.inner.lock();
-        inner.held.get(&token).filter(|(by, _)| *by == holder)?;
-        inner.held.remove(&token).map(|(_, guard)| guard)
+        let (by, _) = inner.held.get(&claim.token)?;
+        if !self.is_of(claim, by) {
+            return None;
+        }
+        inner.held.remove(&claim.token).map(|(_, guard)| guard)
     }
 
-    async fn renew(&self, holder: u64, token: u64, lease: Duration) -> Answer {
-        let Some(guard) = self.held(holder, token) else {
-            return self.stale(token);
+    /// Whether the claim is of who was granted it, and of a grant of this door.
+    fn is_of(&self, claim: &Claim, by: &HolderId) -> bool {
+        claim.holder == *by && claim.door == self.number
+    }
+
+    async fn renew(&self, claim: Claim, lease: Duration) -> Answer {
+        let Some(guard) = self.held(&claim) else {
+            return self.stale(claim.token).await;
         };
         answered(guard.renew(lease).await.map(drop))
     }
 
-    async fn release(&self, holder: u64, token: u64) -> Answer {
-        let Some(guard) = self.take(holder, token) else {
-            return self.stale(token);
+    async fn release(&self, claim: Claim) -> Answer {
+        let Some(guard) = self.take(&claim) else {
+            return self.stale(claim.token).await;
         };
         match Arc::try_unwrap(guard) {
             Ok(guard) => answered(guard.release().await),
@@ -104,6 +118,13 @@ impl Door {
         let now = self.leases.system().clock().now();
         Ok(LockAnswer::State(Box::new(WireState::new(&state, now))))
     }
+}
+
+/// What somebody says to hold.
+struct Claim {
+    holder: HolderId,
+    token: u64,
+    door: u64,
 }
 
 fn answered(done: Result<(), LeaseError>) -> Answer {
@@ -131,33 +152,53 @@ impl Drop for Door {
 }
 
 impl Serve<LockOp> for Door {
+    fn must_be_asked(op: &LockOp) -> bool {
+        matches!(op, LockOp::Grant { .. })
+    }
+
     fn serve(self: &Arc<Self>, op: LockOp, meta: Meta, mut responder: Responder<Answer>) {
-        let door = Arc::clone(self);
+        let this = Arc::clone(self);
         let system = self.leases.system();
+        let claim = |holder, token, door| Claim {
+            holder: HolderId::new(holder, &meta),
+            token,
+            door,
+        };
         match op {
             LockOp::Open => responder.send(Ok(LockAnswer::Opened {
                 kind: self.kind,
                 units: self.leases.units(),
             })),
             LockOp::State => run(system, async move {
-                let state = door.state().await;
+                let state = this.state().await;
                 responder.send(state);
             }),
             LockOp::Renew {
                 holder,
                 token,
                 lease,
-            } => run(system, async move {
-                let lease = Duration::from_micros(lease);
-                let renewed = door.renew(holder, token, lease).await;
-                responder.send(renewed);
-            }),
-            LockOp::Release { holder, token } => run(system, async move {
-                let released = door.release(holder, token).await;
-                responder.send(released);
-            }),
+                door,
+            } => {
+                let claim = claim(holder, token, door);
+                run(system, async move {
+                    let renewed = this.renew(claim, Duration::from_micros(lease)).await;
+                    responder.send(renewed);
+                });
+            }
+            LockOp::Release {
+                holder,
+                token,
+                door,
+            } => {
+                let claim = claim(holder, token, door);
+                run(system, async move {
+                    let released = this.release(claim).await;
+                    responder.send(released);
+                });
+            }
             LockOp::Withdraw { holder, ticket } => {
-                let handle = self.inner.lock().waiting.remove(&(holder, ticket));
+                let place = (HolderId::new(holder, &meta), ticket);
+                let handle = self.inner.lock().waiting.remove(&place);
                 if let Some(handle) = handle {
                     handle.abort();
                 }
@@ -171,27 +212,29 @@ impl Serve<LockOp> for Door {
                 wait,
                 label,
             } => {
+                if !are_short([label.as_ref()]) {
+                    return responder.send(Err(refuse(FailureKind::TooLarge)));
+                }
                 let clock = system.clock().clone();
                 let arrived = clock.now();
                 let mut wish = Semaphore::over(Arc::clone(&self.leases))
                     .acquire_many(units)
                     .lease(Duration::from_micros(lease));
                 if let Some(wait) = wait {
-                    // No longer than the asker waits, less what the way back takes.
                     let wait = Duration::from_micros(wait);
-                    let left = meta.remaining(&clock);
-                    wish = wish
-                        .deadline(left.map_or(wait, |left| wait.min(left.saturating_sub(REACH))));
+                    wish = wish.deadline(patience(wait, &meta, &clock));
                 }
                 if let Some(label) = label {
                     wish = wish.label(label);
                 }
                 let (handle, registration) = abortable(&mut responder);
-                self.inner.lock().waiting.insert((holder, ticket), handle);
+                let holder = HolderId::new(holder, &meta);
+                let place = (holder.clone(), ticket);
+                self.inner.lock().waiting.insert(place.clone(), handle);
                 let granting = Abortable::new(async move { wish.await }, registration);
                 run(system, async move {
                     let granted = granting.await;
-                    door.inner.lock().waiting.remove(&(holder, ticket));
+                    this.inner.lock().waiting.remove(&place);
                     let answer = match granted {
                         Err(_) => Err(refuse(FailureKind::Withdrawn)),
                         Ok(Err(failure)) => Err((&failure).into()),
@@ -199,10 +242,18 @@ impl Serve<LockOp> for Door {
                             // Rounded down: the holder may know of less time than it has, never of more.
                             let waited = guard_waited(clock.now().since(arrived), lease, &guard);
                             let token = guard.token().0;
-                            if responder.progress(callboard::Verdict::Executed) {
-                                door.keep(holder, guard);
+                            if responder.progress(Verdict::Executed) {
+                                this.keep(holder, guard);
+                                let door = this.number;
+                                Ok(LockAnswer::Granted {
+                                    token,
+                                    waited,
+                                    door,
+                                })
+                            } else {
+                                // The asker has gone, or may not have it any more: the guard goes back.
+                                Err(refuse(FailureKind::NotAuthorised))
                             }
-                            Ok(LockAnswer::Granted { token, waited })
                         }
                     };
                     responder.send(answer);

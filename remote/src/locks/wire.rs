@@ -68,6 +68,9 @@ pub(super) enum LockOp {
         token: u64,
         #[serde(rename = "l")]
         lease: u64,
+        /// Whose token it is; see [`LockAnswer::Granted`].
+        #[serde(rename = "d")]
+        door: u64,
     },
     #[serde(rename = "r")]
     Release {
@@ -75,6 +78,8 @@ pub(super) enum LockOp {
         holder: u64,
         #[serde(rename = "t")]
         token: u64,
+        #[serde(rename = "d")]
+        door: u64,
     },
     #[serde(rename = "s")]
     State,
@@ -84,9 +89,10 @@ pub(super) enum LockOp {
 pub(super) enum LockAnswer {
     #[serde(rename = "o")]
     Opened { kind: Kind, units: u32 },
-    /// It was granted, after that long a wait over there.
+    /// It was granted, after that long a wait over there. A lock that was started again may count its tokens from 1
+    /// again; `door` tells it from the one before.
     #[serde(rename = "g")]
-    Granted { token: u64, waited: u64 },
+    Granted { token: u64, waited: u64, door: u64 },
     #[serde(rename = "d")]
     Done,
     /// The lease had ended.

@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 
 use super::topics::ServeTopic;
 use crate::error::{NameError, check_name};
-use crate::reference::arriving;
+use crate::reference::{arriving, handing_over};
 use crate::session::in_flight::Answer;
 
 /// Completes when a message that found no room has gone its way.
@@ -228,7 +228,8 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         meta: Meta,
         answer: Answer,
     ) -> Result<Option<Held>, (Answer, Failure)> {
-        let message = match decode::<M>(payload, answer.answers.session.number) {
+        let session = answer.answers.session.number;
+        let message = match decode::<M>(payload, session) {
             Ok(message) => message,
             Err(failure) => return Err((answer, failure)),
         };
@@ -237,7 +238,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             meta,
             responder: answer.responder(),
         };
-        Ok(self.deliver(envelope, |refused, _| {
+        Ok(self.deliver(envelope, session, |refused, _| {
             refused.envelope.responder.fail(refused.failure);
         }))
     }
@@ -254,7 +255,7 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
             meta,
             responder: Responder::nowhere(),
         };
-        Ok(self.deliver(envelope, |refused, recipient| {
+        Ok(self.deliver(envelope, session, |refused, recipient| {
             bury(recipient.route().system(), &recipient.label(), refused);
         }))
     }
@@ -281,9 +282,10 @@ impl<M: WireMessage> ToRecipient<M> {
     fn deliver(
         &self,
         envelope: Envelope<M>,
+        session: u64,
         lost: impl FnOnce(Refused<M>, &Recipient<M>) + Send + 'static,
     ) -> Option<Held> {
-        let refused = send(&self.0, envelope)?;
+        let refused = send(&self.0, envelope, session)?;
         if !refused.may_wait {
             lost(refused, &self.0);
             return None;
@@ -303,8 +305,13 @@ impl<M: WireMessage> ToRecipient<M> {
 
 /// Hands a message on, behind a fence: an admission is user code, and others share this connection (G10).
 /// If it panics, what it dropped has answered the ask.
-fn send<M: WireMessage>(recipient: &Recipient<M>, envelope: Envelope<M>) -> Option<Refused<M>> {
-    match catch_unwind(AssertUnwindSafe(|| recipient.route().send(envelope))) {
+fn send<M: WireMessage>(
+    recipient: &Recipient<M>,
+    envelope: Envelope<M>,
+    session: u64,
+) -> Option<Refused<M>> {
+    let hand_over = || handing_over(session, || recipient.route().send(envelope));
+    match catch_unwind(AssertUnwindSafe(hand_over)) {
         Ok(sent) => sent.err(),
         Err(_) => {
             panicked::<M>();

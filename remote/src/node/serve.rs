@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::future::{Either, select};
 
@@ -37,8 +38,22 @@ pub(crate) async fn refuse<S: ByteStream>(
     why: String,
 ) -> LinkErrorKind {
     core.counters.handshake_failures();
-    turn_away(&mut stream, &why, core.system.clock(), &core.config).await;
+    // Who is refused costs no more than who is let in: above as many the rest is dropped without a word.
+    let before = core.turning_away.fetch_add(1, Ordering::AcqRel);
+    let _told = Told(core);
+    if before < core.config.connections.max(1) {
+        turn_away(&mut stream, &why, core.system.clock(), &core.config).await;
+    }
     LinkErrorKind::RefusedHere(why)
+}
+
+/// One that is being told that it isn't let in.
+struct Told<'a>(&'a Core);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.turning_away.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 async fn attempt<S: ByteStream>(
@@ -94,7 +109,9 @@ async fn shaken<S: ByteStream>(
     };
     let login = wanted.login.take();
     let login = login.as_ref().map(|(name, secret)| (&**name, &*secret.0));
-    let proof = match core.gate.prove(proof, login, through).await {
+    // Its place isn't kept for longer than the peer itself waits, however many secrets are to be looked at.
+    let proving = async { Ok(core.gate.prove(proof, login, through).await) };
+    let proof = match shake::within(proving, clock, &core.config).await? {
         Ok(proof) => proof,
         Err(why) => return Err(turned_away(core, stream, why.to_string()).await),
     };
@@ -176,6 +193,11 @@ async fn begin<S: ByteStream>(
         session.end(&LinkErrorKind::ClosedHere);
         let why = format!("the node has its {} sessions", core.config.sessions);
         return Err(turned_away(core, stream, why).await);
+    }
+    // Who closes the node ends the sessions that it finds: this one may have come after that.
+    if core.is_closed() {
+        session.end(&LinkErrorKind::ClosedHere);
+        return Err(LinkErrorKind::ClosedHere);
     }
     let (pass, _) = session.attach().ok_or(LinkErrorKind::ClosedHere)?;
     let mut attachment = Attachment::new(&session, pass);

@@ -262,8 +262,9 @@ impl Pumps {
         let subject = session.subject.clone();
         let allowed = rights.check(&subject, Verb::Subscribe, &wanted.name);
         let place = allowed.map_err(Failure::from).and_then(|()| {
-            let account = session.account.as_ref();
-            let place = account.map(|account| account.take(PlaceKind::Subscription));
+            let account = session.account.lock();
+            let place = account.as_ref();
+            let place = place.map(|account| account.take(PlaceKind::Subscription));
             place.transpose().map_err(Failure::from)
         });
         let place = match place {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::caller::slot_of;
+use super::subscription::Feed;
 use crate::session::Session;
 use crate::wire::WireError;
 use crate::wire::body::{
@@ -32,7 +33,7 @@ impl Core {
             }
             Kind::Failed => {
                 let failure = decode_failure(frame.body)?;
-                if let Some(feed) = self.take_feed(number) {
+                if let Some(feed) = self.take_feed_of(session, number) {
                     self.counters.failed(failure.kind());
                     feed.failed(failure);
                 } else if let Some(told) = self.watches.refused(session, number, &failure) {
@@ -58,7 +59,7 @@ impl Core {
             }
             Kind::Subscribed => {
                 let since = decode_number(frame.kind, frame.body)?;
-                if let Some(feed) = self.feed(number) {
+                if let Some(feed) = self.feed_of(session, number) {
                     let kept = feed.confirmed(session.theirs.incarnation, since);
                     self.fed(number, kept);
                 }
@@ -67,14 +68,14 @@ impl Core {
             Kind::Event => {
                 let event = Event::decode(frame.body)?;
                 self.counters.events();
-                if let Some(feed) = self.feed(number) {
-                    let kept = feed.event(&event)?;
+                if let Some(feed) = self.feed_of(session, number) {
+                    let kept = feed.event(&event, session.number)?;
                     self.fed(number, kept);
                 }
             }
             Kind::Gap => {
                 let (from, to) = decode_gap(frame.body)?;
-                if let Some(feed) = self.feed(number) {
+                if let Some(feed) = self.feed_of(session, number) {
                     feed.gap(from, to)?;
                     self.counters.gaps();
                 }
@@ -86,13 +87,28 @@ impl Core {
             }
             Kind::Ended => {
                 decode_nothing(frame.kind, frame.body)?;
-                if let Some(feed) = self.take_feed(number) {
+                if let Some(feed) = self.take_feed_of(session, number) {
                     feed.ended();
                 }
             }
             other => return Err(WireError::Unexpected(other.text())),
         }
         Ok(())
+    }
+}
+
+impl Core {
+    /// A subscription has one number over all sessions: what the last words of one before say is none of it.
+    fn feed_of(&self, session: &Session, number: u64) -> Option<Arc<dyn Feed>> {
+        self.is_current(session)
+            .then(|| self.feed(number))
+            .flatten()
+    }
+
+    fn take_feed_of(&self, session: &Session, number: u64) -> Option<Arc<dyn Feed>> {
+        self.is_current(session)
+            .then(|| self.take_feed(number))
+            .flatten()
     }
 }
 

@@ -57,7 +57,8 @@ impl<T> Buffer<T> {
 
     /// The subscription holds from now on; `since` was the last number before.
     pub(crate) fn confirmed(&self, incarnation: Incarnation, since: u64) -> Kept {
-        self.change(|inner| {
+        let mut dropped = VecDeque::new();
+        let kept = self.change(|inner| {
             let before = inner.seen.replace((incarnation, since));
             let kept = match before {
                 None => Kept::All,
@@ -69,12 +70,14 @@ impl<T> Buffer<T> {
                     Kept::Missed
                 }
                 Some(_) => {
-                    inner.put_restarted(since, self.options.capacity);
+                    dropped = inner.put_restarted(since, self.options.capacity);
                     Kept::Missed
                 }
             };
             (kept, None)
-        })
+        });
+        drop(dropped);
+        kept
     }
 
     pub(crate) fn message(
@@ -189,17 +192,21 @@ impl<T> Inner<T> {
         }
     }
 
-    fn put_restarted(&mut self, missed: u64, capacity: usize) {
+    /// What it drops is to be dropped outside of the lock: code of others.
+    #[must_use]
+    fn put_restarted(&mut self, missed: u64, capacity: usize) -> VecDeque<RemoteEvent<T>> {
+        let mut dropped = VecDeque::new();
         // Notices have no bound of their own: a subscriber that reads nothing over many restarts is told
         // of the last.
         if self.events.len() > capacity.saturating_mul(2).saturating_add(8) {
-            self.events.clear();
+            std::mem::swap(&mut self.events, &mut dropped);
             self.messages = 0;
         }
         match self.events.back_mut() {
             Some(RemoteEvent::Restarted { missed: last }) => *last = missed,
             _ => self.events.push_back(RemoteEvent::Restarted { missed }),
         }
+        dropped
     }
 
     /// Turns the oldest message into a gap, joined with the gaps beside it.

@@ -57,6 +57,9 @@ pub(crate) struct Offer {
     pub(crate) node: Option<Arc<node::Core>>,
 }
 
+/// Who is told when the link is closed for good, by the number of the watch.
+type Watchers = BTreeMap<u64, (ActorId, String, OnEnd)>;
+
 #[derive(Default)]
 struct Inner {
     /// Grows with each byte stream, so that a late handshake doesn't replace a newer one.
@@ -64,7 +67,7 @@ struct Inner {
     remote: Option<RemoteNode>,
     last_error: Option<LinkError>,
     subscriptions: BTreeMap<u64, Arc<dyn Feed>>,
-    watchers: BTreeMap<u64, (ActorId, String, OnEnd)>,
+    watchers: Watchers,
     /// The number of the last watch.
     last_watch: u64,
 }
@@ -80,7 +83,7 @@ impl Core {
         Arc::new(Core {
             resumes,
             system: system.clone(),
-            config,
+            config: config.within_range(),
             address,
             boundary,
             counters: PeerCounters::default(),
@@ -319,7 +322,10 @@ impl Core {
             // Nobody dials here: it won't have another.
             self.offer.write().node = None;
             self.enter(Phase::Closed);
-            self.watches.close(&lost(why)).tell();
+            let told = self.watches.close(&lost(why));
+            let watchers = self.let_go();
+            told.tell();
+            tell_all(watchers);
         } else {
             // A child's pipes lead to that child only.
             let and_all = (!self.resumes).then(|| why.to_string());
@@ -354,18 +360,24 @@ impl Core {
         let mut inner = self.inner.lock();
         inner.attempt += 1;
         inner.last_error = Some(self.error(LinkErrorKind::ClosedHere));
-        let watchers = std::mem::take(&mut inner.watchers);
-        let feeds = std::mem::take(&mut inner.subscriptions);
         drop(inner);
-        feeds.values().for_each(|feed| feed.ended());
+        let watchers = self.let_go();
         let told = self.watches.close(&ExitReason::Stopped);
         if let Some(session) = self.session() {
             session.end(&LinkErrorKind::ClosedHere);
         }
         told.tell();
-        for (id, label, on_end) in watchers.into_values() {
-            on_end(terminated(id, label));
-        }
+        tell_all(watchers);
+    }
+
+    /// It is closed for good: ends the subscriptions. Who watches it, to be told.
+    fn let_go(&self) -> Watchers {
+        let mut inner = self.inner.lock();
+        let watchers = std::mem::take(&mut inner.watchers);
+        let feeds = std::mem::take(&mut inner.subscriptions);
+        drop(inner);
+        feeds.values().for_each(|feed| feed.ended());
+        watchers
     }
 
     /// An answer came for an ask that has ended.
@@ -492,6 +504,12 @@ impl Unwatch for Core {
     fn unwatch(&self, number: u64) {
         let watcher = self.inner.lock().watchers.remove(&number);
         drop(watcher);
+    }
+}
+
+fn tell_all(watchers: Watchers) {
+    for (id, label, on_end) in watchers.into_values() {
+        on_end(terminated(id, label));
     }
 }
 

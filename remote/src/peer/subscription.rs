@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::Owner;
 use super::buffer::{Buffer, Kept, OutOfOrder};
+use crate::reference::arriving;
 use crate::wire::WireError;
 use crate::wire::body::{Event, Subscribe};
 use crate::wire::frame::{Kind, put_frame};
@@ -156,8 +157,8 @@ pub(crate) trait Feed: Send + Sync {
     fn frame(&self, number: u64) -> Vec<u8>;
     /// It holds from now on.
     fn confirmed(&self, incarnation: Incarnation, since: u64) -> Kept;
-    /// A message came.
-    fn event(&self, event: &Event<'_>) -> Result<Kept, WireError>;
+    /// A message came, over that session.
+    fn event(&self, event: &Event<'_>, session: u64) -> Result<Kept, WireError>;
     /// Messages were missed over there.
     fn gap(&self, from: u64, to: u64) -> Result<(), WireError>;
     /// The other side won't have it.
@@ -205,9 +206,10 @@ impl<T: WireMessage> Feed for Feeding<T> {
         kept
     }
 
-    fn event(&self, event: &Event<'_>) -> Result<Kept, WireError> {
+    fn event(&self, event: &Event<'_>, session: u64) -> Result<Kept, WireError> {
         // A hand-written `Deserialize` may panic.
-        let decoded = catch_unwind(AssertUnwindSafe(|| codec::decode::<T>(event.payload)));
+        let decode = || arriving(session, || codec::decode::<T>(event.payload));
+        let decoded = catch_unwind(AssertUnwindSafe(decode));
         let refused = out_of_order(Kind::Event);
         match decoded {
             Ok(Ok(value)) => self

@@ -19,7 +19,11 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{REACH, Serve, WireFailure, abortable, refuse, run};
+use crate::entrance::{
+    Budget, HolderId, MAX_TEXT, Serve, WireFailure, abortable, are_short, patience, refuse, run,
+};
+use crate::reference::{arriving, came_by};
+use crate::wire::limits::cut;
 
 /// How many bytes an item takes in an answer besides itself, at the most, without its texts.
 const ITEM_OVERHEAD: usize = 160;
@@ -28,30 +32,34 @@ pub(super) struct Door<T: WireMessage + Clone> {
     queue: Queue<T>,
     contract: Contract,
     keeps: WireKeeps,
-    /// How long a lease lasts unless said otherwise.
-    lease: Duration,
+    /// How long a lease lasts unless said otherwise; of a queue that is itself elsewhere nobody here knows.
+    lease: Option<Duration>,
     holders: Holders<T>,
+    /// What offers take up that wait for room.
+    waiting: Arc<Budget>,
 }
 
-/// What comes from a peer. What serde says names types of this side, so it stays here.
-fn decode<T: WireMessage>(item: &Item) -> Result<T, WireFailure> {
+/// What comes from a peer by that session. What serde says names types of this side, so it stays here.
+fn decode<T: WireMessage>(item: &Item, session: u64) -> Result<T, WireFailure> {
     // A hand-written `Deserialize` may panic.
-    match catch_unwind(AssertUnwindSafe(|| codec::decode::<T>(&item.0))) {
+    let decode = || arriving(session, || codec::decode::<T>(&item.0));
+    match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(item)) => Ok(item),
         _ => Err(refuse(FailureKind::BadPayload)),
     }
 }
 
 impl<T: WireMessage + Clone> Door<T> {
-    pub(super) fn new(queue: &Queue<T>) -> Self {
+    /// `most` is how many bytes of offers may wait.
+    pub(super) fn new(queue: &Queue<T>, most: u64) -> Self {
         let keeps = WireKeeps::from(queue.keeps());
-        let config = queue.config().unwrap_or_default();
         Door {
             queue: queue.clone(),
             contract: contract(T::NAME, T::VERSION, keeps),
             keeps,
-            lease: config.lease,
+            lease: queue.config().map(|config| config.lease),
             holders: Holders::new(),
+            waiting: Budget::new(most),
         }
     }
 
@@ -67,14 +75,12 @@ impl<T: WireMessage + Clone> Door<T> {
         self.queue.system()
     }
 
-    /// How long the queue may take: no longer than the asker waits, less what the way back takes.
     fn patience(&self, wait: Option<u64>, meta: &Meta) -> Option<Duration> {
         let wait = wait.map(Duration::from_micros)?;
-        let left = meta.remaining(self.system().clock());
-        Some(left.map_or(wait, |left| wait.min(left.saturating_sub(REACH))))
+        Some(patience(wait, meta, self.system().clock()))
     }
 
-    async fn offer(&self, op: OfferOp, patience: Option<Duration>) -> OfferAnswer {
+    async fn offer(&self, op: OfferOp, patience: Option<Duration>, session: u64) -> OfferAnswer {
         let refused = |failure, rest| OfferAnswer {
             stored: Vec::new(),
             duplicates: Vec::new(),
@@ -85,7 +91,17 @@ impl<T: WireMessage + Clone> Door<T> {
         if let Err(failure) = self.check(op.contract) {
             return refused(failure, all);
         }
-        let items: Result<Vec<T>, WireFailure> = op.items.iter().map(decode).collect();
+        let terms = op.terms.as_deref();
+        let texts = terms.map(|terms| [terms.group.as_ref(), terms.reply_to.as_ref()]);
+        if !are_short(texts.into_iter().flatten().chain([op.group.as_ref()])) {
+            return refused(refuse(FailureKind::TooLarge), all);
+        }
+        let bytes = op.items.iter().map(|item| item.0.len()).sum();
+        let Some(_waits) = self.waiting.take(bytes) else {
+            return refused(refuse(FailureKind::Overloaded), all);
+        };
+        let items: Result<Vec<T>, WireFailure> =
+            op.items.iter().map(|it| decode(it, session)).collect();
         let mut items = match items {
             Ok(items) => items,
             Err(failure) => return refused(failure, all),
@@ -133,6 +149,7 @@ impl<T: WireMessage + Clone> Door<T> {
     async fn lease(
         &self,
         op: &LeaseOp,
+        holder: &HolderId,
         patience: Option<Duration>,
     ) -> Result<Leases<T>, WireFailure> {
         let max = usize::try_from(op.max)
@@ -142,7 +159,7 @@ impl<T: WireMessage + Clone> Door<T> {
             None => self.queue.lease_many(max),
             Some(name) => {
                 let make = || self.queue.consumer(name.as_str());
-                match self.holders.consumer(op.holder, name, make) {
+                match self.holders.consumer(holder, name, make) {
                     Ok(Some(consumer)) => consumer.lease_many(max),
                     Ok(None) => return Err(refuse(FailureKind::Withdrawn)),
                     Err(_) => return Err(refuse(FailureKind::Overloaded)),
@@ -183,8 +200,7 @@ impl<T: WireMessage + Clone> Door<T> {
         Ok(leases)
     }
 
-    async fn settle(&self, op: SettleOp) -> PollAnswer {
-        let holder = op.holder;
+    async fn settle(&self, op: SettleOp, holder: &HolderId) -> PollAnswer {
         let acks = op.acks.into_iter().map(|token| (token, Settlement::Ack));
         let others = op
             .others
@@ -214,12 +230,12 @@ impl<T: WireMessage + Clone> Door<T> {
     }
 
     /// It is held for that long from now on. Whoever has gone meanwhile gives it back.
-    fn hold_on(&self, holder: u64, receipt: Receipt<T>, span: Duration) {
+    fn hold_on(&self, holder: &HolderId, receipt: Receipt<T>, span: Duration) {
         let now = self.system().clock().now();
-        let _ = self.holders.give(holder, vec![receipt], now, span);
+        let _ = self.holders.give(holder, vec![receipt], now, Some(span));
     }
 
-    fn gone(&self, holder: u64) {
+    fn gone(&self, holder: &HolderId) {
         for receipt in self.holders.leave(holder) {
             let ended = receipt.reject("the consumer's session ended");
             run(self.system(), async move {
@@ -289,9 +305,12 @@ async fn end<T: Send + 'static>(
         Settlement::Reject(reason) => receipt.reject(reason).await,
         Settlement::Bury(reason) => receipt.bury(reason).await,
         Settlement::Extend(span) => {
-            receipt.extend(span).await?;
-            goes_on(receipt, span);
-            Ok(())
+            let extended = receipt.extend(span).await;
+            // Also if nobody knows: it may be held still, and dropping the receipt would end that.
+            if !matches!(extended, Err(SettleError::Stale { .. })) {
+                goes_on(receipt, span);
+            }
+            extended
         }
         _ => receipt.ack().await,
     }
@@ -388,8 +407,9 @@ impl From<Otherwise> for Settlement {
     fn from(how: Otherwise) -> Self {
         match how {
             Otherwise::Release(delay) => Settlement::Release(Duration::from_micros(delay)),
-            Otherwise::Reject(reason) => Settlement::Reject(reason.into()),
-            Otherwise::Bury(reason) => Settlement::Bury(reason.into()),
+            // Kept with the item.
+            Otherwise::Reject(reason) => Settlement::Reject(cut(&reason, MAX_TEXT).into()),
+            Otherwise::Bury(reason) => Settlement::Bury(cut(&reason, MAX_TEXT).into()),
             Otherwise::Extend(span) => Settlement::Extend(Duration::from_micros(span)),
         }
     }
@@ -431,11 +451,17 @@ impl<T: WireMessage + Clone> Serve<Look> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Serve<OfferOp> for Door<T> {
+    fn must_be_asked(_: &OfferOp) -> bool {
+        true
+    }
+
     fn serve(self: &Arc<Self>, op: OfferOp, meta: Meta, mut responder: Responder<OfferAnswer>) {
         let patience = self.patience(op.wait, &meta);
         let (_, registration) = abortable(&mut responder);
         let door = Arc::clone(self);
-        let offering = Abortable::new(async move { door.offer(op, patience).await }, registration);
+        let session = came_by();
+        let offering = async move { door.offer(op, patience, session).await };
+        let offering = Abortable::new(offering, registration);
         run(self.system(), async move {
             // Else the asker has gone.
             if let Ok(answer) = offering.await {
@@ -450,22 +476,27 @@ impl<T: WireMessage + Clone> Serve<OfferOp> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Serve<PollOp> for Door<T> {
+    fn must_be_asked(op: &PollOp) -> bool {
+        matches!(op, PollOp::Hold { .. } | PollOp::Lease(_))
+    }
+
     fn serve(self: &Arc<Self>, op: PollOp, meta: Meta, responder: Responder<PollAnswer>) {
+        let who = |holder| HolderId::new(holder, &meta);
         match op {
-            PollOp::Hold { holder } => self.enter(holder, responder),
+            PollOp::Hold { holder } => self.enter(who(holder), responder),
             PollOp::Lease(op) => self.serve_lease(op, &meta, responder),
             PollOp::Withdraw { holder, ticket } => {
-                self.holders.withdraw(holder, ticket);
+                self.holders.withdraw(&who(holder), ticket);
                 responder.send(PollAnswer::Gone);
             }
             PollOp::Leave { holder, consumer } => {
-                self.holders.consumer_left(holder, &consumer);
+                self.holders.consumer_left(&who(holder), &consumer);
                 responder.send(PollAnswer::Gone);
             }
             PollOp::Settle(op) => {
-                let door = Arc::clone(self);
+                let (door, holder) = (Arc::clone(self), who(op.holder));
                 run(self.system(), async move {
-                    let answer = door.settle(op).await;
+                    let answer = door.settle(op, &holder).await;
                     responder.send(answer);
                 });
             }
@@ -478,18 +509,18 @@ impl<T: WireMessage + Clone> Serve<PollOp> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Door<T> {
-    fn enter(self: &Arc<Self>, holder: u64, mut here: Responder<PollAnswer>) {
-        let door: Weak<Self> = Arc::downgrade(self);
+    fn enter(self: &Arc<Self>, holder: HolderId, mut here: Responder<PollAnswer>) {
+        let (door, goes): (Weak<Self>, HolderId) = (Arc::downgrade(self), holder.clone());
         here.on_withdraw(move || {
             if let Some(door) = door.upgrade() {
-                door.gone(holder);
+                door.gone(&goes);
             }
         });
         let wanted = here.progress(Verdict::Executed);
-        match self.holders.enter(holder, here) {
+        match self.holders.enter(&holder, here) {
             Err(here) => here.send(PollAnswer::Failed(refuse(FailureKind::Overloaded))),
             // It had gone before it could be told.
-            Ok(()) if !wanted => self.gone(holder),
+            Ok(()) if !wanted => self.gone(&holder),
             Ok(()) => {}
         }
     }
@@ -503,22 +534,25 @@ impl<T: WireMessage + Clone> Door<T> {
         if let Err(failure) = self.check(op.contract) {
             return responder.send(PollAnswer::Failed(failure));
         }
+        if !are_short([op.consumer.as_ref()]) {
+            return responder.send(PollAnswer::Failed(refuse(FailureKind::TooLarge)));
+        }
         let patience = self.patience(op.wait, meta);
         let (handle, registration) = abortable(&mut responder);
-        let (holder, ticket) = (op.holder, op.ticket);
-        if !self.holders.wait(holder, ticket, handle) {
+        let (holder, ticket) = (HolderId::new(op.holder, meta), op.ticket);
+        if !self.holders.wait(&holder, ticket, handle) {
             return responder.send(PollAnswer::Unknown);
         }
-        let span = op.span.map_or(self.lease, Duration::from_micros);
+        let span = op.span.map(Duration::from_micros).or(self.lease);
         let door = Arc::clone(self);
         run(self.system(), async move {
-            let leasing = async { door.lease(&op, patience).await };
+            let leasing = async { door.lease(&op, &holder, patience).await };
             let leased = Abortable::new(leasing, registration).await;
-            door.holders.wait_is_over(holder, ticket);
+            door.holders.wait_is_over(&holder, ticket);
             let answer = match leased {
                 Err(_) => PollAnswer::Gone,
                 Ok(Err(failure)) => PollAnswer::Failed(failure),
-                Ok(Ok(leases)) => door.hand_out(leases, holder, span, &mut responder),
+                Ok(Ok(leases)) => door.hand_out(leases, &holder, span, &mut responder),
             };
             responder.send(answer);
         });
@@ -528,20 +562,20 @@ impl<T: WireMessage + Clone> Door<T> {
     fn hand_out(
         &self,
         leases: Leases<T>,
-        holder: u64,
-        span: Duration,
+        holder: &HolderId,
+        span: Option<Duration>,
         responder: &mut Responder<PollAnswer>,
     ) -> PollAnswer {
         let Leases {
             items, receipts, ..
         } = leases;
-        let back = if responder.progress(Verdict::Executed) {
-            let now = self.system().clock().now();
-            self.holders.give(holder, receipts, now, span)
-        } else {
-            Err(receipts)
-        };
-        match back {
+        // Nobody waits any more, or nobody who may have them.
+        if !responder.progress(Verdict::Executed) {
+            receipts.into_iter().rev().for_each(drop);
+            return PollAnswer::Failed(refuse(FailureKind::NotAuthorised));
+        }
+        let now = self.system().clock().now();
+        match self.holders.give(holder, receipts, now, span) {
             Ok(()) => PollAnswer::Leased(items),
             Err(receipts) => {
                 receipts.into_iter().rev().for_each(drop);

@@ -11,6 +11,7 @@ use futures::future::AbortHandle;
 use parking_lot::Mutex;
 
 use super::wire::PollAnswer;
+use crate::entrance::HolderId;
 
 /// How many holders one queue has at a time (G3).
 pub(super) const MAX_HOLDERS: usize = 4_096;
@@ -20,7 +21,7 @@ const MAX_CONSUMERS: usize = 256;
 
 /// The holders of one queue.
 pub(super) struct Holders<T: Send + 'static> {
-    holders: Mutex<HashMap<u64, Holder<T>>>,
+    holders: Mutex<HashMap<HolderId, Holder<T>>>,
 }
 
 /// One handle in another process. Dropped, what it holds goes back.
@@ -55,11 +56,11 @@ impl<T: Send + 'static> Holders<T> {
     /// A holder is here, as long as its ask isn't answered. The way back comes back if it can't be.
     pub(super) fn enter(
         &self,
-        holder: u64,
+        holder: &HolderId,
         here: Responder<PollAnswer>,
     ) -> Result<(), Responder<PollAnswer>> {
         let mut holders = self.holders.lock();
-        if holders.len() >= MAX_HOLDERS || holders.contains_key(&holder) {
+        if holders.len() >= MAX_HOLDERS || holders.contains_key(holder) {
             return Err(here);
         }
         let entered = Holder {
@@ -69,13 +70,13 @@ impl<T: Send + 'static> Holders<T> {
             consumers: HashMap::new(),
             _here: here,
         };
-        holders.insert(holder, entered);
+        holders.insert(holder.clone(), entered);
         Ok(())
     }
 
     /// It is here no more. What it held, oldest first.
-    pub(super) fn leave(&self, holder: u64) -> Vec<Receipt<T>> {
-        let Some(mut left) = self.holders.lock().remove(&holder) else {
+    pub(super) fn leave(&self, holder: &HolderId) -> Vec<Receipt<T>> {
+        let Some(mut left) = self.holders.lock().remove(holder) else {
             return Vec::new();
         };
         left.waiting.values().for_each(AbortHandle::abort);
@@ -84,9 +85,9 @@ impl<T: Send + 'static> Holders<T> {
     }
 
     /// Somebody waits for items. Answers whether the holder is here.
-    pub(super) fn wait(&self, holder: u64, ticket: u64, handle: AbortHandle) -> bool {
+    pub(super) fn wait(&self, holder: &HolderId, ticket: u64, handle: AbortHandle) -> bool {
         let mut holders = self.holders.lock();
-        let Some(entry) = holders.get_mut(&holder) else {
+        let Some(entry) = holders.get_mut(holder) else {
             return false;
         };
         entry.waiting.insert(ticket, handle);
@@ -94,38 +95,38 @@ impl<T: Send + 'static> Holders<T> {
     }
 
     /// Nobody waits with that ticket any more.
-    pub(super) fn wait_is_over(&self, holder: u64, ticket: u64) {
-        if let Some(entry) = self.holders.lock().get_mut(&holder) {
+    pub(super) fn wait_is_over(&self, holder: &HolderId, ticket: u64) {
+        if let Some(entry) = self.holders.lock().get_mut(holder) {
             entry.waiting.remove(&ticket);
         }
     }
 
-    pub(super) fn withdraw(&self, holder: u64, ticket: u64) {
+    pub(super) fn withdraw(&self, holder: &HolderId, ticket: u64) {
         let handle = self
             .holders
             .lock()
-            .get_mut(&holder)
+            .get_mut(holder)
             .and_then(|entry| entry.waiting.remove(&ticket));
         if let Some(handle) = handle {
             handle.abort();
         }
     }
 
-    /// Notes what was handed out. It comes back if the holder has gone meanwhile.
+    /// Notes what was handed out, for a span if that is known. It comes back if the holder has gone meanwhile.
     pub(super) fn give(
         &self,
-        holder: u64,
+        holder: &HolderId,
         receipts: Vec<Receipt<T>>,
         now: Instant,
-        span: Duration,
+        span: Option<Duration>,
     ) -> Result<(), Vec<Receipt<T>>> {
         let over;
         {
             let mut holders = self.holders.lock();
-            let Some(entry) = holders.get_mut(&holder) else {
+            let Some(entry) = holders.get_mut(holder) else {
                 return Err(receipts);
             };
-            let ends = now + span;
+            let ends = span.map_or(Instant::FAR, |span| now + span);
             for receipt in receipts {
                 let held = Held { receipt, ends };
                 entry.held.insert(held.receipt.token(), held);
@@ -138,21 +139,21 @@ impl<T: Send + 'static> Holders<T> {
     }
 
     /// Takes a lease out, to end it.
-    pub(super) fn take(&self, holder: u64, token: u64) -> Option<Receipt<T>> {
+    pub(super) fn take(&self, holder: &HolderId, token: u64) -> Option<Receipt<T>> {
         let mut holders = self.holders.lock();
-        let held = holders.get_mut(&holder)?.held.remove(&token)?;
+        let held = holders.get_mut(holder)?.held.remove(&token)?;
         Some(held.receipt)
     }
 
     /// The consumer of that name, made if it isn't there.
     pub(super) fn consumer(
         &self,
-        holder: u64,
+        holder: &HolderId,
         name: &str,
         make: impl FnOnce() -> Consumer<T>,
     ) -> Result<Option<Arc<Consumer<T>>>, TooMany> {
         let mut holders = self.holders.lock();
-        let Some(entry) = holders.get_mut(&holder) else {
+        let Some(entry) = holders.get_mut(holder) else {
             return Ok(None);
         };
         if let Some(consumer) = entry.consumers.get(name) {
@@ -166,11 +167,11 @@ impl<T: Send + 'static> Holders<T> {
         Ok(Some(consumer))
     }
 
-    pub(super) fn consumer_left(&self, holder: u64, name: &str) {
+    pub(super) fn consumer_left(&self, holder: &HolderId, name: &str) {
         let left = self
             .holders
             .lock()
-            .get_mut(&holder)
+            .get_mut(holder)
             .and_then(|entry| entry.consumers.remove(name));
         // Outside the lock: it tells the queue, which may hand out items.
         drop(left);

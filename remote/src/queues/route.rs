@@ -1,6 +1,6 @@
 //! The way to a queue in another process.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,15 +17,16 @@ use callboard::{
     codec,
 };
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, Either, join, select};
 use parking_lot::Mutex;
 
 use super::wire::{
     Administer, Administered, Contract, Item, LeaseOp, Look, OfferAnswer, OfferOp, Otherwise,
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireLeased,
 };
-use super::{BATCH_BYTES, BATCH_ITEMS};
-use crate::entrance::{REACH, WireFailure, micros};
+use super::{BATCH_BYTES, BATCH_ITEMS, END_BYTES, ITEM_HEAD, MARGIN};
+use crate::entrance::{Patience, REACH, WireFailure, micros, patient, unguessable_number};
+use crate::peer::Peer;
 
 /// The references to one exposed queue, one for each right.
 #[derive(Clone)]
@@ -35,8 +36,7 @@ pub(super) struct Ways {
     pub(super) offer: Recipient<OfferOp>,
     pub(super) poll: Recipient<PollOp>,
     pub(super) admin: Recipient<Administer>,
-    /// How many bytes of items an answer may have.
-    pub(super) room: u32,
+    pub(super) peer: Peer,
 }
 
 impl Ways {
@@ -46,6 +46,24 @@ impl Ways {
 
     fn about(&self, failure: &WireFailure) -> Failure {
         failure.about(&self.name)
+    }
+
+    /// How many bytes of items an answer may have.
+    fn room(&self) -> u32 {
+        let core = self.peer.core();
+        let config = core.session().map(|session| session.config.message_limit());
+        let most = config.unwrap_or_else(|| core.config.message_limit());
+        most.saturating_sub(MARGIN)
+    }
+
+    /// After how many bytes a message to the other side has enough. One item may overshoot it, up to what the other
+    /// side takes.
+    fn batch_bytes(&self) -> usize {
+        let session = self.peer.core().session();
+        // Without one, nothing is sent anyway.
+        let theirs = session.map_or(u32::MAX, |session| session.theirs.max_message);
+        let theirs = usize::try_from(theirs.saturating_sub(MARGIN) / 2).unwrap_or(usize::MAX);
+        BATCH_BYTES.min(theirs)
     }
 
     /// An answer that doesn't fit the question.
@@ -115,7 +133,7 @@ impl Shared {
             return Ok(here.holder);
         }
         let ways = self.ways.clone();
-        let holder = ways.system().entropy().next_u64();
+        let holder = unguessable_number(ways.system());
         let hold = self.ways.clone();
         let mut held: BoxFuture<'static, Result<PollAnswer, Failure>> =
             Box::pin(async move { hold.poll_op(PollOp::Hold { holder }, None).await });
@@ -153,12 +171,32 @@ impl Shared {
         drop(before);
     }
 
+    /// Leases that nobody here waits for any more: as if they had never been. As tells, which take no place among the
+    /// asks: who waits for an item may have the last.
+    async fn give_back(&self, leased: Vec<WireLeased>, holder: u64) {
+        // From the last on, so that the first is first again.
+        let back = leased.iter().rev().map(|leased| {
+            let lease = lease_id(leased, holder);
+            (lease, Settlement::Release(Duration::ZERO))
+        });
+        for part in self.parts(back.collect()) {
+            // An error: their leases are over, or will be.
+            let _ = self.ways.poll.tell(PollOp::Settle(part.op)).await;
+        }
+    }
+
+    /// As few messages as the other side takes.
+    fn parts(&self, settlements: Vec<(LeaseId, Settlement)>) -> Vec<Part> {
+        let most = (self.ways.batch_bytes() / END_BYTES).clamp(1, BATCH_ITEMS);
+        parts(settlements, most)
+    }
+
     async fn settle(
         &self,
         settlements: Vec<(LeaseId, Settlement)>,
     ) -> Vec<Result<(), SettleError>> {
         let mut answers: Vec<Option<Result<(), SettleError>>> = vec![None; settlements.len()];
-        for part in parts(settlements) {
+        for part in self.parts(settlements) {
             let ends = part.order.clone();
             let op = PollOp::Settle(part.op);
             let answer = self.ways.poll_op(op, Some(REACH)).await;
@@ -209,12 +247,12 @@ struct Part {
     order: Vec<(usize, LeaseId)>,
 }
 
-fn parts(settlements: Vec<(LeaseId, Settlement)>) -> Vec<Part> {
+fn parts(settlements: Vec<(LeaseId, Settlement)>, most: usize) -> Vec<Part> {
     let mut parts: Vec<(Part, Vec<(usize, LeaseId)>)> = Vec::new();
     for (at, (lease, how)) in settlements.into_iter().enumerate() {
         let holder = lease.grantor;
         let fits = |part: &(Part, Vec<_>)| {
-            part.0.op.holder == holder && part.0.order.len() + part.1.len() < BATCH_ITEMS
+            part.0.op.holder == holder && part.0.order.len() + part.1.len() < most
         };
         let part = match parts.iter().position(fits) {
             Some(found) => &mut parts[found],
@@ -265,6 +303,7 @@ impl Leasing {
         shared: &Arc<Shared>,
         contract: Contract,
         request: &LeaseRequest,
+        wait: Option<Duration>,
     ) -> Result<Self, Failure> {
         let holder = shared.holder()?;
         let ticket = shared.ticket.fetch_add(1, Ordering::Relaxed);
@@ -273,14 +312,14 @@ impl Leasing {
             holder,
             ticket,
             max: u32::try_from(request.max).unwrap_or(u32::MAX),
-            bytes: shared.ways.room,
-            wait: request.deadline.map(micros),
+            bytes: shared.ways.room(),
+            wait: wait.map(micros),
             span: request.span.map(micros),
             consumer: request.consumer.as_ref().map(ToString::to_string),
         };
         let ways = shared.ways.clone();
-        let deadline = request.deadline.map(|span| span.saturating_add(REACH));
-        let asking = async move { ways.poll_op(PollOp::Lease(op), deadline).await };
+        // No deadline of its own: whoever waits drops this, and what comes late still has somebody to give it back.
+        let asking = async move { ways.poll_op(PollOp::Lease(op), None).await };
         Ok(Leasing {
             shared: Arc::clone(shared),
             holder,
@@ -314,16 +353,12 @@ impl Drop for Leasing {
         let system = shared.ways.system().clone();
         // It ends when the other side has answered, which it does at once when it hears of this, or with the session.
         system.spawn(Placement::Spread, move || async move {
-            let withdraw = PollOp::Withdraw { holder, ticket };
-            // An error: the session has ended, and so does the ask.
-            let _ = shared.ways.poll.tell(withdraw).await;
-            if let Ok(PollAnswer::Leased(leased)) = asking.await {
-                let back = leased.iter().rev().map(|leased| {
-                    let lease = lease_id(leased, holder);
-                    (lease, Settlement::Release(Duration::ZERO))
-                });
-                // An error: their leases are over, or will be.
-                let _ = shared.settle(back.collect()).await;
+            let withdraw = shared.ways.poll.tell(PollOp::Withdraw { holder, ticket });
+            // Both, the ask first: it may still be in line for room, and then stands before what withdraws it (G2).
+            // An error of that: the session has ended, and so does the ask.
+            let (answer, _) = join(asking, withdraw.into_future()).await;
+            if let Ok(PollAnswer::Leased(leased)) = answer {
+                shared.give_back(leased, holder).await;
             }
         });
     }
@@ -333,26 +368,41 @@ impl<T: WireMessage> RemoteQueue<T> {
     async fn lease_with(
         shared: Arc<Shared>,
         contract: Contract,
-        mut request: LeaseRequest,
+        request: LeaseRequest,
     ) -> Result<Vec<Leased<T>>, Failure> {
         let clock = shared.ways.system().clock().clone();
         let due = request.deadline.map(|span| clock.now() + span);
-        for _ in 0..INTRODUCTIONS {
-            let leasing = Leasing::new(&shared, contract, &request)?;
+        let (mut introductions, mut unreadable) = (0, None);
+        while introductions < INTRODUCTIONS {
+            let left = due.map(|due| due.since(clock.now()));
+            let patience = left.map(|left| Patience::new(left, &clock));
+            let (wait, until) = patience.map(|it| (it.wait, it.until)).unzip();
+            let leasing = Leasing::new(&shared, contract, &request, wait)?;
             let holder = leasing.holder;
-            match leasing.await {
-                Ok(PollAnswer::Leased(leased)) => return Ok(taken(&shared, holder, leased).await),
+            let Some(answer) = patient(leasing, until, &clock).await else {
+                // What comes all the same goes back, so that nothing was taken.
+                let failure = Failure::new(FailureKind::DeadlineExceeded, Verdict::NotExecuted);
+                return Err(failure.with_detail(&*shared.ways.name));
+            };
+            match answer {
+                Ok(PollAnswer::Leased(leased)) => {
+                    let first = leased.first().map(|leased| leased.sequence);
+                    let taken = taken(&shared, holder, leased).await;
+                    // Items that can't be read here are no end of the wait: others may come. Unless it is over, and
+                    // all that comes is the same again.
+                    let is_late = due.is_some_and(|due| due <= clock.now());
+                    if first.is_none() || !taken.is_empty() || (is_late && first == unreadable) {
+                        return Ok(taken);
+                    }
+                    unreadable = unreadable.or(first);
+                }
                 // It was started again: this side introduces itself anew.
                 Ok(PollAnswer::Unknown | PollAnswer::Gone) => {
+                    introductions += 1;
                     shared.is_not_here(holder);
-                    request.deadline = due.map(|due| due.since(clock.now()));
                 }
                 Ok(PollAnswer::Failed(failure)) => return Err(shared.ways.about(&failure)),
                 Ok(PollAnswer::Settled(_)) => return Err(shared.ways.nonsense()),
-                // What comes all the same goes back, so that nothing was taken.
-                Err(failure) if failure.kind() == FailureKind::DeadlineExceeded => {
-                    return Err(failure.with_verdict(Verdict::NotExecuted));
-                }
                 Err(failure) => return Err(failure),
             }
         }
@@ -546,6 +596,7 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
         Box::pin(async move {
             let due = deadline.map(|span| clock.now() + span);
             let ways = &self.shared.ways;
+            let most = ways.batch_bytes();
             let mut offered = Vec::with_capacity(items.len());
             let mut items = items.into_iter();
             while items.len() > 0 {
@@ -553,8 +604,8 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
                 let mut unfit = None;
                 for item in items.as_slice().iter().take(BATCH_ITEMS) {
                     match encoded(item) {
-                        Ok(item) if part.is_empty() || bytes + item.0.len() <= BATCH_BYTES => {
-                            bytes += item.0.len();
+                        Ok(item) if part.is_empty() || bytes + item.0.len() <= most => {
+                            bytes += item.0.len() + ITEM_HEAD;
                             part.push(item);
                         }
                         Ok(_) => break,
@@ -621,17 +672,18 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
     }
 
     fn settle_soon(&self, lease: LeaseId, settlement: Settlement) {
-        for part in parts(vec![(lease, settlement)]) {
-            let ways = self.shared.ways.clone();
-            let Err(error) = ways.poll.try_tell(PollOp::Settle(part.op)) else {
+        for part in self.shared.parts(vec![(lease, settlement)]) {
+            let shared = Arc::clone(&self.shared);
+            let Err(error) = shared.ways.poll.try_tell(PollOp::Settle(part.op)) else {
                 continue;
             };
             // Room may come; else the lease ends with the session, or by its time.
             let Some(op) = error.into_message() else {
                 continue;
             };
+            // With the handle, whose end would overtake it: what is held by nobody has failed.
             self.system().spawn(Placement::Spread, move || async move {
-                let _ = ways.poll.tell(op).deadline(REACH).await;
+                let _ = shared.ways.poll.tell(op).deadline(REACH).await;
             });
         }
     }
@@ -671,7 +723,7 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
                 contract,
                 from,
                 max: u32::try_from(max).unwrap_or(u32::MAX),
-                bytes: ways.room,
+                bytes: ways.room(),
             };
             match ways.admin.ask(op).deadline(REACH).await? {
                 Ok(Administered::Browsed(found)) => {

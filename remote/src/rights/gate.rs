@@ -94,10 +94,18 @@ impl Gate {
     }
 }
 
+/// What the names of Callboard's own message types begin with.
+const RESERVED: &str = "callboard.";
+
+/// Whether that is a message of Callboard's own, to a queue or a lock.
+pub(crate) fn is_reserved(type_name: &str) -> bool {
+    type_name.starts_with(RESERVED)
+}
+
 /// What a message of that type needs: any one of these verbs. It is read off the request alone, so that the answer is
 /// the same whether the name exists or not.
 pub(crate) fn needs(type_name: &str) -> Verbs {
-    let Some(own) = type_name.strip_prefix("callboard.") else {
+    let Some(own) = type_name.strip_prefix(RESERVED) else {
         return Verbs::EXECUTE;
     };
     match own.split_once('.') {

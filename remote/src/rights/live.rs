@@ -21,7 +21,7 @@ use crate::wire::limits::cut;
 #[cfg(test)]
 mod tests;
 
-/// The rules in force, and what they refused. Clones share them; a node has one, and several nodes can have the same.
+/// The rules in force, and what they refused. Clones share them. Each node has its own: see [`Node::rights`](crate::Node::rights).
 ///
 /// # How a request is decided
 /// 1. What a subject may do without any rule is said by [`Rules::standing`]: off the host nothing (G35).
@@ -33,7 +33,7 @@ mod tests;
 /// # Changes
 /// A change is in force for every request that is checked after the call that made it has returned. What was let in
 /// before is not called back: it stands in a mailbox, or runs; a subscription ends when its right is
-/// [lost](Rights::lost).
+/// [lost](Rights::lost), and who waits in line for an item or a lock is asked again when its turn comes.
 ///
 /// Checking takes no lock. Who asks for the same name again and again keeps a [`Decision`].
 ///

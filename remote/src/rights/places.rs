@@ -3,7 +3,7 @@
 //! Limits of one session are those of [`LinkConfig`](crate::LinkConfig); these here keep a principal from getting more
 //! by beginning more sessions. A place is given back when its guard is dropped, and is free at that moment for the
 //! next who asks. It is the session that counts, not the connection: what it takes up stays while it waits for the
-//! next connection, and is given back at once when the peer says that it is over.
+//! next connection, and is given back at once when the peer says that it is over, also if answers are still owed to it.
 //!
 //! Peers of whom nothing is proved have an account for each session, since nothing says which belong together; how
 //! many there are in all is the node's limit. Our own user is counted and not limited: it can stop this process
@@ -38,10 +38,10 @@ pub struct PeerLimits {
     pub subscriptions: usize,
     /// Queues that it has made and that are still there. 64.
     pub queues: usize,
-    /// Unanswered asks of one session, where that is less than [`LinkConfig::in_flight`]. Read when a session begins.
-    /// 16,384.
+    /// Unanswered asks of one session, at least 1, where that is less than [`LinkConfig::in_flight`]. Read when a
+    /// session begins. 16,384.
     pub in_flight: usize,
-    /// Bytes of one message, where that is less than [`LinkConfig::max_message`]. Read when a session begins. 16 MiB.
+    /// Bytes of one message, at least 4,096, where that is less than [`LinkConfig::max_message`]. Read when a session begins. 16 MiB.
     pub message_bytes: u32,
 }
 
@@ -127,7 +127,9 @@ impl From<NoPlace> for Failure {
     }
 }
 
-/// What principals take up of a node, or of several that share it.
+/// What principals take up of a node, by the sessions in which they connected to it. Of a node that is
+/// [offered](crate::Peer::offer) over a peer that this side dialled nothing is counted: whom it dials is its own choice.
+/// Clones share it; each node has its own, see [`Node::places`](crate::Node::places).
 ///
 /// ```
 /// use callboard::Principal;
@@ -285,6 +287,7 @@ impl Account {
             let limits = **self.counts.shared.limits.load();
             config.in_flight = config.in_flight.min(limits.in_flight);
             config.max_message = config.max_message.min(limits.message_bytes);
+            config = config.within_range();
         }
         config
     }

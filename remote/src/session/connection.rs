@@ -476,6 +476,7 @@ impl<'a> Parts<'a> {
                 bytes.extend_from_slice(more);
                 log.wrote(count);
             }
+            log.forget(true);
         }
         // The text is cut to fit.
         let _ = put_frame(&mut bytes, Kind::Bye, 0, 0, MAX_BODY, |out| {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Session;
 use super::scratch::{self, finish_frame, shape, uncopied};
+use crate::rights::Decision;
 use crate::wire::WireError;
 use crate::wire::frame::{HEADER, Kind};
 
@@ -141,6 +142,14 @@ pub(crate) struct Answers {
     pub(crate) name: Arc<str>,
     /// The asker takes structs as arrays.
     pub(crate) positional: bool,
+    /// Of what may wait for long before it is granted: the right to it is asked for again then.
+    pub(crate) standing: Option<Standing>,
+}
+
+/// The right of who waits in line for a queue or a lock.
+pub(crate) struct Standing {
+    pub(crate) type_name: String,
+    pub(crate) decision: Mutex<Decision>,
 }
 
 /// The way back of one ask.
@@ -164,6 +173,17 @@ impl Answer {
 }
 
 impl Answers {
+    /// Whether the asker may still do this: its right may have been taken away while it waited.
+    fn is_allowed(&self) -> bool {
+        let (Some(standing), Some(node)) = (&self.standing, self.session.node()) else {
+            return true;
+        };
+        let (gate, subject) = (&node.gate, &self.session.subject);
+        let mut decision = standing.decision.lock();
+        let checked = gate.check(&mut decision, subject, &standing.type_name, &self.name);
+        checked.is_ok()
+    }
+
     fn send_failure(&self, number: u64, failure: &Failure) {
         if let Some(node) = self.session.node() {
             node.counters.failed(failure.kind());
@@ -234,7 +254,7 @@ impl Answers {
 
 impl<R: Serialize + 'static> SharedSink<R> for Answers {
     fn progress(&self, ticket: u64, _verdict: Verdict) -> bool {
-        self.session.in_flight.is_wanted(ticket)
+        self.session.in_flight.is_wanted(ticket) && self.is_allowed()
     }
 
     fn finish(&self, ticket: u64, outcome: Outcome<R>) {

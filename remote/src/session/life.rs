@@ -138,11 +138,14 @@ impl Session {
 
     /// Ends the session if no connection has come when its time is over.
     fn linger(self: &Arc<Self>, generation: u64, since: Instant) {
-        let waiting = Arc::clone(self);
+        // It keeps nothing: one that goes on, or has ended meanwhile, needn't wait for this.
+        let waiting = Arc::downgrade(self);
+        let (clock, due) = (self.system.clock().clone(), since + self.outlives);
         let spawned = self.system.spawn(Placement::Spread, move || async move {
-            let due = since + waiting.outlives;
-            waiting.system.clock().sleep_until(due).await;
-            waiting.expire(generation);
+            clock.sleep_until(due).await;
+            if let Some(session) = waiting.upgrade() {
+                session.expire(generation);
+            }
         });
         if !spawned {
             self.end(&LinkErrorKind::NoArbiter);
@@ -174,13 +177,18 @@ impl Session {
         }
         let end = attached.end.take();
         drop(attached);
+        // Not with the session: who still has to answer an ask of it keeps that for as long as it likes.
+        let account = self.account.lock().take();
+        let is_carried = end.is_some();
         if let Some(end) = end {
             end.set(why.clone());
         }
-        self.give_up(why);
+        self.give_up(why, is_carried);
+        // Once nobody can find it any more.
+        drop(account);
     }
 
-    fn give_up(&self, why: &LinkErrorKind) {
+    fn give_up(&self, why: &LinkErrorKind, is_carried: bool) {
         let detail = self.peer.error(why.clone()).to_string();
         let left = self.outbox.close();
         // Asks first: whoever looks at the counters afterwards finds all of it.
@@ -198,7 +206,10 @@ impl Session {
                 self.bury(name, message_type, request.key, frame.body);
             }
         };
-        self.log.lock().each_unacked(bury);
+        let mut log = self.log.lock();
+        log.each_unacked(bury);
+        log.forget(is_carried);
+        drop(log);
         let mut rest = &left.bytes[..];
         while let Ok(Some((frame, len))) = split_frame(rest, u32::MAX) {
             bury(&frame);

@@ -272,6 +272,19 @@ impl Log {
         self.acked
     }
 
+    /// Nothing will be sent again: the session is over. Keeps what is still to be written, if `by` a connection.
+    pub(crate) fn forget(&mut self, is_written: bool) {
+        let kept = if is_written {
+            self.at.0
+        } else {
+            self.segments.len()
+        };
+        for _ in 0..kept {
+            self.drop_front();
+        }
+        self.pool = Vec::new();
+    }
+
     /// Bytes that are kept.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -114,7 +114,8 @@ impl SessionHello {
 }
 
 /// Stalled ones are cut (G36).
-async fn within<T>(
+/// What an exchange comes to, or that it stalled.
+pub(crate) async fn within<T>(
     exchange: impl Future<Output = Result<T, LinkErrorKind>>,
     clock: &Clock,
     config: &LinkConfig,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use callboard::codec::Schema;
 use callboard::{DeadLetter, DropReason, Failure, FailureKind, Meta, TraceParent, Verdict};
+use parking_lot::Mutex;
 
 use super::Session;
-use super::in_flight::{Answer, Answers};
+use super::in_flight::{Answer, Answers, Standing};
 use super::inbox::{Arrival, Behind};
 use crate::node::{self, Dispatch, Held, Payload};
-use crate::rights::Decision;
+use crate::rights::{Decision, is_reserved};
 use crate::wire::body::{Open, Request};
 use crate::wire::frame::Kind;
 
@@ -217,6 +218,11 @@ impl Slot {
                 session: Arc::clone(session),
                 name: Arc::clone(&self.name),
                 positional: self.positional,
+                // All others are in a mailbox at once.
+                standing: is_reserved(&self.type_name).then(|| Standing {
+                    type_name: self.type_name.clone(),
+                    decision: Mutex::new(self.decision),
+                }),
             })
         });
         Answer {

@@ -215,7 +215,29 @@ pub(crate) fn decode_bye(body: &[u8]) -> Result<String, WireError> {
     Ok(why)
 }
 
-fn verdict_number(verdict: Verdict) -> u8 {
+/// 0 says: a kind that has no number yet.
+pub(crate) fn kind_number(kind: FailureKind) -> u8 {
+    let at = FailureKind::ALL.iter().position(|known| *known == kind);
+    at.map_or(0, |index| u8::try_from(index + 1).unwrap_or(0))
+}
+
+/// The kind of that number, unless a later version added it.
+pub(crate) fn kind_of(number: u8) -> Option<FailureKind> {
+    let index = usize::from(number).checked_sub(1)?;
+    FailureKind::ALL.get(index).copied()
+}
+
+/// One that a later version added is understood as what is safe.
+pub(crate) fn verdict_of(number: u8) -> Verdict {
+    match number {
+        1 => Verdict::NotSent,
+        2 => Verdict::NotExecuted,
+        4 => Verdict::Executed,
+        _ => Verdict::MaybeExecuted,
+    }
+}
+
+pub(crate) fn verdict_number(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::NotSent => 1,
         Verdict::NotExecuted => 2,
@@ -226,12 +248,7 @@ fn verdict_number(verdict: Verdict) -> u8 {
 
 /// Appends the body of a `Failed`.
 pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
-    let kind = FailureKind::ALL
-        .iter()
-        .position(|kind| *kind == failure.kind());
-    // 0 says: a kind that has no number yet.
-    let number = kind.map_or(0, |index| u8::try_from(index + 1).unwrap_or(0));
-    out.push(number);
+    out.push(kind_number(failure.kind()));
     out.push(verdict_number(failure.verdict()));
     let retry_after = failure.retry_after().map_or(0, |span| {
         u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
@@ -245,20 +262,12 @@ pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
 pub(crate) fn decode_failure(body: &[u8]) -> Result<Failure, WireError> {
     let mut fields = Fields::new(Kind::Failed.text(), body);
     let number = fields.u8()?;
-    let verdict = match fields.u8()? {
-        1 => Verdict::NotSent,
-        2 => Verdict::NotExecuted,
-        4 => Verdict::Executed,
-        _ => Verdict::MaybeExecuted,
-    };
+    let verdict = verdict_of(fields.u8()?);
     let retry_after = fields.u32()?;
     let detail = handshake::printable(fields.long_text(MAX_DETAIL, "detail")?);
     fields.end()?;
-    let known = usize::from(number)
-        .checked_sub(1)
-        .and_then(|index| FailureKind::ALL.get(index));
-    let mut failure = match known {
-        Some(kind) => Failure::new(*kind, verdict),
+    let mut failure = match kind_of(number) {
+        Some(kind) => Failure::new(kind, verdict),
         None => {
             let failure = Failure::new(FailureKind::NoAnswer, verdict);
             return Ok(

@@ -4,10 +4,14 @@ use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::queue::Queue;
+use callboard::topic::{SubscriberOptions, Topic, TopicEvent};
 use callboard::{
     Actor, Context, FailureKind, Handler, Incarnation, Message, Recipient, System, Verdict, Watch,
 };
-use callboard_remote::{LinkConfig, Node, Peer, Reference, ReferenceError, Rules, Verbs};
+use callboard_remote::{
+    LinkConfig, Node, Peer, Reference, ReferenceError, RemoteEvent, Rules, Verbs,
+};
 use futures::StreamExt;
 use futures::channel::{mpsc, oneshot};
 use serde::{Deserialize, Serialize};
@@ -268,15 +272,11 @@ async fn a_reference_leads_only_where_it_is_of(system: System) {
     assert!(matches!(error, ReferenceError::OtherType { .. }), "{error}");
     let again: Reference<Add> = callboard::codec::decode(&bytes).unwrap();
     assert_eq!(again, add);
-    assert_eq!(
-        elsewhere
-            .resolve(&again)
-            .unwrap()
-            .ask(Add(4))
-            .await
-            .unwrap(),
-        4
-    );
+    let own = elsewhere.resolve(&add).unwrap();
+    assert_eq!(own.ask(Add(4)).await.unwrap(), 4);
+    // Whose word that is which was read from bytes is unknown: nobody's rights could be asked (G35).
+    let error = elsewhere.resolve(&again).unwrap_err();
+    assert!(matches!(error, ReferenceError::NoSession { .. }), "{error}");
 }
 
 #[callboard::test(both)]
@@ -328,4 +328,95 @@ async fn a_node_lists_the_ways_back_to_its_peers(system: System) {
     }
     peer.connected().await.unwrap();
     assert!(office.ask(Hire).await.unwrap().is_some());
+}
+
+/// An item that says whom to tell.
+#[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+#[message(reply = (), name = "test.parcel")]
+struct Parcel {
+    to: Reference<Note>,
+}
+
+/// One that came inside an item, or a message of a topic: bytes that were read after those around them.
+#[callboard::test(both)]
+async fn g35_a_reference_inside_an_item_gives_no_more_than_its_sender_has(system: System) {
+    let (node, _resolved) = office(&system, "office");
+    let parcels: Queue<Parcel> = system.queue("parcels").open().unwrap();
+    let news: Topic<Parcel> = Topic::start(&system, "news");
+    node.expose_queue("parcels", &parcels).unwrap();
+    node.expose_publishing("news", &news).unwrap();
+    node.expose_topic("news", &news).unwrap();
+    let (clerk, mut notes) = clerk(&system);
+    node.expose("private", &clerk).unwrap();
+    let (_wire, peer, street) = street::<Memory>(&system, &node).await;
+    let (own, _theirs) = clerk_of(&system, &street);
+    let offered = peer.queue::<Parcel>("parcels").await.unwrap();
+    let publisher = peer.publisher::<Parcel>("news").unwrap();
+    let mut heard = news
+        .subscribe(">", SubscriberOptions::default())
+        .await
+        .unwrap();
+    let mut far_heard = peer.subscribe::<Parcel>("news", ">").unwrap();
+    far_heard.ready().await.unwrap();
+    let send = async |to: Reference<Note>| {
+        let parcel = Parcel { to };
+        offered.offer(parcel.clone()).await.unwrap();
+        publisher.publish("post", parcel).await.unwrap();
+    };
+    let private = node.reference::<Note>("private").unwrap();
+
+    // Who may use it itself may also say so.
+    send(private.clone()).await;
+    let item = parcels.poll().await.unwrap().unwrap();
+    item.to.resolve(&node).unwrap().ask(Note(1)).await.unwrap();
+    assert_eq!(notes.next().await, Some(1));
+    let message = heard.next().await.unwrap();
+    let TopicEvent::Message(message) = message else {
+        panic!("{message:?}")
+    };
+    message
+        .to
+        .resolve(&node)
+        .unwrap()
+        .ask(Note(2))
+        .await
+        .unwrap();
+    assert_eq!(notes.next().await, Some(2));
+    // The way back is known, too.
+    send(own.clone()).await;
+    let item = parcels.poll().await.unwrap().unwrap();
+    item.to.resolve(&node).unwrap();
+    let _ = heard.next().await;
+
+    let only = Verbs::OFFER | Verbs::PUBLISH | Verbs::SUBSCRIBE;
+    node.rights()
+        .replace(Rules::closed().allow("anonymous", only, ">").unwrap());
+    send(private.clone()).await;
+    let item = parcels.poll().await.unwrap().unwrap();
+    let error = item.to.resolve(&node).unwrap_err();
+    assert!(matches!(error, ReferenceError::Concealed { .. }), "{error}");
+    let message = heard.next().await.unwrap();
+    let TopicEvent::Message(message) = message else {
+        panic!("{message:?}")
+    };
+    let error = message.to.resolve(&node).unwrap_err();
+    assert!(matches!(error, ReferenceError::Concealed { .. }), "{error}");
+
+    // One of a process that subscribes, in an event: the publisher can't reach by it what it can't reach itself.
+    let event = loop {
+        match far_heard.next().await.unwrap() {
+            RemoteEvent::Message { value, .. } if value.to == own => break value,
+            _ => {}
+        }
+    };
+    let error = street.resolve(&event.to).unwrap_err();
+    assert!(matches!(error, ReferenceError::NoSession { .. }), "{error}");
+    assert!(notes.try_recv().is_err());
+}
+
+/// A clerk that a node exposes, by reference.
+fn clerk_of(system: &System, node: &Node) -> (Reference<Note>, mpsc::Receiver<u64>) {
+    let (clerk, notes) = clerk(system);
+    node.expose("clerk", &clerk).unwrap();
+    (node.reference("clerk").unwrap(), notes)
 }

@@ -142,3 +142,28 @@ proptest! {
         prop_assert_eq!(seen, last);
     }
 }
+
+/// A message whose drop looks at the buffer that it was in.
+struct Nosy(std::sync::Weak<Buffer<Nosy>>);
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.0.upgrade() {
+            assert!(buffer.len() < 100);
+        }
+    }
+}
+
+/// Under the buffer's lock that would never end.
+#[test]
+fn g28_what_many_restarts_drop_is_dropped_outside_of_the_lock() {
+    let (capacity, policy) = (2, SlowSubscriber::DropOldest);
+    let options = SubscriberOptions { capacity, policy };
+    let buffer = std::sync::Arc::new(Buffer::new(options));
+    for incarnation in 1..100 {
+        buffer.confirmed(Incarnation(incarnation), 0);
+        let value = Nosy(std::sync::Arc::downgrade(&buffer));
+        assert!(buffer.message("a", 1, value).is_ok());
+    }
+    assert!(buffer.len() <= 2);
+}
