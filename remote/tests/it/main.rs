@@ -26,5 +26,6 @@ mod simulated;
 mod sockets;
 mod tls;
 mod topics;
+mod venice;
 mod watching;
 mod wires;
