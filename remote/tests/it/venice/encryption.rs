@@ -134,7 +134,7 @@ async fn g35_nothing_that_passes_over_tls_can_be_read(system: System) {
     drop(node);
 }
 
-/// Changes one byte of the first connection, on its way to the node or back.
+/// Changes bytes on their way to the node or back, once.
 struct Tamper {
     address: SocketAddr,
     changed: Arc<AtomicU64>,
@@ -191,7 +191,8 @@ async fn pass(
             let mut change = change.lock();
             match *change {
                 Some(at) if at < count => {
-                    buffer[at] ^= 0x10;
+                    // From there on, because the second byte of a record's version counts for nothing in TLS 1.3.
+                    buffer[at..count].iter_mut().for_each(|byte| *byte ^= 0x10);
                     counted.fetch_add(1, Ordering::Relaxed);
                     *change = None;
                 }
@@ -207,7 +208,7 @@ async fn pass(
 
 /// Venice's parts were sealed each for itself, and could be left out, doubled and mixed.
 #[callboard::test(arbiters)]
-async fn g32_a_byte_that_was_changed_on_the_way_ends_its_connection_and_nothing_else(
+async fn g32_bytes_that_were_changed_on_the_way_end_their_connection_and_nothing_else(
     system: System,
 ) {
     let house = House::new();
@@ -218,22 +219,33 @@ async fn g32_a_byte_that_was_changed_on_the_way_ends_its_connection_and_nothing_
     let mut sent = 0;
     for to_node in [true, false] {
         // In the handshake of TLS, in ours, and in messages.
-        for at in [7, 400, 1_500, 2_500, 3_500, 5_000] {
+        for at in [400, 1_500, 3_500, 5_000] {
             let tamper = Tamper::before(&system, target, to_node, at).await;
             let address = tamper.address.to_string();
-            let peer = Peer::tls(&system, &address, &tls, Expect::name("node")).unwrap();
+            let mut config = LinkConfig::default();
+            // A length that was changed shows by silence only.
+            (config.ping_after, config.dead_after) = (100 * MS, 400 * MS);
+            let to = Expect::name("node");
+            let peer = Peer::tls_with(&system, &address, &tls, to, config).unwrap();
             peer.connected().await.unwrap();
             let add: Recipient<Add> = peer.recipient("tester").unwrap();
             // Each ask is more than 60 bytes in each direction.
             for _ in 0..100 {
-                add.ask(Add(sent)).await.unwrap();
+                add.ask(Add(sent)).deadline(60_000 * MS).await.unwrap();
                 sent += 1;
             }
             assert_eq!(tamper.changed.load(Ordering::Relaxed), 1, "{to_node} {at}");
-            let stats = peer.state().stats;
-            assert_eq!(stats.connects, stats.resumes + 1, "{to_node} {at}");
-            let failed = stats.connect_failures + stats.disconnects;
-            assert!(failed >= 1, "{to_node} {at}");
+            // It may have been among the last bytes.
+            let failed = || {
+                let stats = peer.state().stats;
+                stats.connect_failures + stats.disconnects
+            };
+            while failed() == 0 {
+                system.clock().sleep(MS).await;
+            }
+            add.ask(Add(sent)).deadline(60_000 * MS).await.unwrap();
+            sent += 1;
+            assert_eq!(peer.state().stats.sessions_ended, 0, "{to_node} {at}");
             peer.close();
         }
     }
