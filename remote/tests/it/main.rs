@@ -17,6 +17,8 @@ mod locks;
 mod mutants;
 mod proof;
 mod proxy;
+mod queue_cuts;
+mod queue_model;
 mod queues;
 mod raw;
 mod reconnects;
