@@ -7,6 +7,7 @@ mod actors;
 mod asks;
 mod broken;
 mod conformance;
+mod crossing;
 mod faults;
 mod fifos;
 mod fuzz;
