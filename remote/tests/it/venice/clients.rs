@@ -99,7 +99,12 @@ async fn text_bytes_nothing_and_errors_come_back_as_they_went<W: Wire>(system: S
     let (node, _mirror) = mirror(&system, LinkConfig::default());
     let (_wire, peer) = connect::<W>(&system, &node).await;
     let text: Recipient<Text> = peer.recipient("mirror").unwrap();
-    for word in ["Hello!", "", "Grüezi, 世界 \u{1F3AD}", "\0\r\n\t"] {
+    for word in [
+        "Hello!",
+        "",
+        "Gr\u{FC}ezi, \u{4E16}\u{754C} \u{1F3AD}",
+        "\0\r\n\t",
+    ] {
         assert_eq!(text.ask(Text(word.into())).await.unwrap().0, word);
     }
     let bytes: Recipient<Bytes> = peer.recipient("mirror").unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use callboard::{Failure, FailureKind, Placement, Recipient, System};
 use callboard_remote::{
-    Expect, LinkConfig, LinkErrorKind, Login, Node, Peer, Secret, Secrets, SecretsConfig, Tls,
-    Verbs,
+    Channel, Expect, LinkConfig, LinkErrorKind, Login, Node, Peer, Secret, Secrets, SecretsConfig,
+    Tls, Verbs,
 };
 use futures::channel::oneshot;
 use parking_lot::Mutex;
@@ -112,12 +112,18 @@ async fn g35_nothing_that_passes_over_tls_can_be_read(system: System) {
     let proxy = Proxy::new(&system, 0, Weather::Fair);
     let through = proxy.tcp(encrypted).await;
     let nobody = Tls::without_identity(house.trust());
-    say(&login(&system, through, &nobody, SECRET)).await;
+    let kiosk = login(&system, through, &nobody, SECRET);
+    say(&kiosk).await;
     let through = proxy.tcp(plain.socket_addr().unwrap()).await;
-    say(&Peer::tcp(&system, through).unwrap()).await;
+    let anybody = Peer::tcp(&system, through).unwrap();
+    say(&anybody).await;
     let [encrypted, plain] = &proxy.tapes()[..] else {
         panic!("two connections");
     };
+    // Who looks at the node sees which is which.
+    let connections = mirrors.state().connections;
+    let channels: Vec<_> = connections.iter().map(|it| it.channel).collect();
+    assert_eq!(channels, [Channel::Encrypted, Channel::Local]);
     for side in [&encrypted.to_node, &encrypted.to_peer] {
         assert!(side.len() > 500, "the handshake alone is more");
         for secret in [text, SECRET.as_bytes(), b"kiosk", b"mirror", b"CALLBRD"] {
