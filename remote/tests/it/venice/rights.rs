@@ -188,23 +188,3 @@ async fn a_queue_of_one_user_is_open_to_no_other(system: System) {
     }
     assert_eq!(own.state().await.unwrap().failed, 1);
 }
-
-#[callboard::test(arbiters)]
-async fn experiment_a_wait_ends_with_its_right(system: System) {
-    let scene = Scene::new(&system).await;
-    let rights = scene.node.rights();
-    rights.grant("cert:tom", Verbs::USE, ">").unwrap();
-    let tom = scene.user("tom").await;
-    let jobs = tom.queue::<Job>("jobs").await.unwrap();
-    let lease = async { jobs.lease().deadline(Duration::from_secs(2)).await };
-    let revoke = async {
-        while scene.jobs.state().await.unwrap().waiting_pollers == 0 {
-            system.clock().sleep(Duration::from_millis(1)).await;
-        }
-        rights.deny("cert:tom", Verbs::POLL, ">").unwrap();
-        system.clock().sleep(Duration::from_millis(50)).await;
-        scene.jobs.offer(Job(1)).await.unwrap();
-    };
-    let (leased, ()) = futures::join!(lease, revoke);
-    eprintln!("EXPERIMENT {leased:?}");
-}
