@@ -20,7 +20,7 @@
 //! | text, JSON, binary, Venice data; a handler that answers nil; that throws | typed messages; an error is a value | `text_bytes_nothing_and_errors_come_back_as_they_went`, `large_messages_go_both_ways`, `g07_a_panic_and_a_dropped_responder_are_told_at_once` |
 //! | a buffer changed after it was sent changes the answer | sending moves the message: the types rule it out |  |
 //! | a fixed limit of 10 s for each call | each ask has its deadline, and none by name | `g09_a_deadline_ends_an_ask_and_withdraws_it_over_there`, `g09_deadline_travels_as_remaining_time`, `a_wait_without_a_deadline_lasts_and_its_item_is_not_lost` |
-//! | FUNCTION_NOT_FOUND, BAD_REQUEST, NO_PERMISSION | typed answers | `g34_what_cannot_be_delivered_is_answered_at_once`, `g34_a_tell_nobody_understands_is_a_counted_dead_letter`, `g34_who_has_no_right_cant_tell_what_exists` |
+//! | unknown function, bad request, no permission | typed answers | `g34_what_cannot_be_delivered_is_answered_at_once`, `g34_a_tell_nobody_understands_is_a_counted_dead_letter`, `g34_who_has_no_right_cant_tell_what_exists` |
 //! | request id, carried and unused | the key travels; who stores it runs a request once | `g17_key_attempt_and_retry_marker_travel`, `g26_an_offer_made_again_with_its_key_is_stored_once`, `g19_after_a_lost_answer_the_caller_learns_what_became_of_it` |
 //! | functions live in the server | either side may expose, and references travel | `a_message_says_whom_to_call_back`, `a_reply_gives_somebody_to_talk_to` |
 //! | `send` of code that the server runs | on purpose not: no code crosses |  |
@@ -31,7 +31,7 @@
 //! | there | here | tests |
 //! |---|---|---|
 //! | offer and poll, with terms; offer to a full queue, poll of an empty one | the handle of local queues | `a_queue_elsewhere_is_used_like_one_of_this_process`, `g03_a_full_queue_elsewhere_makes_offers_wait`, `g32_a_queue_elsewhere_does_what_a_local_one_does_though_connections_are_cut` |
-//! | QUEUE_NOT_FOUND | opening says why | `g34_a_queue_that_cannot_be_opened_says_why` |
+//! | unknown queue | opening says why | `g34_a_queue_that_cannot_be_opened_says_why` |
 //! | acknowledge modes, declared and unused | leases | `g23_leases_of_a_dead_peer_come_back_as_failed`, `g22_a_late_acknowledgement_from_elsewhere_is_refused`, `g21_a_session_that_ends_at_any_byte_of_a_queues_use_tells_what_is_known` |
 //! | reply-to queue | the name travels; who takes the item opens the queue by it | `a_worker_answers_in_the_queue_that_the_offer_named`, `an_answer_goes_to_the_queue_that_was_named` |
 //! | temporary queue, named by a UUID, gone with its client's connection | a queue with an owner; or a reference in the message | `a_temporary_queue_ends_with_its_value`, `a_message_says_whom_to_call_back`, `a_queue_of_one_user_is_open_to_no_other` |

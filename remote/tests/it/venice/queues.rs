@@ -136,7 +136,7 @@ async fn three_topics_reach_their_own_subscribers_only<W: Wire>(system: System) 
     for topic in &topics {
         let peer = wire.peer(&system, LinkConfig::default()).await;
         peer.connected().await.unwrap();
-        let events = peer.subscribe::<Viewed>(&topic.name(), ">").unwrap();
+        let events = peer.subscribe::<Viewed>(topic.name(), ">").unwrap();
         events.ready().await.unwrap();
         listeners.push((peer, events));
     }
