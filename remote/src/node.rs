@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use callboard::topic::Topic;
-use callboard::{Incarnation, Principal, Recipient, RequestKey, System, WireMessage};
+use callboard::{Incarnation, Recipient, RequestKey, System, WireMessage};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name}
 use crate::rights::{Gate, Places, Rights, Secrets};
 use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
-use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
+use crate::transport::{ByteStream, Channel, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
 pub(crate) use exposed::{Dispatch, Held, Payload};
 use exposed::{Exposed, ToRecipient};
@@ -137,6 +137,8 @@ pub struct ConnectionSnapshot {
     pub peer: Option<String>,
     /// What the transport proved about it: `uid:1000`.
     pub principal: Option<String>,
+    /// Who can read along: whether it is encrypted, or never leaves this host.
+    pub channel: Channel,
 }
 
 /// A session of a node, with a connection or waiting for one.
@@ -510,11 +512,7 @@ impl Drop for Slot<'_> {
 
 impl Core {
     /// Takes a place for a connection, or says why there is none.
-    pub(crate) fn admit(
-        &self,
-        through: &str,
-        principal: Option<&Principal>,
-    ) -> Result<Slot<'_>, String> {
+    pub(crate) fn admit(&self, through: &str, proof: &Proof) -> Result<Slot<'_>, String> {
         let mut inner = self.inner.lock();
         if self.is_closed() {
             return Err("the node has been closed".to_owned());
@@ -529,7 +527,8 @@ impl Core {
         let snapshot = ConnectionSnapshot {
             through: through.to_owned(),
             peer: None,
-            principal: principal.map(ToString::to_string),
+            principal: proof.principal.as_ref().map(ToString::to_string),
+            channel: proof.channel,
         };
         let open = Open {
             end: Arc::clone(&end),

@@ -10,7 +10,8 @@
 //! - A lease is one of the queue itself: same token, same time, same limits (G21 to G23). Who gives up waiting
 //!   takes nothing: the request goes on without it, and what comes goes back at once.
 //! - A poll leases, acknowledges, and hands out the item when that is certain. So it is at-most-once (G21),
-//!   for two ways instead of one; `poll_many` shares them.
+//!   for two ways instead of one; `poll_many` shares them. Unlike a poll in the queue's own process it waits while as
+//!   many items are leased as [may be](callboard::queue::QueueBuilder::max_in_flight).
 //! - The other side knows who holds leases. When a holder's process or session ends, its items come back then, as
 //!   failed deliveries (an item that kills its consumers is to reach its limit, G23). Leases run on while a
 //!   connection is broken, and a lease that is shorter than that lapses, as one of a consumer that is slow.

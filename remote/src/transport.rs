@@ -18,6 +18,7 @@ use callboard::clock::Clock;
 use callboard::{Boundary, Principal, System};
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, select};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::error::ListenError;
@@ -138,7 +139,8 @@ impl Proof {
 }
 
 /// Who can read along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Channel {
     /// The kernel of this host only: a pipe, a Unix socket, TCP on loopback, memory.

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs)]
 
+mod durable_elsewhere;
 mod examples;
 mod guarantees;
 mod guide;

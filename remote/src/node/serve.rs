@@ -62,7 +62,7 @@ async fn attempt<S: ByteStream>(
     through: &str,
     proof: Proof,
 ) -> LinkErrorKind {
-    let slot = match core.admit(through, proof.principal.as_ref()) {
+    let slot = match core.admit(through, &proof) {
         Ok(slot) => slot,
         Err(why) => return refuse(core, stream, why).await,
     };

@@ -78,6 +78,9 @@ macro_rules! conformance {
                 g12_watches_outlive_the_session_while_the_actor_is_the_same
                 g12_closing_the_peer_ends_its_watches
             }
+            each! { crossing, $wire, $on;
+                g33_asks_that_cross_each_other_on_full_flows_end
+            }
             each! { references, $wire, $on;
                 a_message_says_whom_to_call_back
                 a_reply_gives_somebody_to_talk_to

@@ -85,13 +85,10 @@ async fn until(system: &System, mut reached: impl AsyncFnMut() -> bool) {
 }
 
 pub(crate) async fn a_queue_elsewhere_is_used_like_one_of_this_process<W: Wire>(system: System) {
+    let scene = far::<W>(&system, jobs(&system)).await;
     let Far {
-        near,
-        queue,
-        peer,
-        node: _node,
-        wire: _wire,
-    } = far::<W>(&system, jobs(&system)).await;
+        near, queue, peer, ..
+    } = &scene;
     assert_eq!((&*queue.name(), queue.boundary()), ("jobs", W::BOUNDARY));
     assert_eq!(queue.keeps(), near.keeps());
     let key = RequestKey::new();
@@ -131,13 +128,10 @@ pub(crate) async fn a_queue_elsewhere_is_used_like_one_of_this_process<W: Wire>(
 }
 
 pub(crate) async fn a_queue_elsewhere_can_be_looked_into_and_ended<W: Wire>(system: System) {
+    let scene = far::<W>(&system, jobs(&system).priorities(4)).await;
     let Far {
-        near,
-        queue,
-        node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system).priorities(4)).await;
+        near, queue, node, ..
+    } = &scene;
     let rights = node.rights();
     rights.grant("anonymous", Verbs::ADMIN, "jobs").unwrap();
     queue.offer(Job(1)).await.unwrap();
@@ -171,13 +165,8 @@ pub(crate) async fn a_queue_elsewhere_can_be_looked_into_and_ended<W: Wire>(syst
 }
 
 pub(crate) async fn g34_a_queue_that_cannot_be_opened_says_why<W: Wire>(system: System) {
-    let Far {
-        node,
-        peer,
-        near: _near,
-        wire: _wire,
-        queue: _queue,
-    } = far::<W>(&system, jobs(&system)).await;
+    let scene = far::<W>(&system, jobs(&system)).await;
+    let Far { node, peer, .. } = &scene;
     let kind = |error: OpenQueueError| match error {
         OpenQueueError::Failed(failure) => (failure.kind(), failure.verdict(), failure),
         other => panic!("{other}"),
@@ -256,13 +245,8 @@ pub(crate) async fn g37_a_handle_refuses_a_queue_that_became_another<W: Wire>(sy
 }
 
 pub(crate) async fn g03_a_full_queue_elsewhere_makes_offers_wait<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system).capacity(2)).await;
+    let scene = far::<W>(&system, jobs(&system).capacity(2)).await;
+    let Far { near, queue, .. } = &scene;
     queue.offer_many([Job(1), Job(2)]).await.unwrap();
     let full = queue.offer(Job(3)).deadline(Duration::ZERO).await;
     let full = full.unwrap_err();
@@ -296,13 +280,8 @@ pub(crate) async fn g03_a_full_queue_elsewhere_makes_offers_wait<W: Wire>(system
 
 /// Who gives up waiting for room leaves nothing behind.
 pub(crate) async fn g09_an_offer_that_is_given_up_is_not_stored<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system).capacity(1)).await;
+    let scene = far::<W>(&system, jobs(&system).capacity(1)).await;
+    let Far { near, queue, .. } = &scene;
     queue.offer(Job(1)).await.unwrap();
     let (give_up, gives_up) = oneshot::channel::<()>();
     let offer = queue.offer(Job(2));
@@ -335,13 +314,8 @@ where
 
 /// In Venice an item that was on its way to a caller that had given up was gone.
 pub(crate) async fn g21_a_lease_that_is_given_up_takes_nothing<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system)).await;
+    let scene = far::<W>(&system, jobs(&system)).await;
+    let Far { near, queue, .. } = &scene;
     // While it waits over there.
     for polls in [true, false] {
         let wish = queue.clone();
@@ -393,13 +367,8 @@ impl<T: Send + 'static> BoxedAny for futures::future::BoxFuture<'static, T> {
 }
 
 pub(crate) async fn g22_a_late_acknowledgement_from_elsewhere_is_refused<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system)).await;
+    let scene = far::<W>(&system, jobs(&system)).await;
+    let Far { near, queue, .. } = &scene;
     queue.offer(Job(1)).await.unwrap();
     let late = queue.lease().span(MS).await.unwrap().unwrap();
     let holder = queue.lease().await.unwrap().unwrap();
@@ -419,13 +388,10 @@ pub(crate) async fn g22_a_late_acknowledgement_from_elsewhere_is_refused<W: Wire
 }
 
 pub(crate) async fn g23_leases_of_a_dead_peer_come_back_as_failed<W: Wire>(system: System) {
+    let scene = far::<W>(&system, jobs(&system)).await;
     let Far {
-        near,
-        queue,
-        peer,
-        node: _node,
-        wire: _wire,
-    } = far::<W>(&system, jobs(&system)).await;
+        near, queue, peer, ..
+    } = &scene;
     queue.offer_many([Job(1), Job(2), Job(3)]).await.unwrap();
     let held = queue.lease_many(2).await.unwrap();
     assert_eq!(near.state().await.unwrap().in_flight, 2);
@@ -505,13 +471,8 @@ pub(crate) async fn g22_a_lease_of_a_queue_that_was_started_again_is_stale<W: Wi
 }
 
 pub(crate) async fn g26_an_offer_made_again_with_its_key_is_stored_once<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system).compare_keys()).await;
+    let scene = far::<W>(&system, jobs(&system).compare_keys()).await;
+    let Far { near, queue, .. } = &scene;
     let key = RequestKey::new();
     let first = queue.offer(Job(1)).key(key).await.unwrap();
     let again = queue.offer(Job(1)).key(key).await.unwrap();
@@ -525,13 +486,8 @@ pub(crate) async fn g26_an_offer_made_again_with_its_key_is_stored_once<W: Wire>
 }
 
 pub(crate) async fn items_stream_from_elsewhere_with_a_bound<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system)).await;
+    let scene = far::<W>(&system, jobs(&system)).await;
+    let Far { near, queue, .. } = &scene;
     queue.offer_many((0..100).map(Job)).await.unwrap();
     let mut stream = queue.deliveries(8);
     let mut batch = Vec::new();
@@ -551,13 +507,8 @@ pub(crate) async fn items_stream_from_elsewhere_with_a_bound<W: Wire>(system: Sy
 }
 
 pub(crate) async fn handlers_run_for_items_from_elsewhere<W: Wire>(system: System) {
-    let Far {
-        near,
-        queue,
-        node: _node,
-        wire: _wire,
-        peer: _peer,
-    } = far::<W>(&system, jobs(&system).delivery_limit(2)).await;
+    let scene = far::<W>(&system, jobs(&system).delivery_limit(2)).await;
+    let Far { near, queue, .. } = &scene;
     let consuming = queue.consume(&system, 3, async |job| match **job {
         Job(5) => Settlement::Bury("odd".into()),
         Job(6) => panic!("even"),
@@ -577,13 +528,10 @@ pub(crate) async fn handlers_run_for_items_from_elsewhere<W: Wire>(system: Syste
 pub(crate) async fn g21_a_single_active_consumer_elsewhere_is_followed_by_the_next<W: Wire>(
     system: System,
 ) {
+    let scene = far::<W>(&system, jobs(&system).single_active_consumer()).await;
     let Far {
-        near,
-        queue,
-        peer,
-        node: _node,
-        wire: _wire,
-    } = far::<W>(&system, jobs(&system).single_active_consumer()).await;
+        near, queue, peer, ..
+    } = &scene;
     queue.offer_many((0..4).map(Job)).await.unwrap();
     let failure = queue.lease().await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::NotAuthorised);
@@ -638,13 +586,10 @@ pub(crate) async fn g36_items_that_do_not_fit_harm_nobody_else<W: Wire>(system: 
 }
 
 pub(crate) async fn g34_an_item_nobody_can_read_is_a_failed_delivery<W: Wire>(system: System) {
+    let scene = far::<W>(&system, jobs(&system).delivery_limit(1)).await;
     let Far {
-        near,
-        queue,
-        peer,
-        node: _node,
-        wire: _wire,
-    } = far::<W>(&system, jobs(&system).delivery_limit(1)).await;
+        near, queue, peer, ..
+    } = &scene;
     let broken = peer.queue::<Unreadable>("jobs").await.unwrap();
     queue.offer_many([Job(1), Job(2)]).await.unwrap();
     let none = broken.poll().deadline(5 * MS).await.unwrap();

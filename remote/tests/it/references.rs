@@ -104,7 +104,7 @@ fn office(system: &System, name: &str) -> (Node, Resolved) {
 }
 
 /// Whoever comes may do anything.
-fn open() -> Rules {
+pub(crate) fn open() -> Rules {
     Rules::new()
         .allow("*", Verbs::ALL, ">")
         .and_then(|rules| rules.allow("anonymous", Verbs::ALL, ">"))
@@ -120,17 +120,28 @@ fn clerk(system: &System) -> (Recipient<Note>, mpsc::Receiver<u64>) {
 async fn street<W: Wire>(system: &System, office: &Node) -> (W, Peer, Node) {
     let street = Node::new(system, "street").unwrap();
     street.rights().replace(open());
+    let (wire, peer) = between::<W>(office, &street, LinkConfig::default()).await;
+    (wire, peer, street)
+}
+
+/// A peer of `office` that offers `street`, and is known by its name.
+pub(crate) async fn between<W: Wire>(
+    office: &Node,
+    street: &Node,
+    config: LinkConfig,
+) -> (W, Peer) {
+    let system = office.system();
     let mut wire = W::new(system).await;
     wire.serve(office).await;
-    let peer = wire.peer(system, LinkConfig::default()).await;
-    peer.offer(&street);
+    let peer = wire.peer(system, config).await;
+    peer.offer(street);
     // Where streams are attached, the one there was has introduced this side by another name.
-    while peer.connected().await.is_err() || !knows(office, "street") {
+    while peer.connected().await.is_err() || !knows(office, street.name()) {
         wire.cut();
         wire.heal().await;
         system.clock().sleep(Duration::from_millis(5)).await;
     }
-    (wire, peer, street)
+    (wire, peer)
 }
 
 fn knows(node: &Node, name: &str) -> bool {

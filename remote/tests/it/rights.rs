@@ -20,7 +20,7 @@ use crate::actors::{Add, Look, Probe, Unheard, Viewed, tester};
 
 /// A way to a node on which the node sees what it is told to see.
 #[derive(Clone)]
-struct Way {
+pub(crate) struct Way {
     node: Node,
     proof: Proof,
 }
@@ -35,7 +35,7 @@ impl Way {
         }
     }
 
-    fn with(node: &Node, proof: Proof) -> Self {
+    pub(crate) fn with(node: &Node, proof: Proof) -> Self {
         let node = node.clone();
         Way { node, proof }
     }
@@ -44,7 +44,7 @@ impl Way {
         self.peer_with(LinkConfig::default())
     }
 
-    fn peer_with(&self, config: LinkConfig) -> Peer {
+    pub(crate) fn peer_with(&self, config: LinkConfig) -> Peer {
         Peer::dialled(self.node.system(), self.clone(), config)
     }
 
