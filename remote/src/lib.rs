@@ -66,6 +66,7 @@
 
 extern crate callboard_core as callboard;
 
+mod admin;
 mod config;
 mod entrance;
 mod error;
@@ -83,6 +84,11 @@ pub mod testing;
 mod transport;
 mod wire;
 
+pub use admin::{
+    ADMIN_NAME, ActorDetails, Admin, AdminError, ConsumerDetails, Creatable, Details, ExposedKind,
+    Glance, List, Listed, Listing, MailboxDetails, MessageType, NodeDetails, QueueDetails, Remove,
+    Removed, RulesInForce, SessionDetails, SessionsPage, SubscriptionDetails, TopicDetails,
+};
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use locks::OpenLockError;

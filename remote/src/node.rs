@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::admin::{Making, TopicThing, is_reserved};
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
 use crate::rights::{Gate, Places, Rights, Secrets};
@@ -26,7 +27,7 @@ use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
-pub(crate) use exposed::{Dispatch, Held, Payload};
+pub(crate) use exposed::{Dispatch, Held, Payload, decode};
 use exposed::{Exposed, ToRecipient};
 use sessions::Sessions;
 pub(crate) use topics::Pumps;
@@ -108,6 +109,7 @@ pub(crate) struct Core {
     pub(crate) exposed: Exposed,
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
+    pub(crate) making: Making,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -210,6 +212,7 @@ impl Node {
             exposed: Exposed::default(),
             sessions: Sessions::default(),
             gate: Gate::new(system),
+            making: Making::default(),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });
@@ -221,34 +224,33 @@ impl Node {
     /// several versions: one call for each.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed, or takes that type in that version already.
+    /// [`NameError`]: the name is malformed or reserved, or takes that type in that version already.
     pub fn expose<M: WireMessage>(
         &self,
         name: &str,
         recipient: &Recipient<M>,
     ) -> Result<(), NameError> {
-        let entry = Arc::new(ToRecipient(recipient.clone()));
-        self.owner
-            .core
-            .exposed
-            .add(|exposed| exposed.actors.add::<M>(name, entry))
+        self.owner.core.expose(name, recipient)
     }
 
     /// Lets peers subscribe to a topic under a name. Topics have names of their own, apart from those of
     /// actors.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed, or has a topic of that type in that version already.
+    /// [`NameError`]: the name is malformed or reserved, or has a topic of that type in that version already.
     pub fn expose_topic<T: WireMessage + Sync>(
         &self,
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
+        check_free(name)?;
         let entry = Arc::new(ToTopic::new(topic));
-        self.owner
-            .core
-            .exposed
-            .add(|exposed| exposed.topics.add::<T>(name, entry))
+        let exposed = &self.owner.core.exposed;
+        exposed.add(|exposed| exposed.topics.add::<T>(name, entry))?;
+        exposed
+            .things
+            .add(name, Arc::new(TopicThing(topic.clone())));
+        Ok(())
     }
 
     /// Takes everything away that is exposed under a name. Requests that have arrived are still answered.
@@ -537,7 +539,19 @@ impl Core {
         *self.closed.borrow()
     }
 
-    fn state(&self) -> NodeState {
+    /// Lets peers send `M` to `recipient` under a name.
+    pub(crate) fn expose<M: WireMessage>(
+        &self,
+        name: &str,
+        recipient: &Recipient<M>,
+    ) -> Result<(), NameError> {
+        check_free(name)?;
+        let entry = Arc::new(ToRecipient(recipient.clone()));
+        self.exposed
+            .add(|exposed| exposed.actors.add::<M>(name, entry))
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
         let exposed = self.exposed.list();
         let sessions = self.sessions.list();
         let sessions = sessions.iter().map(|session| session.snapshot()).collect();
@@ -577,6 +591,15 @@ impl Core {
             .for_each(|end| end.set(LinkErrorKind::ClosedHere));
         listeners.values().for_each(|listener| listener.close());
     }
+}
+
+/// The house's own names are for nobody else.
+fn check_free(name: &str) -> Result<(), NameError> {
+    check_name(name)?;
+    if is_reserved(name) {
+        return Err(NameError::Reserved(name.to_owned()));
+    }
+    Ok(())
 }
 
 /// An incarnation that is larger for a later start: the milliseconds of its time, which is the one thing

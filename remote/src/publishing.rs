@@ -13,6 +13,7 @@ use callboard::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::admin::TopicThing;
 use crate::entrance::{Entrance, REACH, Serve, WireFailure, refuse, run};
 use crate::error::NameError;
 use crate::node::Node;
@@ -50,7 +51,10 @@ impl Node {
             system: self.system().clone(),
             id: ActorId::fresh(),
         });
-        self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))
+        self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))?;
+        let things = &self.core().exposed.things;
+        things.add(name, Arc::new(TopicThing(topic.clone())));
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@
 //! Items are encoded, so they are [`WireMessage`]s: their name and version are checked when the queue is opened, and
 //! with every request that depends on them.
 
+mod administered;
 mod door;
 mod holders;
 mod route;
@@ -37,7 +38,7 @@ use futures::future::BoxFuture;
 
 use crate::entrance::{Entrance, REACH};
 use crate::error::NameError;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::peer::Peer;
 
 use door::Door;
@@ -93,11 +94,23 @@ impl Node {
         name: &str,
         queue: &Queue<T>,
     ) -> Result<(), NameError> {
+        self.core().expose_queue(name, queue)
+    }
+}
+
+impl node::Core {
+    pub(crate) fn expose_queue<T: WireMessage + Clone>(
+        &self,
+        name: &str,
+        queue: &Queue<T>,
+    ) -> Result<(), NameError> {
         let door = Arc::new(Door::new(queue));
         self.expose(name, &Recipient::<Look>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<OfferOp>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<PollOp>::new(Entrance::new(&door)))?;
-        self.expose(name, &Recipient::<Administer>::new(Entrance::new(&door)))
+        self.expose(name, &Recipient::<Administer>::new(Entrance::new(&door)))?;
+        self.exposed.things.add(name, door);
+        Ok(())
     }
 }
 

@@ -55,6 +55,15 @@ impl<T: WireMessage + Clone> Door<T> {
         }
     }
 
+    pub(super) fn queue(&self) -> &Queue<T> {
+        &self.queue
+    }
+
+    /// How many handles in other processes there are that have leased.
+    pub(super) fn holders(&self) -> usize {
+        self.holders.len()
+    }
+
     fn check(&self, contract: Contract) -> Result<(), WireFailure> {
         if contract == self.contract {
             Ok(())

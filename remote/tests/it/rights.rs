@@ -20,14 +20,14 @@ use crate::actors::{Add, Look, Probe, Unheard, Viewed, tester};
 
 /// A way to a node on which the node sees what it is told to see.
 #[derive(Clone)]
-struct Way {
+pub(crate) struct Way {
     node: Node,
     proof: Proof,
 }
 
 impl Way {
     /// As if by TLS, of a peer with that certificate.
-    fn tls(node: &Node, cert: &str) -> Self {
+    pub(crate) fn tls(node: &Node, cert: &str) -> Self {
         let principal = Principal::new(format!("cert:{cert}"));
         Way {
             node: node.clone(),
@@ -35,12 +35,12 @@ impl Way {
         }
     }
 
-    fn with(node: &Node, proof: Proof) -> Self {
+    pub(crate) fn with(node: &Node, proof: Proof) -> Self {
         let node = node.clone();
         Way { node, proof }
     }
 
-    fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.peer_with(LinkConfig::default())
     }
 
@@ -49,7 +49,7 @@ impl Way {
     }
 
     /// Whose peer connects at once.
-    async fn connected(&self) -> Peer {
+    pub(crate) async fn connected(&self) -> Peer {
         let peer = self.peer();
         peer.connected().await.unwrap();
         peer
