@@ -4,7 +4,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use callboard::{
@@ -155,4 +155,17 @@ impl WireFailure {
 /// A span as it travels, rounded up, so that what is left is never called over.
 pub(crate) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+/// Lets others of this thread have a turn.
+pub(crate) async fn yield_now() {
+    let mut was_here = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut was_here, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -95,7 +95,7 @@ pub use locks::OpenLockError;
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use publishing::Publisher;
-pub use queues::{OpenQueue, OpenQueueError};
+pub use queues::{OpenQueue, OpenQueueError, RemoteDeadLetters};
 pub use reference::{Lent, Reference, ReferenceError};
 pub use rights::{
     Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,

@@ -21,6 +21,7 @@
 //! with every request that depends on them.
 
 mod administered;
+mod dead;
 mod door;
 mod holders;
 mod route;
@@ -43,7 +44,9 @@ use crate::peer::Peer;
 
 use door::Door;
 use route::{RemoteQueue, Ways};
-use wire::{Administer, Look, OfferOp, PollOp, Seen, contract};
+use wire::{Administer, Contract, Look, OfferOp, PollOp, Seen, WireKeeps, contract};
+
+pub use dead::RemoteDeadLetters;
 
 /// What a frame has besides items.
 const MARGIN: u32 = 1_024;
@@ -160,6 +163,14 @@ impl<T: WireMessage> OpenQueue<T> {
     }
 
     async fn open(self) -> Result<Queue<T>, OpenQueueError> {
+        let needs = self.needs;
+        let (ways, keeps, contract) = self.found().await?;
+        let route = RemoteQueue::new(ways, keeps.into(), contract);
+        Ok(Queue::over(Arc::new(route), needs)?)
+    }
+
+    /// The ways to it, if it holds such items.
+    async fn found(self) -> Result<(Ways, WireKeeps, Contract), OpenQueueError> {
         let peer = &self.peer;
         let ways = Ways {
             look: peer.recipient(&self.name)?,
@@ -197,8 +208,7 @@ impl<T: WireMessage> OpenQueue<T> {
             Err(failure) => return Err(failure.about(&self.name).into()),
         };
         let contract = contract(T::NAME, T::VERSION, keeps);
-        let route = RemoteQueue::new(ways, keeps.into(), contract);
-        Ok(Queue::over(Arc::new(route), self.needs)?)
+        Ok((ways, keeps, contract))
     }
 }
 

@@ -7,7 +7,6 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 
 use callboard::queue::OnlyIf;
 use callboard::topic::Pattern;
@@ -24,7 +23,7 @@ use super::views::{
 };
 use super::wire::{AdminOp, Answer, Refused, Wanted, WireDetails};
 use super::{ADMIN_NAME, is_reserved};
-use crate::entrance::refuse;
+use crate::entrance::{refuse, yield_now};
 use crate::error::{LinkErrorKind, check_name};
 use crate::node::{self, Dispatch, Held, Payload, decode};
 use crate::rights::{Decision, Denied, PlaceKind, Verb, Verbs};
@@ -566,17 +565,4 @@ const MOST_BYTES: usize = 256 * 1024;
 fn size_of(entry: &Listed) -> usize {
     let messages = entry.messages.iter().map(|message| message.name.len() + 24);
     entry.name.len() + messages.sum::<usize>() + entry.made_by.as_ref().map_or(0, String::len) + 128
-}
-
-/// Lets others of this thread have a turn.
-async fn yield_now() {
-    let mut was_here = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut was_here, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use callboard::queue::{NotEnded, OnlyIf, Queue, QueueState};
-use callboard::{FailureKind, Verdict, WireMessage};
+use callboard::{FailureKind, Verdict, WireMessage, codec};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::door::Door;
+use super::BATCH_ITEMS;
+use super::door::{Door, ITEM_OVERHEAD, wire_browsed};
+use super::wire::{Administered, Item, WireDead, WireDeadInfo};
 use crate::admin::{
     ConsumerDetails, ExposedKind, Glance, MOST_SHOWN, MessageType, Refused, Removed, Thing,
     WireDetails, WireQueue, number,
 };
-use crate::entrance::{WireFailure, refuse};
+use crate::entrance::{WireFailure, refuse, yield_now};
+
+/// How many dead letters are offered again before others have the thread.
+const A_TURN: usize = 256;
 
 impl<T: WireMessage + Clone> Thing for Door<T> {
     fn kind(&self) -> ExposedKind {
@@ -70,7 +75,7 @@ impl<T: WireMessage + Clone> Thing for Door<T> {
 
     fn redrive(self: Arc<Self>, max: u64) -> BoxFuture<'static, Result<u64, Refused>> {
         Box::pin(async move {
-            let moved = self.redriven(max);
+            let moved = self.redriven(max).await;
             moved.map_err(Refused::Failed)
         })
     }
@@ -115,14 +120,59 @@ impl<T: WireMessage + Clone> Door<T> {
         state.and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Offers dead letters again. Answers how many.
-    pub(super) fn redriven(&self, max: u64) -> Result<u64, WireFailure> {
+    pub(super) fn dead_state(&self) -> Result<Administered, WireFailure> {
         let dead = self.queue().dead_letters().ok_or_else(elsewhere)?;
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
-        let moved = dead.redrive(max);
-        moved
-            .map(number)
-            .map_err(|failure| WireFailure::from(&failure))
+        Ok(Administered::State(Box::new(dead.state())))
+    }
+
+    /// Looks at dead letters, as many as fit.
+    pub(super) async fn browse_dead(
+        &self,
+        from: u64,
+        max: u32,
+        bytes: u32,
+    ) -> Result<Administered, WireFailure> {
+        let dead = self.queue().dead_letters().ok_or_else(elsewhere)?;
+        let max = usize::try_from(max).unwrap_or(BATCH_ITEMS).min(BATCH_ITEMS);
+        let found = dead.browse(from, max).await;
+        let found = found.map_err(|failure| WireFailure::from(&failure))?;
+        let mut room = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut browsed = Vec::with_capacity(found.len());
+        for found in found {
+            // What can't be encoded can't be shown.
+            let Ok(item) = codec::encode(&found.item.item) else {
+                continue;
+            };
+            let info = WireDeadInfo::from(found.item.info.clone());
+            let group = found.group.as_ref().map_or(0, |group| group.len());
+            let texts = found.item.info.detail.len() + 2 * group;
+            let Some(left) = room.checked_sub(item.len() + texts + 2 * ITEM_OVERHEAD) else {
+                break;
+            };
+            room = left;
+            let about = wire_browsed(Item(item), found);
+            browsed.push(WireDead { about, info });
+        }
+        Ok(Administered::Dead(browsed))
+    }
+
+    /// Offers dead letters again. Answers how many.
+    pub(super) async fn redriven(&self, max: u64) -> Result<u64, WireFailure> {
+        let dead = self.queue().dead_letters().ok_or_else(elsewhere)?;
+        let mut left = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut moved = 0;
+        while left > 0 {
+            let some = left.min(A_TURN);
+            let done = dead.redrive(some);
+            let done = done.map_err(|failure| WireFailure::from(&failure))?;
+            moved += done;
+            left -= done;
+            if done < some {
+                break;
+            }
+            yield_now().await;
+        }
+        Ok(number(moved))
     }
 
     /// Removes dead letters. Answers how many.

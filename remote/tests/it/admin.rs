@@ -6,7 +6,7 @@ use std::time::Duration;
 use callboard::locks::Mutex;
 use callboard::queue::{Queue, QueueConfig};
 use callboard::topic::{SubscriberOptions, Topic};
-use callboard::{FailureKind, Message, Recipient, System, Verdict};
+use callboard::{FailureKind, Message, Recipient, RequestKey, System, Verdict};
 use callboard_remote::{
     ADMIN_NAME, AdminError, Creatable, Details, ExposedKind, Glance, NameError, Node, Proof, Rules,
     Verb, Verbs,
@@ -189,6 +189,66 @@ pub(crate) async fn a_node_elsewhere_is_looked_into_and_administered<W: Wire>(sy
     let sessions = admin.sessions(0).await.unwrap().sessions;
     assert_eq!(sessions.len(), 1);
     assert!(sessions[0].is_ours && sessions[0].is_connected);
+}
+
+pub(crate) async fn g23_dead_letters_elsewhere_are_looked_at_and_offered_again<W: Wire>(
+    system: System,
+) {
+    let Everything { node, jobs, .. } = everything(&system);
+    grant(&node, "jobs.mail");
+    let (_wire, peer) = connect::<W>(&system, &node).await;
+    let far = peer.queue::<Job>("jobs.mail").await.unwrap();
+    let key = RequestKey::new();
+    far.offer(Job(1)).key(key).group("g").await.unwrap();
+    far.offer_many([Job(2), Job(3), Job(4)]).await.unwrap();
+    for why in ["too heavy", "too late", "too blue"] {
+        let delivery = far.lease().await.unwrap().unwrap();
+        delivery.bury(why).await.unwrap();
+    }
+    let near = jobs.dead_letters().unwrap();
+    let dead = peer.dead_letters::<Job>("jobs.mail").await.unwrap();
+    assert_eq!(dead.state().await.unwrap().len, 3);
+    let seen = dead.browse(0, 9).await.unwrap();
+    assert_eq!(seen, near.browse(0, 9).await.unwrap());
+    let first = &seen[0].item;
+    assert_eq!((&first.item, &*first.info.detail), (&Job(1), "too heavy"));
+    assert_eq!(
+        (first.info.key, first.info.group.as_deref()),
+        (Some(key), Some("g"))
+    );
+    assert_eq!(dead.browse(seen[1].sequence, 1).await.unwrap(), seen[1..2]);
+    assert_eq!(dead.redrive(2).await.unwrap(), 2);
+    assert_eq!(dead.purge().await.unwrap(), 1);
+    assert_eq!((dead.state().await.unwrap().len, near.state().len), (0, 0));
+    let items: Vec<u64> = far
+        .browse(0, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|one| one.item.0)
+        .collect();
+    assert_eq!(items, [1, 2, 4]);
+    // What waits is removed, and what is in hand stays.
+    let held = far.lease().await.unwrap().unwrap();
+    assert_eq!(far.purge().await.unwrap(), 2);
+    held.ack().await.unwrap();
+    assert_eq!(jobs.state().await.unwrap().purged, 2);
+    assert!(peer.dead_letters::<Viewed>("jobs.mail").await.is_err());
+
+    // Each of it needs the right.
+    node.rights().deny("anonymous", Verbs::ADMIN, ">").unwrap();
+    node.rights().deny("*", Verbs::ADMIN, ">").unwrap();
+    let refused = [
+        dead.state().await.unwrap_err(),
+        dead.browse(0, 1).await.unwrap_err(),
+        dead.redrive(1).await.unwrap_err(),
+        dead.purge().await.unwrap_err(),
+        far.purge().await.unwrap_err(),
+    ];
+    for failure in refused {
+        assert_eq!(failure.kind(), FailureKind::NotAuthorised);
+        assert_eq!(failure.verdict(), Verdict::NotExecuted);
+    }
 }
 
 #[callboard::test(both)]

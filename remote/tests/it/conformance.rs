@@ -60,6 +60,7 @@ macro_rules! conformance {
             }
             each! { admin, $wire, $on;
                 a_node_elsewhere_is_looked_into_and_administered
+                g23_dead_letters_elsewhere_are_looked_at_and_offered_again
                 g32_what_a_lost_session_began_is_finished
             }
             each! { locks, $wire, $on;
