@@ -32,6 +32,7 @@ pub struct Creatable {
     journals: Option<Arc<dyn Journals>>,
     queues: usize,
     items: usize,
+    dead_letters: usize,
     keys: usize,
     cache_bytes: usize,
 }
@@ -50,6 +51,7 @@ impl Creatable {
             journals: None,
             queues: 1_024,
             items: 100_000,
+            dead_letters: 100_000,
             keys: 100_000,
             cache_bytes: 64 << 20,
         }
@@ -68,10 +70,16 @@ impl Creatable {
         self
     }
 
-    /// The largest capacity that may be wished for, of a queue and of its dead-letter queue: 100,000 unless told
-    /// otherwise.
+    /// The largest capacity that may be wished for: 100,000 unless told otherwise.
     pub fn items(mut self, most: usize) -> Self {
         self.items = most.max(1);
+        self
+    }
+
+    /// The largest capacity of its dead-letter queue that may be wished for: 100,000 unless told otherwise. (The
+    /// default of queues is 10,000.)
+    pub fn dead_letters(mut self, most: usize) -> Self {
+        self.dead_letters = most.max(1);
         self
     }
 
@@ -102,7 +110,7 @@ impl Creatable {
             })
         };
         within("capacity", config.capacity, 1, self.items)?;
-        within("dead_capacity", config.dead_capacity, 1, self.items)?;
+        within("dead_capacity", config.dead_capacity, 1, self.dead_letters)?;
         within("key_capacity", config.key_capacity, 1, self.keys)?;
         within("max_in_flight", config.max_in_flight, 1, usize::MAX)?;
         within(
@@ -160,6 +168,7 @@ impl fmt::Debug for Creatable {
             .field("durable", &self.journals.is_some())
             .field("queues", &self.queues)
             .field("items", &self.items)
+            .field("dead_letters", &self.dead_letters)
             .field("keys", &self.keys)
             .field("cache_bytes", &self.cache_bytes)
             .finish()

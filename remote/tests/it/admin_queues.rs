@@ -109,7 +109,7 @@ async fn g35_a_wish_never_exposes_what_the_program_has_for_itself(system: System
 async fn g36_settings_out_of_bounds_are_refused_and_not_bent(system: System) {
     let Everything { node, .. } = everything(&system);
     open(&node);
-    node.creatable::<Job>(Creatable::new().items(1_000).keys(500));
+    node.creatable::<Job>(Creatable::new().items(1_000).dead_letters(1_000).keys(500));
     let admin = Way::tls(&node, "ops").connected().await.admin();
     type Change = fn(&mut QueueConfig);
     let absurd: &[(&str, Change)] = &[
