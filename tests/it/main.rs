@@ -4,6 +4,7 @@
 
 #![allow(missing_docs)]
 
+mod administration;
 mod examples;
 mod guarantees;
 mod guide;

@@ -389,25 +389,19 @@ impl Making {
         self.made.lock().insert(name.into(), made);
     }
 
-    /// It has ended. Answers whether the name was still its own.
-    pub(crate) fn ended(&self, name: &str, id: ActorId) -> bool {
+    /// It has ended: its place is free.
+    pub(crate) fn ended(&self, name: &str, id: ActorId) {
         let mut made = self.made.lock();
         let is_it = made.get(name).is_some_and(|made| made.id == id);
         let gone = is_it.then(|| made.remove(name));
         drop(made);
         drop(gone);
-        is_it
     }
 
-    /// It was removed: its place is free.
-    pub(crate) fn forget(&self, name: &str) {
-        let gone = self.made.lock().remove(name);
-        drop(gone);
-    }
-
-    /// Who had it made.
-    pub(crate) fn by(&self, name: &str) -> Option<String> {
+    /// Who had that queue made, if a peer did.
+    pub(crate) fn by(&self, name: &str, id: ActorId) -> Option<String> {
         let made = self.made.lock();
-        made.get(name).map(|made| made.by.to_string())
+        let made = made.get(name).filter(|made| made.id == id);
+        made.map(|made| made.by.to_string())
     }
 }

@@ -303,17 +303,20 @@ impl Asked {
             });
         }
         for thing in self.node.exposed.things.of(name) {
-            let kind = thing.kind();
-            let made_by = self.node.making.by(name);
             entries.push(Listed {
                 name: name.to_owned(),
-                kind,
+                kind: thing.kind(),
                 messages: thing.message().into_iter().collect(),
                 glance: thing.glance(),
-                made_by: made_by.filter(|_| kind == ExposedKind::Queue),
+                made_by: self.made_by(name, &*thing),
             });
         }
         entries
+    }
+
+    /// Who had it made, if a peer did.
+    fn made_by(&self, name: &str, thing: &dyn Thing) -> Option<String> {
+        self.node.making.by(name, thing.queue_id()?)
     }
 
     /// What is sent to that name as it is: not by way of a queue, a topic or a lock.
@@ -334,9 +337,10 @@ impl Asked {
             details.push(WireDetails::Actor(ActorDetails { messages, mailbox }));
         }
         for thing in self.node.exposed.things.of(name) {
+            let made_by = self.made_by(name, &*thing);
             let mut found = thing.inspect().await?;
             if let WireDetails::Queue(queue) = &mut found {
-                queue.made_by = self.node.making.by(name);
+                queue.made_by = made_by;
             }
             details.push(found);
         }
@@ -423,14 +427,19 @@ impl Asked {
         let id = fresh.id();
         let by = self.session.principal().map(ToString::to_string);
         making.note(name, id, by.unwrap_or_default().into(), item, place);
+        let things = self.node.exposed.things.of(name);
+        let exposed = things
+            .into_iter()
+            .find(|thing| thing.queue_id() == Some(id));
         let (core, name) = (Arc::downgrade(&self.node), name.to_owned());
         system.spawn(Placement::Spread, move || async move {
             // As long as the queue: then its name is free again, and its place.
             fresh.ended().await;
-            if let Some(core) = core.upgrade()
-                && core.making.ended(&name, id)
-            {
-                core.exposed.remove(&name);
+            if let Some(core) = core.upgrade() {
+                if let Some(thing) = exposed {
+                    core.exposed.remove_thing(&name, &thing);
+                }
+                core.making.ended(&name, id);
             }
         });
         Ok(true)
@@ -481,17 +490,17 @@ impl Asked {
         if let Some(lasting) = things.iter().find(|thing| !thing.can_be_removed()) {
             return Err(Refused::NotOfThat(lasting.kind()).into());
         }
-        if things.is_empty() {
-            return Err(unknown().into());
+        let thing = match &things[..] {
+            [] => return Err(unknown().into()),
+            [thing] => thing,
+            // Which of them is meant, nobody said.
+            _ => return Err(Refused::Several.into()),
+        };
+        let removed = Arc::clone(thing).remove(only).await?;
+        self.node.exposed.remove_thing(name, thing);
+        if let Some(id) = thing.queue_id() {
+            self.node.making.ended(name, id);
         }
-        let mut removed = Removed::default();
-        for thing in things {
-            let one = thing.remove(only).await?;
-            removed.items += one.items;
-            removed.dead += one.dead;
-        }
-        self.node.exposed.remove(name);
-        self.node.making.forget(name);
         Ok(removed)
     }
 

@@ -25,6 +25,9 @@ pub enum AdminError {
         /// What has it.
         kind: ExposedKind,
     },
+    /// The name stands for a queue and a topic, say: which of them is meant, a wish can't say.
+    #[error("{0} stands for several things")]
+    Several(String),
     /// The name is in use over there for something else.
     #[error("{0} is in use for something else")]
     Taken(String),
@@ -141,6 +144,7 @@ impl AdminError {
             Refused::Failed(failure) => AdminError::Failed(failure.about(text)),
             Refused::NotOfThat(kind) => AdminError::NotOfThat { name, kind },
             Refused::BadName => AdminError::BadName(name),
+            Refused::Several => AdminError::Several(name),
             Refused::Taken => AdminError::Taken(name),
             Refused::Differs(differences) => AdminError::Differs {
                 name,

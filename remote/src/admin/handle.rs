@@ -344,7 +344,7 @@ impl IntoFuture for List {
 ///
 /// # Errors
 /// [`AdminError::NotEmpty`] and [`AdminError::InUse`] if it isn't as wished; [`AdminError::NotOfThat`] for actors and
-/// locks. Then nothing has changed.
+/// locks; [`AdminError::Several`] if a queue and a topic have that name. Then nothing has changed.
 ///
 /// # Cancel safety
 /// Dropped, it may have been done.

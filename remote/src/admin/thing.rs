@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use callboard::queue::OnlyIf;
 use callboard::topic::Topic;
-use callboard::{FailureKind, WireMessage};
+use callboard::{ActorId, FailureKind, WireMessage};
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
 
@@ -22,6 +22,11 @@ pub(crate) trait Thing: Send + Sync + 'static {
 
     /// What it takes or holds.
     fn message(&self) -> Option<MessageType>;
+
+    /// Which queue it is, if it is one.
+    fn queue_id(&self) -> Option<ActorId> {
+        None
+    }
 
     /// What can be told without asking anybody.
     fn glance(&self) -> Option<Glance> {
@@ -88,6 +93,13 @@ impl Things {
         let removed = self.names.write().remove(name);
         // Outside the lock.
         drop(removed);
+    }
+
+    /// Whether it is one of those with that name.
+    pub(crate) fn has(&self, name: &str, thing: &Arc<dyn Thing>) -> bool {
+        let names = self.names.read();
+        let mut things = names.get(name).into_iter().flatten();
+        things.any(|known| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(thing)))
     }
 
     pub(crate) fn of(&self, name: &str) -> Vec<Arc<dyn Thing>> {

@@ -92,6 +92,9 @@ pub(crate) enum Refused {
     /// The name is malformed, or belongs to the house.
     #[serde(rename = "name")]
     BadName,
+    /// Several things have that name.
+    #[serde(rename = "several")]
+    Several,
     /// Something has that name that isn't exposed.
     #[serde(rename = "taken")]
     Taken,

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use parking_lot::RwLock;
 
 use super::topics::ServeTopic;
-use crate::admin::Things;
+use crate::admin::{Thing, Things};
 use crate::error::{NameError, check_name};
 use crate::reference::arriving;
 use crate::session::in_flight::Answer;
@@ -107,6 +107,11 @@ impl Exposed {
         self.things.remove(name);
         self.generation.fetch_add(1, Ordering::Release);
         removed
+    }
+
+    /// The same, if the name is still that thing's.
+    pub(crate) fn remove_thing(&self, name: &str, thing: &Arc<dyn Thing>) -> bool {
+        self.things.has(name, thing) && self.remove(name)
     }
 
     /// Up to `most` names that stand behind that one, in order.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callboard::queue::{NotEnded, OnlyIf, Queue, QueueState};
-use callboard::{FailureKind, Verdict, WireMessage, codec};
+use callboard::{ActorId, FailureKind, Verdict, WireMessage, codec};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -26,6 +26,10 @@ impl<T: WireMessage + Clone> Thing for Door<T> {
 
     fn message(&self) -> Option<MessageType> {
         Some(MessageType::of::<T>())
+    }
+
+    fn queue_id(&self) -> Option<ActorId> {
+        Some(self.queue().id())
     }
 
     fn glance(&self) -> Option<Glance> {

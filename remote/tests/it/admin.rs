@@ -1,5 +1,6 @@
 //! Administration of a node by its peers.
 
+use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::time::Duration;
 
@@ -307,6 +308,11 @@ async fn g34_who_may_administer_nothing_isnt_told_whether_one_can(system: System
             denied(&admin.list(">").await.unwrap_err(), &text);
             denied(&admin.inspect("jobs.mail").await.unwrap_err(), &text);
             denied(&admin.remove("jobs.mail").await.unwrap_err(), &text);
+            // By another type neither.
+            let add: Recipient<Add> = peer.recipient(ADMIN_NAME).unwrap();
+            let error = add.ask(Add(1)).await.unwrap_err();
+            assert_eq!(error.kind(), FailureKind::NotAuthorised);
+            assert_eq!(error.failure().detail(), Some(&*text));
         }
         if !concealed {
             assert!(node.conceal(ADMIN_NAME));
@@ -435,6 +441,83 @@ async fn g34_what_cannot_be_done_with_a_thing_is_told_with_its_kind(system: Syst
         not("ledger", ExposedKind::Mutex).to_string(),
         "ledger is a mutex, with which that can't be done"
     );
+}
+
+/// A wish as another build would write it.
+#[derive(Message, Serialize, Deserialize)]
+#[message(reply = Result<Made, ()>, name = "callboard.admin.op")]
+enum Op {
+    #[serde(rename = "create")]
+    Create {
+        name: String,
+        item: Item,
+        config: BTreeMap<String, u64>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Item {
+    name: String,
+    version: u32,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Made {
+    #[serde(rename = "created")]
+    Created(bool),
+}
+
+#[callboard::test(both)]
+async fn g37_a_setting_that_is_unknown_is_refused_and_one_left_out_is_the_usual(system: System) {
+    let Everything { node, .. } = everything(&system);
+    grant(&node, ">");
+    let peer = Way::tls(&node, "ops").connected().await;
+    let way: Recipient<Op> = peer.recipient(ADMIN_NAME).unwrap();
+    let create = async |settings: &[(&str, u64)]| {
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value));
+        let op = Op::Create {
+            name: "made".into(),
+            item: Item {
+                name: "test.job".into(),
+                version: 1,
+            },
+            config: settings.collect(),
+        };
+        way.ask(op).await.map_err(|error| error.kind())
+    };
+    let unknown = create(&[("capacity", 5), ("colour", 3)]).await;
+    assert_eq!(unknown, Err(FailureKind::BadPayload));
+    let some = create(&[("capacity", 5)]).await;
+    assert_eq!(some, Ok(Ok(Made::Created(true))));
+    let mut usual = QueueConfig::default();
+    usual.capacity = 5;
+    let shown = peer.admin().inspect_queue("made").await.unwrap();
+    assert_eq!(shown.config, Some(usual));
+}
+
+#[callboard::test(both)]
+async fn of_several_things_with_one_name_none_is_removed(system: System) {
+    let Everything {
+        node, views, jobs, ..
+    } = everything(&system);
+    grant(&node, ">");
+    let admin = Way::tls(&node, "ops").connected().await.admin();
+    node.expose_topic("jobs.mail", &views).unwrap();
+    let kinds: Vec<ExposedKind> = admin
+        .list("jobs.mail")
+        .await
+        .unwrap()
+        .entries
+        .iter()
+        .map(|entry| entry.kind)
+        .collect();
+    assert_eq!(kinds, [ExposedKind::Queue, ExposedKind::Topic]);
+    let error = admin.remove("jobs.mail").await.unwrap_err();
+    assert_eq!(error, AdminError::Several("jobs.mail".into()));
+    jobs.offer(Job(1)).await.unwrap();
+    views.publish("lesson.1", Viewed(1)).await.unwrap();
 }
 
 #[callboard::test(both)]

@@ -373,6 +373,31 @@ async fn g03_however_many_make_and_remove_at_once_the_counts_are_right(system: S
     assert_eq!(places as i64, made);
 }
 
+/// The name of a queue that a peer had made is the program's again: what it exposes there stays.
+#[callboard::test(both)]
+async fn what_the_program_exposes_in_its_place_outlives_a_made_queue(system: System) {
+    let Everything { node, jobs, .. } = everything(&system);
+    open(&node);
+    let peer = Way::tls(&node, "ops").connected().await;
+    let admin = peer.admin();
+    let config = QueueConfig::default();
+    admin.create_queue::<Job>("made", &config).await.unwrap();
+    assert!(node.conceal("made"));
+    // It is still there, and counts; and nobody gets it by making it again.
+    assert_eq!(admin.node().await.unwrap().made_queues, 1);
+    let again = admin.create_queue::<Job>("made", &config).await;
+    assert_eq!(again, Err(AdminError::Taken("made".into())));
+    node.expose_queue("made", &jobs).unwrap();
+    assert_eq!(admin.inspect_queue("made").await.unwrap().made_by, None);
+    let made: Queue<Job> = system.queues().get("made").unwrap().unwrap();
+    made.stop();
+    let gone = async || admin.node().await.unwrap().made_queues == 0;
+    until(&system, gone).await;
+    let far = peer.queue::<Job>("made").await.unwrap();
+    far.offer(Job(1)).await.unwrap();
+    assert_eq!(jobs.poll().await.unwrap(), Some(Job(1)));
+}
+
 /// A key that was used before the queue was made anew means nothing any more.
 #[callboard::test(both)]
 async fn g26_a_queue_made_anew_begins_with_nothing(system: System) {
