@@ -15,6 +15,7 @@
 //! - Unknown name, unknown type, wrong version and bad payload are answered at once, and typed (G34).
 //! - Off this host nothing speaks without mutual [`Tls`] unless `insecure` is written; on a Unix socket the user id is
 //!   checked (G35).
+//! - A node is [administered](Admin) by who has the right to, name by name, once it lets itself be (G35).
 //! - Sizes are checked before memory is taken; malformed bytes end their own connection only (G36).
 //!
 //! # Example

@@ -39,8 +39,9 @@ use listen::ListenerState;
 
 /// What this process offers to others: actors and topics by name. Clones are handles to the same one.
 ///
-/// Only what is exposed can be addressed (G35). Every message that can't be delivered is answered at once
-/// and typed; a tell goes to this side's dead letters with its reason (G34):
+/// Only what is exposed can be addressed (G35). Names that begin with `callboard.` are the house's own. Every message
+/// that can't be delivered is answered at once and typed; a tell goes to this side's dead letters with its reason
+/// (G34):
 ///
 /// | what is wrong | kind | verdict |
 /// |---|---|---|
