@@ -85,6 +85,9 @@ pub enum LinkErrorKind {
     /// A newer byte stream took its place.
     #[error("was replaced by a newer connection")]
     Replaced,
+    /// This side [offers](crate::Peer::offer) another node than the one that it had introduced itself as.
+    #[error("hears anew who is here: another node is offered")]
+    OffersAnother,
     /// No byte stream has been attached yet.
     #[error("has not been attached yet")]
     NotAttached,

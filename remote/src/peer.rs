@@ -34,7 +34,7 @@ use crate::wire::limits::{MAX_SUBJECT, cut};
 use route::RemoteRoute;
 
 pub(crate) use self::caller::schemas;
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Core, Offer};
 
 pub use subscription::{RemoteEvent, RemoteSubscription};
 
@@ -283,12 +283,16 @@ impl Peer {
     }
 
     /// Lets the other side address what a node of this process exposes, over this link: the way back of references
-    /// that are sent along with messages. This side introduces itself as that node from the next connection on.
+    /// that are sent along with messages.
+    ///
+    /// A session begins with an introduction, which holds as long as it does. So a session that has begun as
+    /// somebody else ends here, what is in flight over it with its verdict (G34), and the next one begins at once:
+    /// offer before you ask. Where streams are [attached](Peer::attach), the next one that is attached begins it.
     ///
     /// Nothing happens to one of [`Node::peers`]: whoever has connected to a node may address that one.
     pub fn offer(&self, node: &Node) {
         if !self.owner.is_guest {
-            self.owner.core.set_node(Some(node.core()));
+            self.owner.core.offer(&node.core());
         }
     }
 

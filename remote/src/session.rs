@@ -47,7 +47,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
 use crate::node::{self, SessionSnapshot};
-use crate::peer;
+use crate::peer::{self, Offer};
 use crate::rights::{Account, Subject};
 use crate::stats::Traffic;
 use crate::transport::{Channel, Proof};
@@ -92,6 +92,8 @@ pub(crate) struct Session {
     pub(crate) outlives: Duration,
     /// What asks over it, here.
     pub(crate) peer: Arc<peer::Core>,
+    /// What the other side may address here.
+    pub(crate) offer: Offer,
     pub(crate) outbox: Outbox,
     pub(crate) log: Mutex<Log>,
     pub(crate) inbox: Mutex<Inbox>,
@@ -120,6 +122,7 @@ struct Attached {
 /// What a new session is made of.
 pub(crate) struct Begin {
     pub(crate) peer: Arc<peer::Core>,
+    pub(crate) offer: Offer,
     pub(crate) theirs: Hello,
     /// Of the other side.
     pub(crate) session: SessionHello,
@@ -133,6 +136,7 @@ impl Session {
     pub(crate) fn new(begin: Begin) -> Arc<Self> {
         let Begin {
             peer,
+            offer,
             theirs,
             session,
             proof,
@@ -164,6 +168,7 @@ impl Session {
             account,
             proof,
             peer,
+            offer,
             log: Mutex::default(),
             in_flight: InFlight::default(),
             callers: RwLock::default(),
@@ -175,8 +180,8 @@ impl Session {
     }
 
     /// The node whose exposed names the other side may address.
-    pub(crate) fn node(&self) -> Option<Arc<node::Core>> {
-        self.peer.node()
+    pub(crate) fn node(&self) -> Option<&Arc<node::Core>> {
+        self.offer.node.as_ref()
     }
 
     /// Whom the transport, or a login, proved the other side to be.

@@ -164,6 +164,7 @@ async fn begin<S: ByteStream>(
     let back = peer::Core::accepted(core, address, &proof);
     let session = Session::new(Begin {
         peer: Arc::clone(&back),
+        offer: back.offered(),
         theirs: theirs.clone(),
         session: wanted,
         proof,

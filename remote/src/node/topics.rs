@@ -266,7 +266,7 @@ impl Pumps {
             }
         };
         let pump = Pump {
-            core,
+            core: Arc::clone(core),
             session: Arc::clone(session),
             number,
         };

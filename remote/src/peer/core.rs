@@ -41,11 +41,18 @@ pub(crate) struct Core {
     pub(super) id: ActorId,
     pub(super) phase: watch::Sender<Phase>,
     session: ArcSwapOption<Session>,
-    /// What the other side may address here.
-    node: RwLock<Option<Arc<node::Core>>>,
+    offer: RwLock<Offer>,
     inner: Mutex<Inner>,
     pub(super) watches: Arc<Watches>,
     next_number: AtomicU64,
+}
+
+/// What the other side may address here. A session keeps the offer that it began with.
+#[derive(Clone, Default)]
+pub(crate) struct Offer {
+    /// Grows with each change.
+    number: u64,
+    pub(crate) node: Option<Arc<node::Core>>,
 }
 
 #[derive(Default)]
@@ -81,7 +88,7 @@ impl Core {
             id: ActorId::fresh(),
             phase: watch::Sender::new(Phase::Disconnected),
             session: ArcSwapOption::empty(),
-            node: RwLock::default(),
+            offer: RwLock::default(),
             inner: Mutex::default(),
             watches: Arc::default(),
             // Never the same as a ticket of an ask: the slot of none is that large.
@@ -98,7 +105,7 @@ impl Core {
         };
         let config = node.config.clone();
         let core = Core::new(&node.system, address, boundary, config, true);
-        core.set_node(Some(Arc::clone(node)));
+        core.offer.write().node = Some(Arc::clone(node));
         core
     }
 
@@ -186,12 +193,34 @@ impl Core {
         self.session.load_full()
     }
 
-    pub(crate) fn node(&self) -> Option<Arc<node::Core>> {
-        self.node.read().clone()
+    pub(crate) fn offered(&self) -> Offer {
+        self.offer.read().clone()
     }
 
-    pub(crate) fn set_node(&self, node: Option<Arc<node::Core>>) {
-        *self.node.write() = node;
+    /// Introduces itself as that node from now on. A session that began otherwise ends, where another can follow.
+    pub(super) fn offer(&self, node: &Arc<node::Core>) {
+        // So that no session comes up in between.
+        let inner = self.inner.lock();
+        let mut offer = self.offer.write();
+        if offer
+            .node
+            .as_ref()
+            .is_some_and(|now| Arc::ptr_eq(now, node))
+        {
+            return;
+        }
+        offer.number += 1;
+        offer.node = Some(Arc::clone(node));
+        drop(offer);
+        drop(inner);
+        if let Some(session) = self.session().filter(|_| self.resumes) {
+            session.end(&LinkErrorKind::OffersAnother);
+        }
+    }
+
+    /// Whether a session began with what is offered now, or can't begin again.
+    fn is_as_offered(&self, session: &Session) -> bool {
+        !self.resumes || session.offer.number == self.offer.read().number
     }
 
     pub(super) fn named(&self, name: &str) -> (Arc<str>, ActorId) {
@@ -217,11 +246,14 @@ impl Core {
         attempt
     }
 
-    /// A connection is up. `false` if it isn't wanted any more.
-    pub(crate) fn up(&self, attempt: u64, session: &Arc<Session>) -> bool {
+    /// A connection is up, unless it isn't wanted any more.
+    pub(crate) fn up(&self, attempt: u64, session: &Arc<Session>) -> Result<(), LinkErrorKind> {
         let mut inner = self.inner.lock();
         if self.is_closed() || inner.attempt != attempt {
-            return false;
+            return Err(LinkErrorKind::Replaced);
+        }
+        if !self.is_as_offered(session) {
+            return Err(LinkErrorKind::OffersAnother);
         }
         let is_new = !self.is_current(session);
         if is_new {
@@ -248,7 +280,7 @@ impl Core {
         self.enter(Phase::Connected);
         drop(inner);
         told.tell();
-        true
+        Ok(())
     }
 
     /// An attempt has ended: its connection could not be made, or was lost.
@@ -289,11 +321,11 @@ impl Core {
     pub(crate) fn session_ended(&self, session: &Session, why: &LinkErrorKind) {
         self.forget_session(session, why);
         if !session.is_dialler {
-            if let Some(node) = self.node() {
+            if let Some(node) = session.node() {
                 node.sessions.remove(session);
             }
             // Nobody dials here: it won't have another.
-            self.set_node(None);
+            self.offer.write().node = None;
             self.enter(Phase::Closed);
             self.watches.close(&lost(why)).tell();
         } else {

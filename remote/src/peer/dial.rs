@@ -8,7 +8,7 @@ use callboard::Placement;
 use futures::future::{Either, select};
 use uuid::Uuid;
 
-use super::{Core, Phase};
+use super::{Core, Offer, Phase};
 use crate::config::LinkConfig;
 use crate::error::LinkErrorKind;
 use crate::session::{Attachment, Begin, Pass, Session, connection, shake};
@@ -40,7 +40,11 @@ async fn dial(core: &Arc<Core>, connector: &impl Connector) {
             Err(why) => (false, why),
         };
         // An answer, not a failure: there is a node, and it waits for a new session.
-        let at_once = why == LinkErrorKind::SessionGone && failures == 0;
+        let waits = matches!(
+            why,
+            LinkErrorKind::SessionGone | LinkErrorKind::OffersAnother
+        );
+        let at_once = waits && failures == 0;
         core.down(attempt, was_up, why);
         let lasted = core.system.clock().now().since(began);
         if was_up && lasted >= core.config.stable_after {
@@ -94,12 +98,12 @@ async fn serve<S: ByteStream>(
         Err(why) => return (false, why),
     };
     let mut attachment = Attachment::new(&session, pass);
-    if !core.up(attempt, &session) {
-        attachment.why = LinkErrorKind::Replaced;
+    if let Err(why) = core.up(attempt, &session) {
+        attachment.why = why.clone();
         if !core.is_current(&session) {
-            session.end(&LinkErrorKind::Replaced);
+            session.end(&why);
         }
-        return (false, LinkErrorKind::Replaced);
+        return (false, why);
     }
     let why = connection::run(&session, &attachment.pass, stream).await;
     attachment.why = why.clone();
@@ -123,7 +127,11 @@ async fn shaken<S: ByteStream>(
         Some((old, received)) => (old.session.id, SessionState::GoesOn, *received),
         None => (fresh_id(core), SessionState::New, 0),
     };
-    let mut ours = core.hello(id, state, received);
+    let offer = match &old {
+        Some((old, _)) => old.session.offer.clone(),
+        None => core.offered(),
+    };
+    let mut ours = core.hello(&offer, id, state, received);
     if let Some(login) = &core.config.login {
         login.put_into(&mut ours, proof.channel)?;
     }
@@ -154,6 +162,7 @@ async fn shaken<S: ByteStream>(
     }
     let new = Session::new(Begin {
         peer: Arc::clone(core),
+        offer,
         theirs,
         session,
         proof,
@@ -190,9 +199,9 @@ impl Core {
     }
 
     /// How this side introduces itself.
-    pub(crate) fn hello(&self, id: [u8; 16], state: SessionState, received: u64) -> Hello {
+    fn hello(&self, offer: &Offer, id: [u8; 16], state: SessionState, received: u64) -> Hello {
         let config = &self.config;
-        let node = self.node();
+        let node = &offer.node;
         let name = node.as_ref().map_or(&*self.own_name, |node| &*node.name);
         let incarnation = node
             .as_ref()

@@ -152,7 +152,13 @@ impl Slot {
                 if is_ask {
                     self.answer(session, arrival).fail(&failure);
                 } else {
-                    self.bury(session, node.as_deref(), request, &payload, &failure);
+                    self.bury(
+                        session,
+                        node.map(|node| &**node),
+                        request,
+                        &payload,
+                        &failure,
+                    );
                 }
                 return None;
             }
@@ -171,7 +177,13 @@ impl Slot {
             match dispatch.tell(payload.clone(), meta, session.number) {
                 Ok(held) => held,
                 Err(failure) => {
-                    self.bury(session, node.as_deref(), request, &payload, &failure);
+                    self.bury(
+                        session,
+                        node.map(|node| &**node),
+                        request,
+                        &payload,
+                        &failure,
+                    );
                     None
                 }
             }

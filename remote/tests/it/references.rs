@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard::{
     Actor, Context, FailureKind, Handler, Incarnation, Message, Recipient, System, Verdict, Watch,
@@ -123,10 +124,7 @@ async fn street<W: Wire>(system: &System, office: &Node) -> (W, Peer, Node) {
     while peer.connected().await.is_err() || !knows(office, "street") {
         wire.cut();
         wire.heal().await;
-        system
-            .clock()
-            .sleep(std::time::Duration::from_millis(5))
-            .await;
+        system.clock().sleep(Duration::from_millis(5)).await;
     }
     (wire, peer, street)
 }
@@ -192,6 +190,31 @@ pub(crate) async fn a_reply_gives_somebody_to_talk_to<W: Wire>(system: System) {
     assert_eq!(first.ask(Add(2)).await.unwrap(), 2);
     assert_eq!(second.ask(Add(5)).await.unwrap(), 5);
     assert_eq!(first.ask(Add(3)).await.unwrap(), 5);
+}
+
+#[callboard::test(both)]
+async fn who_offers_a_node_late_is_introduced_anew(system: System) {
+    let (node, _resolved) = office(&system, "office");
+    let mut wire = Memory::new(&system).await;
+    wire.serve(&node).await;
+    let peer = wire.peer(&system, LinkConfig::default()).await;
+    peer.connected().await.unwrap();
+    assert!(!knows(&node, "street"));
+    let street = Node::new(&system, "street").unwrap();
+    peer.offer(&street);
+    peer.connected().await.unwrap();
+    assert!(knows(&node, "street"));
+    assert_eq!(peer.state().stats.sessions_ended, 1);
+    // The same again is nothing new, and a lost connection changes nothing about who is here.
+    peer.offer(&street);
+    let connects = peer.state().stats.connects;
+    wire.cut();
+    wire.heal().await;
+    while peer.state().stats.connects == connects {
+        system.clock().sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(peer.state().stats.sessions_ended, 1);
+    assert!(knows(&node, "street"));
 }
 
 #[callboard::test(both)]
@@ -290,10 +313,7 @@ async fn a_node_lists_the_ways_back_to_its_peers(system: System) {
     let sessions = peer.state().stats.sessions_ended;
     node.peers()[0].close();
     while peer.state().stats.sessions_ended == sessions {
-        system
-            .clock()
-            .sleep(std::time::Duration::from_millis(1))
-            .await;
+        system.clock().sleep(Duration::from_millis(1)).await;
     }
     peer.connected().await.unwrap();
     assert!(office.ask(Hire).await.unwrap().is_some());
