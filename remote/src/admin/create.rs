@@ -315,10 +315,13 @@ impl<T: WireMessage + Clone> Fresh for Queue<T> {
     }
 }
 
+/// Items by the name of their type and its version.
+pub(crate) type Item = (&'static str, u32);
+
 /// What peers may have made of a node, and what they have.
 #[derive(Default)]
 pub(crate) struct Making {
-    makers: RwLock<BTreeMap<(&'static str, u32), Arc<dyn Maker>>>,
+    makers: RwLock<BTreeMap<Item, Arc<dyn Maker>>>,
     made: Mutex<HashMap<Arc<str>, Made>>,
     /// Held by who makes or removes: one after the other, so that what is looked at stays as it was.
     pub(crate) turn: futures::lock::Mutex<()>,
@@ -328,7 +331,7 @@ pub(crate) struct Making {
 struct Made {
     id: ActorId,
     by: Arc<str>,
-    item: (&'static str, u32),
+    item: Item,
     /// Given back when the queue has ended.
     _place: Place,
 }
@@ -348,7 +351,7 @@ impl Making {
         &self,
         item: &str,
         version: u32,
-    ) -> Result<((&'static str, u32), Arc<dyn Maker>), Refused> {
+    ) -> Result<(Item, Arc<dyn Maker>), Refused> {
         let makers = self.makers.read();
         let found = makers
             .iter()
@@ -363,7 +366,7 @@ impl Making {
     }
 
     /// How many of these items there are.
-    pub(crate) fn count(&self, item: (&'static str, u32)) -> usize {
+    pub(crate) fn count(&self, item: Item) -> usize {
         let made = self.made.lock();
         made.values().filter(|made| made.item == item).count()
     }
@@ -372,14 +375,7 @@ impl Making {
         self.made.lock().len()
     }
 
-    pub(crate) fn note(
-        &self,
-        name: &str,
-        id: ActorId,
-        by: Arc<str>,
-        item: (&'static str, u32),
-        place: Place,
-    ) {
+    pub(crate) fn note(&self, name: &str, id: ActorId, by: Arc<str>, item: Item, place: Place) {
         let made = Made {
             id,
             by,

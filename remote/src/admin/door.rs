@@ -8,7 +8,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
-use callboard::queue::OnlyIf;
+use callboard::queue::{OnlyIf, QueueConfig};
 use callboard::topic::Pattern;
 use callboard::{
     ActorId, Failure, FailureKind, Meta, OnLife, Placement, Responder, Verdict, WatchHandle,
@@ -16,6 +16,7 @@ use callboard::{
 use futures::FutureExt;
 use futures::channel::oneshot;
 
+use super::create::Item;
 use super::thing::{MOST_SHOWN, Thing, number, unknown};
 use super::views::{
     ActorDetails, ExposedKind, Listed, Listing, MailboxDetails, MessageType, NodeDetails, Removed,
@@ -449,8 +450,8 @@ impl Asked {
     async fn is_there(
         &self,
         name: &str,
-        item: (&'static str, u32),
-        config: &callboard::queue::QueueConfig,
+        item: Item,
+        config: &QueueConfig,
     ) -> Result<bool, Refused> {
         if self.node.exposed.actors.types(name).is_empty() {
             return Ok(false);
@@ -467,7 +468,7 @@ impl Asked {
         let WireDetails::Queue(found) = queue.inspect().await? else {
             return Err(Refused::Taken);
         };
-        let is: callboard::queue::QueueConfig = found.config.ok_or(Refused::Taken)?.into();
+        let is: QueueConfig = found.config.ok_or(Refused::Taken)?.into();
         let differences = is.differences(config);
         if differences.is_empty() {
             return Ok(true);

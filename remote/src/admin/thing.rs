@@ -70,10 +70,13 @@ pub(crate) fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// What has one name.
+type Named = Vec<Arc<dyn Thing>>;
+
 /// The things of a node, by name. Plain actors aren't among them.
 #[derive(Default)]
 pub(crate) struct Things {
-    names: RwLock<BTreeMap<Arc<str>, Vec<Arc<dyn Thing>>>>,
+    names: RwLock<BTreeMap<Arc<str>, Named>>,
 }
 
 impl Things {

@@ -49,14 +49,12 @@ impl<T: WireMessage + Clone> Thing for Door<T> {
             let queue = self.queue();
             let state = queue.state().await.map_err(|failure| failed(&failure))?;
             let consumers = queue.consumers().into_iter().take(MOST_SHOWN);
-            let consumers = consumers.map(|one| {
-                let mut shown = ConsumerDetails::default();
-                shown.name = one.name.to_string();
-                shown.age = one.age;
-                shown.in_hand = number(one.in_flight);
-                shown.delivered = one.delivered;
-                shown.is_active = one.is_active;
-                shown
+            let consumers = consumers.map(|one| ConsumerDetails {
+                name: one.name.to_string(),
+                age: one.age,
+                in_hand: number(one.in_flight),
+                delivered: one.delivered,
+                is_active: one.is_active,
             });
             Ok(WireDetails::Queue(Box::new(WireQueue {
                 item: MessageType::of::<T>(),
@@ -106,10 +104,10 @@ impl<T: WireMessage + Clone> Thing for Door<T> {
                 });
             }
             ended(queue, only).await?;
-            let mut removed = Removed::default();
-            removed.items = number(before.len + before.in_flight);
-            removed.dead = number(dead);
-            Ok(removed)
+            Ok(Removed {
+                items: number(before.len + before.in_flight),
+                dead: number(dead),
+            })
         })
     }
 

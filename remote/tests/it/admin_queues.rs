@@ -129,7 +129,7 @@ async fn g36_settings_out_of_bounds_are_refused_and_not_bent(system: System) {
         ("retry_first", |config| config.retry_first = Duration::MAX),
         ("key_window", |config| config.key_window = Duration::MAX),
         ("time_to_live", |config| {
-            config.time_to_live = Some(Duration::MAX)
+            config.time_to_live = Some(Duration::MAX);
         }),
     ];
     let fitting = config(|config| {
@@ -159,7 +159,7 @@ async fn g36_settings_out_of_bounds_are_refused_and_not_bent(system: System) {
     let kept: [(&str, Change); 2] = [
         ("durable", |config| config.durable = true),
         ("compare_keys without durable", |config| {
-            config.compare_keys = true
+            config.compare_keys = true;
         }),
     ];
     for (setting, change) in kept {
