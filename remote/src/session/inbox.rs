@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use callboard::clock::Instant;
@@ -42,6 +43,8 @@ pub(crate) struct Inbox {
     lines: Vec<Line>,
     parts: HashMap<u64, Vec<u8>>,
     part_bytes: usize,
+    /// Bytes of requests that wait here, and of frames that aren't whole.
+    waiting: Arc<AtomicUsize>,
     /// A receiver had no room just now.
     is_stuffed: bool,
     all: Tally,
@@ -76,9 +79,10 @@ impl Tally {
         }
     }
 
-    /// Whether it might have been sent.
-    fn arrive(&mut self, bytes: usize) -> bool {
-        let allowed = self.arrived < self.limit;
+    /// Whether it might have been sent. Up to `early` bytes may come before others that were sent with less: large
+    /// messages let those to other receivers pass.
+    fn arrive(&mut self, bytes: usize, early: u64) -> bool {
+        let allowed = self.arrived < self.limit.saturating_add(early);
         self.arrived += bytes as u64;
         allowed
     }
@@ -86,8 +90,11 @@ impl Tally {
     /// The new limit, when it is time to tell.
     fn move_on(&mut self, bytes: usize) -> Option<u64> {
         self.moved_on += bytes as u64;
-        let limit = self.moved_on + self.window;
-        (limit - self.limit >= self.window / 2).then(|| {
+        let limit = self.moved_on.saturating_add(self.window);
+        // What is stuck takes of the window: half of the rest is all that the others may have.
+        let stuck = self.arrived - self.moved_on;
+        let step = (self.window.saturating_sub(stuck) / 2).max(1);
+        (limit.saturating_sub(self.limit) >= step).then(|| {
             self.limit = limit;
             limit
         })
@@ -114,7 +121,8 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Inbox {
-    pub(crate) fn new(config: &LinkConfig) -> Self {
+    /// An empty one, which says by `waiting` how many bytes wait in it.
+    pub(crate) fn new(config: &LinkConfig, waiting: Arc<AtomicUsize>) -> Self {
         let message = config.message_limit() as usize;
         Inbox {
             generation: 0,
@@ -125,6 +133,7 @@ impl Inbox {
             lines: Vec::new(),
             parts: HashMap::new(),
             part_bytes: 0,
+            waiting,
             is_stuffed: false,
             all: Tally::new(config.session_window.max(1)),
             limits: Limits {
@@ -230,6 +239,7 @@ impl Inbox {
         if self.part_bytes > self.limits.part_bytes {
             return Err(bad("number"));
         }
+        self.waiting.fetch_add(frame.body.len(), Ordering::Relaxed);
         whole.extend_from_slice(frame.body);
         if frame.flags & LAST == 0 {
             return Ok(());
@@ -238,6 +248,7 @@ impl Inbox {
             return Ok(());
         };
         self.part_bytes -= whole.len();
+        self.waiting.fetch_sub(whole.len(), Ordering::Relaxed);
         let whole = Bytes::from(whole);
         match split_frame(&whole, u32::MAX)? {
             Some((frame, len)) if len == whole.len() => {
@@ -312,7 +323,8 @@ impl Inbox {
         let index = request.slot as usize;
         let slot = self.slots.get_mut(index).ok_or(bad("slot"))?;
         let bytes = frame.body.len();
-        if !slot.tally.arrive(bytes) | !self.all.arrive(bytes) {
+        let early = (self.limits.message as u64).saturating_add(MAX_BESIDE.into());
+        if !slot.tally.arrive(bytes, 0) | !self.all.arrive(bytes, early) {
             return Err(WireError::NoCredit);
         }
         if frame.kind == Kind::Ask {
@@ -330,6 +342,7 @@ impl Inbox {
         }
         let line = self.lines.get_mut(slot.line).ok_or(bad("slot"))?;
         if line.held.is_some() {
+            self.waiting.fetch_add(bytes, Ordering::Relaxed);
             line.behind.push_back(Waiting {
                 slot: index,
                 kind: frame.kind,
@@ -376,11 +389,13 @@ impl Inbox {
         if let Some((index, bytes)) = held {
             self.moved_on(session, index, bytes);
         }
-        while let Some(line) = self.lines.get_mut(number)
+        while session.ended().is_none()
+            && let Some(line) = self.lines.get_mut(number)
             && let Some(waiting) = line.behind.pop_front()
         {
             let index = waiting.slot;
             let bytes = waiting.body.len();
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;
             };
@@ -420,13 +435,6 @@ impl Inbox {
         }
     }
 
-    /// Bytes of requests that wait here, and of frames that aren't whole.
-    pub(crate) fn bytes(&self) -> usize {
-        let behind =
-            |line: &Line| -> usize { line.behind.iter().map(|waiting| waiting.body.len()).sum() };
-        self.lines.iter().map(behind).sum::<usize>() + self.part_bytes
-    }
-
     /// The session is over: what waits here reaches nobody. Its askers have been told by the other side's end of
     /// the session.
     pub(super) fn clear(&mut self) {
@@ -435,6 +443,7 @@ impl Inbox {
         self.lines.clear();
         self.parts.clear();
         self.part_bytes = 0;
+        self.waiting.store(0, Ordering::Relaxed);
     }
 }
 

@@ -205,7 +205,7 @@ impl Session {
         }
         self.in_flight.withdraw_all();
         self.work.end();
-        self.inbox.lock().clear();
+        self.clear_inbox();
         self.peer.session_ended(self, why);
     }
 
