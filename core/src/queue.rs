@@ -54,6 +54,7 @@ mod dead;
 mod dead_letters;
 mod delivery;
 mod durable;
+mod ending;
 mod engine;
 mod flow;
 mod keeper;
@@ -88,6 +89,7 @@ pub use consumer::ConsumerState;
 pub use dead::{Dead, DeadInfo, DeadReason};
 pub use dead_letters::DeadLetterQueue;
 pub use delivery::{Delivery, Receipt, SettleError, Settlement, Settling, ack_all};
+pub use ending::{NotEnded, OnlyIf};
 pub use flow::{Deliveries, OfferSink};
 pub use offer::{
     Offer, OfferError, OfferMany, OfferManyError, OfferParts, OfferTerms, Offered, Offering,
@@ -291,12 +293,17 @@ impl<T: Send + 'static> Queue<T> {
         }
     }
 
-    /// Removes all that wait to be handed out, for good; what is in hand stays. Answers how many. 0 if the queue
-    /// lives elsewhere.
-    pub fn purge(&self) -> usize {
+    /// Removes all that wait to be handed out, for good; what is in hand stays. Answers how many.
+    ///
+    /// # Errors
+    /// If the queue lives elsewhere, and can't be reached or purged from here.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may have been done.
+    pub async fn purge(&self) -> Result<usize, Failure> {
         match &self.inner {
-            Inner::Local { local, .. } => local.purge(),
-            Inner::Routed(_) => 0,
+            Inner::Local { local, .. } => Ok(local.purge()),
+            Inner::Routed(route) => route.purge().await,
         }
     }
 

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use callboard::clock::{Clock, Instant};
@@ -326,6 +326,19 @@ pub(crate) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
+/// Lets others of this thread have a turn.
+pub(crate) async fn yield_now() {
+    let mut was_here = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut was_here, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
     use callboard::codec;
@@ -335,13 +348,13 @@ mod tests {
     #[test]
     fn g37_a_failure_of_a_kind_that_is_not_known_yet_says_what_became_of_it() {
         for kind in FailureKind::ALL {
-            let sent = WireFailure::new(*kind, Verdict::NotExecuted);
+            let sent = WireFailure::new(kind, Verdict::NotExecuted);
             let bytes = codec::encode(&sent).unwrap();
             let read: WireFailure = codec::decode(&bytes).unwrap();
             let failure = read.about("jobs");
             assert_eq!(
                 (failure.kind(), failure.verdict()),
-                (*kind, Verdict::NotExecuted)
+                (kind, Verdict::NotExecuted)
             );
         }
         let newer = WireFailure {

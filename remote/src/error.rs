@@ -202,6 +202,9 @@ pub enum NameError {
     /// A name has 1 to 255 bytes and no control characters.
     #[error("{0:?} is no name: 1 to {MAX_NAME} bytes without control characters")]
     Malformed(String),
+    /// Names that begin with `callboard.` are the house's own.
+    #[error("{0:?} is reserved: names that begin with `callboard.` are the house's own")]
+    Reserved(String),
     /// Under that name that type in that version is exposed already.
     #[error("{type_name} version {version} is already exposed as {name:?}")]
     Taken {

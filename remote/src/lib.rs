@@ -15,6 +15,7 @@
 //! - Unknown name, unknown type, wrong version and bad payload are answered at once, and typed (G34).
 //! - Off this host nothing speaks without mutual [`Tls`] unless `insecure` is written; on a Unix socket the user id is
 //!   checked (G35).
+//! - A node is [administered](Admin) by who has the right to, name by name, once it lets itself be (G35).
 //! - Sizes are checked before memory is taken; malformed bytes end their own connection only (G36).
 //!
 //! # Example
@@ -66,6 +67,7 @@
 
 extern crate callboard_core as callboard;
 
+mod admin;
 mod config;
 mod entrance;
 mod error;
@@ -83,13 +85,18 @@ pub mod testing;
 mod transport;
 mod wire;
 
+pub use admin::{
+    ADMIN_NAME, ActorDetails, Admin, AdminError, ConsumerDetails, Creatable, Details, ExposedKind,
+    Glance, List, Listed, Listing, MailboxDetails, MessageType, NodeDetails, QueueDetails, Remove,
+    Removed, RulesInForce, SessionDetails, SessionsPage, SubscriptionDetails, TopicDetails,
+};
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};
 pub use locks::OpenLockError;
 pub use node::{ConnectionSnapshot, Listener, Node, NodeState, SessionSnapshot};
 pub use peer::{Peer, PeerState, Phase, RemoteEvent, RemoteNode, RemoteSubscription};
 pub use publishing::Publisher;
-pub use queues::{OpenQueue, OpenQueueError};
+pub use queues::{OpenQueue, OpenQueueError, RemoteDeadLetters};
 pub use reference::{Lent, Reference, ReferenceError};
 pub use rights::{
     Account, AccountSnapshot, AttemptLimits, Decision, Denied, Effect, Login, LoginRefusal,

@@ -32,6 +32,7 @@ use crate::peer::Peer;
 
 use door::Door;
 use route::RemoteLeases;
+pub(crate) use wire::WireState;
 use wire::{Kind, LockAnswer, LockOp};
 
 impl Node {
@@ -66,7 +67,9 @@ impl Node {
         leases: &Arc<dyn Leases>,
     ) -> Result<(), NameError> {
         let door = Arc::new(Door::new(kind, leases));
-        self.expose(name, &Recipient::<LockOp>::new(Entrance::new(&door)))
+        self.expose(name, &Recipient::<LockOp>::new(Entrance::new(&door)))?;
+        self.core().exposed.things.add(name, door);
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::admin::{Making, TopicThing, is_reserved};
 use crate::config::LinkConfig;
 use crate::error::{LinkError, LinkErrorKind, ListenError, NameError, check_name};
 use crate::rights::{Gate, Places, Rights, Secrets};
@@ -27,7 +28,7 @@ use crate::session::connection::EndSignal;
 use crate::stats::{NodeCounters, NodeStats};
 use crate::transport::{ByteStream, Channel, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
-pub(crate) use exposed::{Dispatch, Held, Payload};
+pub(crate) use exposed::{Dispatch, Held, Payload, decode};
 use exposed::{Exposed, ToRecipient};
 use sessions::Sessions;
 pub(crate) use topics::Pumps;
@@ -39,8 +40,9 @@ use listen::ListenerState;
 
 /// What this process offers to others: actors and topics by name. Clones are handles to the same one.
 ///
-/// Only what is exposed can be addressed (G35). Every message that can't be delivered is answered at once
-/// and typed; a tell goes to this side's dead letters with its reason (G34):
+/// Only what is exposed can be addressed (G35). Names that begin with `callboard.` are the house's own. Every message
+/// that can't be delivered is answered at once and typed; a tell goes to this side's dead letters with its reason
+/// (G34):
 ///
 /// | what is wrong | kind | verdict |
 /// |---|---|---|
@@ -109,6 +111,7 @@ pub(crate) struct Core {
     pub(crate) exposed: Exposed,
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
+    pub(crate) making: Making,
     closed: watch::Sender<bool>,
     /// How many are being told that they aren't let in.
     pub(crate) turning_away: AtomicUsize,
@@ -215,6 +218,7 @@ impl Node {
             exposed: Exposed::default(),
             sessions: Sessions::default(),
             gate: Gate::new(system),
+            making: Making::default(),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
             turning_away: AtomicUsize::new(0),
@@ -227,34 +231,33 @@ impl Node {
     /// several versions: one call for each.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed, or takes that type in that version already.
+    /// [`NameError`]: the name is malformed or reserved, or takes that type in that version already.
     pub fn expose<M: WireMessage>(
         &self,
         name: &str,
         recipient: &Recipient<M>,
     ) -> Result<(), NameError> {
-        let entry = Arc::new(ToRecipient(recipient.clone()));
-        self.owner
-            .core
-            .exposed
-            .add(|exposed| exposed.actors.add::<M>(name, entry))
+        self.owner.core.expose(name, recipient)
     }
 
     /// Lets peers subscribe to a topic under a name. Topics have names of their own, apart from those of
     /// actors.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed, or has a topic of that type in that version already.
+    /// [`NameError`]: the name is malformed or reserved, or has a topic of that type in that version already.
     pub fn expose_topic<T: WireMessage + Sync>(
         &self,
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
+        check_free(name)?;
         let entry = Arc::new(ToTopic::new(topic));
-        self.owner
-            .core
-            .exposed
-            .add(|exposed| exposed.topics.add::<T>(name, entry))
+        let exposed = &self.owner.core.exposed;
+        exposed.add(|exposed| exposed.topics.add::<T>(name, entry))?;
+        exposed
+            .things
+            .add(name, Arc::new(TopicThing(topic.clone())));
+        Ok(())
     }
 
     /// Takes away what is exposed under a name: nothing new reaches it. Requests that have arrived are still answered.
@@ -544,7 +547,19 @@ impl Core {
         *self.closed.borrow()
     }
 
-    fn state(&self) -> NodeState {
+    /// Lets peers send `M` to `recipient` under a name.
+    pub(crate) fn expose<M: WireMessage>(
+        &self,
+        name: &str,
+        recipient: &Recipient<M>,
+    ) -> Result<(), NameError> {
+        check_free(name)?;
+        let entry = Arc::new(ToRecipient(recipient.clone()));
+        self.exposed
+            .add(|exposed| exposed.actors.add::<M>(name, entry))
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
         let exposed = self.exposed.list();
         let sessions = self.sessions.list();
         let sessions = sessions.iter().map(|session| session.snapshot()).collect();
@@ -584,6 +599,15 @@ impl Core {
             .for_each(|end| end.set(LinkErrorKind::ClosedHere));
         listeners.values().for_each(|listener| listener.close());
     }
+}
+
+/// The house's own names are for nobody else.
+fn check_free(name: &str) -> Result<(), NameError> {
+    check_name(name)?;
+    if is_reserved(name) {
+        return Err(NameError::Reserved(name.to_owned()));
+    }
+    Ok(())
 }
 
 /// An incarnation that is larger for a later start: the milliseconds of its time, which is the one thing

@@ -340,8 +340,13 @@ impl Peer {
     pub fn recipient<M: WireMessage>(&self, name: &str) -> Result<Recipient<M>, NameError> {
         check_name(name)?;
         check_name(M::NAME)?;
+        Ok(self.way(name))
+    }
+
+    /// The same for names that are known to be some.
+    pub(crate) fn way<M: WireMessage>(&self, name: &str) -> Recipient<M> {
         let route = RemoteRoute::new(Arc::clone(&self.owner), name);
-        Ok(Recipient::new(Arc::new(route)))
+        Recipient::new(Arc::new(route))
     }
 
     /// Subscribes to what is published to the exposed topic `topic` and matches the pattern, with the

@@ -13,6 +13,7 @@ use callboard::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::admin::TopicThing;
 use crate::entrance::{Budget, Entrance, REACH, Serve, WireFailure, refuse, run};
 use crate::error::NameError;
 use crate::node::Node;
@@ -52,7 +53,10 @@ impl Node {
             id: ActorId::fresh(),
             waiting: Budget::new(self.core().config.session_window),
         });
-        self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))
+        self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))?;
+        let things = &self.core().exposed.things;
+        things.add(name, Arc::new(TopicThing(topic.clone())));
+        Ok(())
     }
 }
 

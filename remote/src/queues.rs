@@ -21,6 +21,8 @@
 //! Items are encoded, so they are [`WireMessage`]s: their name and version are checked when the queue is opened, and
 //! with every request that depends on them.
 
+mod administered;
+mod dead;
 mod door;
 mod holders;
 mod route;
@@ -38,12 +40,14 @@ use futures::future::BoxFuture;
 
 use crate::entrance::{Entrance, REACH};
 use crate::error::NameError;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::peer::Peer;
 
 use door::Door;
 use route::{RemoteQueue, Ways};
-use wire::{Administer, Look, OfferOp, PollOp, Seen, contract};
+use wire::{Administer, Contract, Look, OfferOp, PollOp, Seen, WireKeeps, contract};
+
+pub use dead::RemoteDeadLetters;
 
 /// What a frame has besides items.
 const MARGIN: u32 = 1_024;
@@ -104,11 +108,23 @@ impl Node {
         name: &str,
         queue: &Queue<T>,
     ) -> Result<(), NameError> {
-        let door = Arc::new(Door::new(queue, self.core().config.session_window));
+        self.core().expose_queue(name, queue)
+    }
+}
+
+impl node::Core {
+    pub(crate) fn expose_queue<T: WireMessage + Clone>(
+        &self,
+        name: &str,
+        queue: &Queue<T>,
+    ) -> Result<(), NameError> {
+        let door = Arc::new(Door::new(queue, self.config.session_window));
         self.expose(name, &Recipient::<Look>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<OfferOp>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<PollOp>::new(Entrance::new(&door)))?;
-        self.expose(name, &Recipient::<Administer>::new(Entrance::new(&door)))
+        self.expose(name, &Recipient::<Administer>::new(Entrance::new(&door)))?;
+        self.exposed.things.add(name, door);
+        Ok(())
     }
 }
 
@@ -158,6 +174,14 @@ impl<T: WireMessage> OpenQueue<T> {
     }
 
     async fn open(self) -> Result<Queue<T>, OpenQueueError> {
+        let needs = self.needs;
+        let (ways, keeps, contract) = self.found().await?;
+        let route = RemoteQueue::new(ways, keeps.into(), contract);
+        Ok(Queue::over(Arc::new(route), needs)?)
+    }
+
+    /// The ways to it, if it holds such items.
+    async fn found(self) -> Result<(Ways, WireKeeps, Contract), OpenQueueError> {
         let peer = &self.peer;
         let ways = Ways {
             look: peer.recipient(&self.name)?,
@@ -195,8 +219,7 @@ impl<T: WireMessage> OpenQueue<T> {
             Err(failure) => return Err(failure.about(&self.name).into()),
         };
         let contract = contract(T::NAME, T::VERSION, keeps);
-        let route = RemoteQueue::new(ways, keeps.into(), contract);
-        Ok(Queue::over(Arc::new(route), self.needs)?)
+        Ok((ways, keeps, contract))
     }
 }
 

@@ -92,6 +92,7 @@ programs! {
     in_axum: "../../examples/in_axum.rs",
     graceful: "../../examples/graceful.rs",
     tls: "../../examples/tls.rs",
+    admin: "../../examples/admin.rs",
     queues_publisher_confirms: "../../examples/queues/publisher_confirms.rs",
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs)]
 
+mod administration;
 mod durable_elsewhere;
 mod examples;
 mod guarantees;

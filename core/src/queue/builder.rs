@@ -14,11 +14,13 @@ use super::dead::Dead;
 use super::durable::Durable;
 use super::durable::open::{Recovery, halves};
 use super::durable::versions::Versions;
+use super::ending::{NotEnded, OnlyIf};
 use super::keeper::{Keeper, NoOwner};
 use super::local::{DeadHome, Local};
 use super::registry::{Entry, Queues};
 use super::{Inner, Queue};
 use crate::actor_ref::ActorRef;
+use crate::id::ActorId;
 use crate::journal::{JournalError, Journals, OnProgress};
 use crate::message::WireMessage;
 use crate::names::{BadName, check_name};
@@ -493,7 +495,18 @@ impl<T: Send + 'static> Entry for Queue<T> {
     }
 
     fn purge(&self) -> usize {
-        Queue::purge(self)
+        match &self.inner {
+            Inner::Local { local, .. } => local.purge(),
+            Inner::Routed(_) => 0,
+        }
+    }
+
+    fn end_if(&self, only: OnlyIf) -> Result<(), NotEnded> {
+        self.stop_if(only)
+    }
+
+    fn id(&self) -> ActorId {
+        Queue::id(self)
     }
 
     fn end<'a>(&'a self) -> BoxFuture<'a, ()> {

@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use super::builder::OpenError;
 use super::config::QueueConfig;
+use super::ending::{NotEnded, OnlyIf};
 use super::{Queue, QueueState};
+use crate::id::ActorId;
 use crate::journal::{JournalError, Journals};
 use crate::names::WrongType;
 
@@ -45,6 +47,8 @@ pub(super) trait Entry: Send + Sync {
     fn state(&self) -> QueueState;
     fn has_ended(&self) -> bool;
     fn purge(&self) -> usize;
+    fn id(&self) -> ActorId;
+    fn end_if(&self, only: OnlyIf) -> Result<(), NotEnded>;
     /// Stops it, and waits until it has ended.
     fn end<'a>(&'a self) -> BoxFuture<'a, ()>;
     fn item_type(&self) -> &'static str;
@@ -113,6 +117,41 @@ impl Queues {
             journals.remove(name).await?;
         }
         Ok(true)
+    }
+
+    /// The same for the queue with that name and id, if it is as wished at that moment: see [`Queue::stop_if`].
+    /// Answers `None` if there is no such queue, or why it wasn't ended; then nothing has changed.
+    ///
+    /// # Errors
+    /// If what is on disk can't be removed.
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the queue ending, and on disk.
+    pub async fn remove_if(
+        &self,
+        name: &str,
+        id: ActorId,
+        only: OnlyIf,
+    ) -> Result<Option<Result<(), NotEnded>>, JournalError> {
+        let found = {
+            let table = self.table.lock();
+            let row = table.get(name).filter(|row| row.queue.id() == id);
+            // Its journals too: when the queue has ended it is no longer here.
+            row.map(|row| (Arc::clone(&row.queue), row.journals.clone()))
+        };
+        let Some((queue, journals)) = found else {
+            return Ok(None);
+        };
+        if let Err(why) = queue.end_if(only) {
+            return Ok(Some(Err(why)));
+        }
+        queue.end().await;
+        drop(queue);
+        self.forget_ended(name);
+        if let Some(journals) = journals {
+            journals.remove(name).await?;
+        }
+        Ok(Some(Ok(())))
     }
 
     /// The queue of that name, if it is what was wanted.

@@ -166,8 +166,13 @@ pub trait QueueRoute<T>: Send + Sync + 'static {
         max: usize,
     ) -> BoxFuture<'static, Result<Vec<Browsed<T>>, Failure>> {
         let _ = (from, max);
-        let failure = Failure::new(FailureKind::NotAuthorised, Verdict::NotSent)
-            .with_detail(format!("queue {} can't be browsed from here", self.name()));
+        let failure = not_from_here(&self.name(), "browsed");
+        Box::pin(async move { Err(failure) })
+    }
+
+    /// Removes all that wait to be handed out, for good. The default can't.
+    fn purge(&self) -> BoxFuture<'static, Result<usize, Failure>> {
+        let failure = not_from_here(&self.name(), "purged");
         Box::pin(async move { Err(failure) })
     }
 
@@ -176,6 +181,11 @@ pub trait QueueRoute<T>: Send + Sync + 'static {
 
     /// Ends the queue, if that may be done from here.
     fn stop(&self);
+}
+
+fn not_from_here(name: &str, done: &str) -> Failure {
+    Failure::new(FailureKind::NotAuthorised, Verdict::NotSent)
+        .with_detail(format!("queue {name} can't be {done} from here"))
 }
 
 async fn one_by_one<T: Send + 'static, R: QueueRoute<T> + ?Sized>(

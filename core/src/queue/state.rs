@@ -1,5 +1,6 @@
 //! What a queue holds and has seen.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use super::consumer::ConsumerState;
 use super::engine::Stage;
 use super::local::Local;
 use super::rates::QueueRates;
+use super::slab::Place;
 
 /// What a queue holds and has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -93,18 +95,25 @@ impl<T: Send + 'static> Local<T> {
         self.with(|inside, _, now| {
             let single = self.settings.single_active;
             let active = inside.consumers.active();
-            let consumers = inside.consumers.iter().map(|(number, consumer)| {
-                let held = inside.engine.items.iter().filter(|(_, item)| {
-                    matches!(item.stage, Stage::Leased(lease) if lease.consumer == Some(number))
-                });
-                ConsumerState {
+            // One look at each item, under the lock, however many consumers there are.
+            let mut held: HashMap<Place, usize> = HashMap::new();
+            for (_, item) in inside.engine.items.iter() {
+                if let Stage::Leased(lease) = item.stage
+                    && let Some(consumer) = lease.consumer
+                {
+                    *held.entry(consumer).or_default() += 1;
+                }
+            }
+            let consumers = inside
+                .consumers
+                .iter()
+                .map(|(number, consumer)| ConsumerState {
                     name: consumer.name.clone(),
                     age: now.since(consumer.since),
-                    in_flight: held.count(),
+                    in_flight: held.get(&number).copied().unwrap_or_default(),
                     delivered: consumer.delivered,
                     is_active: !single || active == Some(number),
-                }
-            });
+                });
             consumers.collect()
         })
     }

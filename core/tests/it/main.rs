@@ -60,6 +60,7 @@ mod queues_model;
 mod queues_offers;
 mod queues_registry;
 mod queues_routes;
+mod queues_stop_if;
 mod queues_threads;
 mod raw_messages;
 mod repeat;

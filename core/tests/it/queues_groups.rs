@@ -92,7 +92,7 @@ async fn g24_reordering_lets_the_others_pass_where_it_is_allowed(system: System)
     testing::advance(&system, 10 * MS).await.unwrap();
     assert_eq!(items(&all(&queue).await), ["h1"]);
     // An item that is offered for later doesn't hold the group, either.
-    queue.purge();
+    queue.purge().await.unwrap();
     queue.offer("i1").group("g").delay(10 * MS).await.unwrap();
     queue.offer("i2").group("g").await.unwrap();
     assert_eq!(queue.poll_many(9).await.unwrap(), ["i2"]);
@@ -216,10 +216,10 @@ async fn g24_a_group_begins_anew_when_all_of_it_has_left(system: System) {
         let group = format!("g{}", round % 3);
         offer(&queue, &group, &["1", "2"]).await;
         if round % 2 == 0 {
-            assert_eq!(queue.purge(), 2);
+            assert_eq!(queue.purge().await.unwrap(), 2);
         } else {
             let held = all(&queue).await;
-            queue.purge();
+            queue.purge().await.unwrap();
             held.into_iter().next().unwrap().ack().await.unwrap();
         }
     }

@@ -100,7 +100,7 @@ impl Meddler {
             .deadline(Duration::ZERO)
             .into_future()
             .now_or_never();
-        self.queue.purge();
+        let _ = self.queue.purge().now_or_never();
         self.queue.state().now_or_never()?.ok()
     }
 }

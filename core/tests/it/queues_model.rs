@@ -366,7 +366,7 @@ impl Run {
         }
         self.model.totals.purged += purged;
         assert_eq!(
-            self.queue.purge() as u64,
+            self.queue.purge().now_or_never().unwrap().unwrap() as u64,
             purged,
             "seed {}",
             self.model.seed

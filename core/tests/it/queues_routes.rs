@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard::queue::{
-    Keeps, LeaseId, LeaseRequest, Leased, OfferError, OfferParts, OfferTerms, Offered, OpenError,
-    Queue, QueueRoute, QueueState, Receipt, SettleError, Settlement,
+    Keeps, LeaseId, LeaseRequest, Leased, NotEnded, OfferError, OfferParts, OfferTerms, Offered,
+    OpenError, Queue, QueueRoute, QueueState, Receipt, SettleError, Settlement,
 };
 use callboard::{ActorId, Boundary, Failure, FailureKind, RequestKey, System, Verdict, testing};
 use futures::future::BoxFuture;
@@ -285,7 +285,8 @@ async fn a_queue_over_a_route_is_used_like_any_other(system: System) {
     assert!(far.out.lock().is_empty());
     // What only the queue's own process can do.
     assert!(queue.dead_letters().is_none() && queue.consumers().is_empty());
-    assert!(queue.browse(0, 9).await.is_err());
+    assert!(queue.browse(0, 9).await.is_err() && queue.purge().await.is_err());
+    assert_eq!(queue.stop_if(Default::default()), Err(NotEnded::Elsewhere));
 }
 
 /// What a policy does: it keeps the item, and makes the offer again, here or elsewhere.

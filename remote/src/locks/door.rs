@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use callboard::locks::{Guard, LeaseError, Leases, Semaphore};
 use callboard::{ActorId, FailureKind, Meta, Placement, Responder, System, Verdict};
-use futures::future::{AbortHandle, Abortable};
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use parking_lot::Mutex;
 
 use super::wire::{Kind, LockAnswer, LockOp, WireState};
+use crate::admin::{ExposedKind, MessageType, Refused, Thing, WireDetails};
 use crate::entrance::{
     HolderId, Serve, WireFailure, abortable, are_short, patience, refuse, run, unguessable_number,
 };
@@ -136,6 +137,30 @@ fn answered(done: Result<(), LeaseError>) -> Answer {
         }
         Err(LeaseError::Failed(failure)) => Err((&failure).into()),
         Err(_) => Err(refuse(FailureKind::NoAnswer)),
+    }
+}
+
+impl Thing for Door {
+    fn kind(&self) -> ExposedKind {
+        match self.kind {
+            Kind::Mutex => ExposedKind::Mutex,
+            Kind::Semaphore => ExposedKind::Semaphore,
+            Kind::RwLock => ExposedKind::RwLock,
+        }
+    }
+
+    fn message(&self) -> Option<MessageType> {
+        None
+    }
+
+    fn inspect(self: Arc<Self>) -> BoxFuture<'static, Result<WireDetails, Refused>> {
+        Box::pin(async move {
+            match Door::state(&self).await {
+                Ok(LockAnswer::State(state)) => Ok(WireDetails::Lock(Thing::kind(&*self), state)),
+                Ok(_) => Err(Refused::Failed(refuse(FailureKind::NoAnswer))),
+                Err(failure) => Err(Refused::Failed(failure)),
+            }
+        })
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) enum LockAnswer {
 
 /// A [`LockState`], with spans in place of points of a clock that only one side has.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct WireState {
+pub(crate) struct WireState {
     name: String,
     units: u32,
     free: u32,
@@ -159,7 +159,7 @@ impl WireState {
     }
 
     /// By the clock of this side.
-    pub(super) fn seen_at(self, now: Instant) -> LockState {
+    pub(crate) fn seen_at(self, now: Instant) -> LockState {
         let before = |span: u64| {
             let span = Duration::from_micros(span).as_nanos();
             let span = u64::try_from(span).unwrap_or(u64::MAX);

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Bound, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use parking_lot::RwLock;
 
 use super::topics::ServeTopic;
+use crate::admin::{Thing, Things};
 use crate::error::{NameError, check_name};
 use crate::reference::{arriving, handing_over};
 use crate::session::in_flight::Answer;
@@ -81,6 +82,8 @@ pub(crate) struct Exposed {
     generation: AtomicU64,
     pub(crate) actors: Table<dyn Dispatch>,
     pub(crate) topics: Table<dyn ServeTopic>,
+    /// What of it can be looked into.
+    pub(crate) things: Things,
 }
 
 impl Exposed {
@@ -101,8 +104,24 @@ impl Exposed {
     pub(crate) fn remove(&self, name: &str) -> bool {
         // Both, whatever the first says.
         let removed = self.actors.remove(name) | self.topics.remove(name);
+        self.things.remove(name);
         self.generation.fetch_add(1, Ordering::Release);
         removed
+    }
+
+    /// The same, if the name is still that thing's.
+    pub(crate) fn remove_thing(&self, name: &str, thing: &Arc<dyn Thing>) -> bool {
+        self.things.has(name, thing) && self.remove(name)
+    }
+
+    /// Up to `most` names that stand behind that one, in order.
+    pub(crate) fn names_after(&self, after: Option<&str>, most: usize) -> Vec<Arc<str>> {
+        let mut names = self.actors.names_after(after, most);
+        names.extend(self.topics.names_after(after, most));
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(most);
+        names
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
@@ -148,6 +167,26 @@ impl<D: ?Sized> Table<D> {
     fn remove(&self, name: &str) -> bool {
         let removed = self.names.write().remove(name);
         removed.is_some()
+    }
+
+    fn names_after(&self, after: Option<&str>, most: usize) -> Vec<Arc<str>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = self.names.read();
+        let behind = names.range::<str, _>((from, Bound::Unbounded));
+        behind
+            .take(most)
+            .map(|(name, _)| Arc::clone(name))
+            .collect()
+    }
+
+    /// The types that a name takes, each in each of its versions.
+    pub(crate) fn types(&self, name: &str) -> Vec<(&'static str, u32)> {
+        let names = self.names.read();
+        let types = names.get(name).into_iter().flatten();
+        let each = types.flat_map(|(type_name, versions)| {
+            versions.keys().map(|version| (*type_name, *version))
+        });
+        each.collect()
     }
 
     fn list(&self) -> Vec<String> {

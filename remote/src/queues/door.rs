@@ -19,6 +19,7 @@ use super::wire::{
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
 };
 use super::{BATCH_BYTES, BATCH_ITEMS};
+use crate::admin::number;
 use crate::entrance::{
     Budget, HolderId, MAX_TEXT, Serve, WireFailure, abortable, are_short, patience, refuse, run,
 };
@@ -26,7 +27,7 @@ use crate::reference::{arriving, came_by};
 use crate::wire::limits::cut;
 
 /// How many bytes an item takes in an answer besides itself, at the most, without its texts.
-const ITEM_OVERHEAD: usize = 160;
+pub(super) const ITEM_OVERHEAD: usize = 160;
 
 pub(super) struct Door<T: WireMessage + Clone> {
     queue: Queue<T>,
@@ -61,6 +62,15 @@ impl<T: WireMessage + Clone> Door<T> {
             holders: Holders::new(),
             waiting: Budget::new(most),
         }
+    }
+
+    pub(super) fn queue(&self) -> &Queue<T> {
+        &self.queue
+    }
+
+    /// How many handles in other processes there are that have leased.
+    pub(super) fn holders(&self) -> usize {
+        self.holders.len()
     }
 
     fn check(&self, contract: Contract) -> Result<(), WireFailure> {
@@ -267,7 +277,7 @@ impl<T: WireMessage + Clone> Door<T> {
     }
 }
 
-fn wire_browsed<T>(item: Item, found: Browsed<T>) -> WireBrowsed {
+pub(super) fn wire_browsed<T>(item: Item, found: Browsed<T>) -> WireBrowsed {
     WireBrowsed {
         item,
         sequence: found.sequence,
@@ -597,19 +607,49 @@ impl<T: WireMessage + Clone> Serve<Administer> for Door<T> {
                 self.queue.stop();
                 responder.send(Ok(Administered::Done));
             }
+            Administer::Browse { contract, .. } | Administer::BrowseDead { contract, .. }
+                if self.check(contract).is_err() =>
+            {
+                responder.send(Err(refuse(FailureKind::WrongVersion)));
+            }
             Administer::Browse {
-                contract,
-                from,
-                max,
-                bytes,
+                from, max, bytes, ..
             } => {
-                if let Err(failure) = self.check(contract) {
-                    return responder.send(Err(failure));
-                }
                 let door = Arc::clone(self);
                 run(self.system(), async move {
                     let found = door.browse(from, max, bytes).await;
                     responder.send(found);
+                });
+            }
+            Administer::BrowseDead {
+                from, max, bytes, ..
+            } => {
+                let door = Arc::clone(self);
+                run(self.system(), async move {
+                    let found = door.browse_dead(from, max, bytes).await;
+                    responder.send(found);
+                });
+            }
+            Administer::Purge => {
+                let door = Arc::clone(self);
+                // Items are dropped by code of theirs.
+                run(self.system(), async move {
+                    let purged = door.queue.purge().await.map(number);
+                    let purged = purged.map(Administered::Count);
+                    responder.send(purged.map_err(|failure| WireFailure::from(&failure)));
+                });
+            }
+            Administer::DeadState => responder.send(self.dead_state()),
+            Administer::Redrive { max } => {
+                let door = Arc::clone(self);
+                run(self.system(), async move {
+                    responder.send(door.redriven(max).await.map(Administered::Count));
+                });
+            }
+            Administer::PurgeDead => {
+                let door = Arc::clone(self);
+                run(self.system(), async move {
+                    responder.send(door.dead_purged().map(Administered::Count));
                 });
             }
         }

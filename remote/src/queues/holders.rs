@@ -53,6 +53,10 @@ impl<T: Send + 'static> Holders<T> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.holders.lock().len()
+    }
+
     /// A holder is here, as long as its ask isn't answered. The way back comes back if it can't be.
     pub(super) fn enter(
         &self,

@@ -44,12 +44,12 @@ impl Ways {
         self.poll.route().system()
     }
 
-    fn about(&self, failure: &WireFailure) -> Failure {
+    pub(super) fn about(&self, failure: &WireFailure) -> Failure {
         failure.about(&self.name)
     }
 
     /// How many bytes of items an answer may have.
-    fn room(&self) -> u32 {
+    pub(super) fn room(&self) -> u32 {
         let core = self.peer.core();
         let config = core.session().map(|session| session.config.message_limit());
         let most = config.unwrap_or_else(|| core.config.message_limit());
@@ -67,9 +67,18 @@ impl Ways {
     }
 
     /// An answer that doesn't fit the question.
-    fn nonsense(&self) -> Failure {
+    pub(super) fn nonsense(&self) -> Failure {
         Failure::new(FailureKind::BadPayload, Verdict::MaybeExecuted)
             .with_detail(format!("the answer of queue {}", self.name))
+    }
+
+    /// What is answered by a number.
+    pub(super) async fn count(&self, op: Administer) -> Result<usize, Failure> {
+        match self.admin.ask(op).deadline(REACH).await? {
+            Ok(Administered::Count(count)) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+            Ok(_) => Err(self.nonsense()),
+            Err(failure) => Err(self.about(&failure)),
+        }
     }
 
     async fn poll_op(&self, op: PollOp, deadline: Option<Duration>) -> Result<PollAnswer, Failure> {
@@ -477,7 +486,7 @@ fn opened<T: WireMessage>(leased: WireLeased, grantor: u64) -> Option<Leased<T>>
     })
 }
 
-fn decode<T: WireMessage>(item: &Item) -> Option<T> {
+pub(super) fn decode<T: WireMessage>(item: &Item) -> Option<T> {
     // A hand-written `Deserialize` may panic.
     catch_unwind(AssertUnwindSafe(|| codec::decode::<T>(&item.0)))
         .ok()?
@@ -729,10 +738,15 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
                 Ok(Administered::Browsed(found)) => {
                     Ok(found.into_iter().filter_map(browsed).collect())
                 }
-                Ok(Administered::Done) => Err(ways.nonsense()),
+                Ok(_) => Err(ways.nonsense()),
                 Err(failure) => Err(ways.about(&failure)),
             }
         })
+    }
+
+    fn purge(&self) -> BoxFuture<'static, Result<usize, Failure>> {
+        let ways = self.shared.ways.clone();
+        Box::pin(async move { ways.count(Administer::Purge).await })
     }
 
     fn stop(&self) {

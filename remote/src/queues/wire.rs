@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use callboard::queue::{ItemPlace, Keeps, QueueState};
+use callboard::queue::{DeadInfo, DeadReason, ItemPlace, Keeps, QueueState};
 use callboard::{Message, RequestKey};
 use serde::{Deserialize, Serialize};
 
@@ -265,10 +265,37 @@ pub(super) enum Administer {
     },
     #[serde(rename = "s")]
     Stop,
+    /// Removes all that waits.
+    #[serde(rename = "p")]
+    Purge,
+    /// What the dead-letter queue holds and has seen.
+    #[serde(rename = "d")]
+    DeadState,
+    /// Looks at dead letters.
+    #[serde(rename = "e")]
+    BrowseDead {
+        contract: Contract,
+        from: u64,
+        max: u32,
+        bytes: u32,
+    },
+    /// Offers dead letters again.
+    #[serde(rename = "r")]
+    Redrive { max: u64 },
+    /// Removes dead letters.
+    #[serde(rename = "g")]
+    PurgeDead,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Administered {
+    /// How many.
+    #[serde(rename = "n")]
+    Count(u64),
+    #[serde(rename = "s")]
+    State(Box<QueueState>),
+    #[serde(rename = "e")]
+    Dead(Vec<WireDead>),
     #[serde(rename = "b")]
     Browsed(Vec<WireBrowsed>),
     #[serde(rename = "d")]
@@ -286,4 +313,63 @@ pub(super) struct WireBrowsed {
     pub(super) offered: u64,
     pub(super) key: Option<RequestKey>,
     pub(super) group: Option<String>,
+}
+
+/// A dead letter that was looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WireDead {
+    pub(super) about: WireBrowsed,
+    pub(super) info: WireDeadInfo,
+}
+
+/// [`DeadInfo`] as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WireDeadInfo {
+    reason: DeadReason,
+    detail: String,
+    sequence: u64,
+    attempts: u32,
+    failed: u32,
+    offered: u64,
+    first_failure: Option<u64>,
+    last_failure: Option<u64>,
+    died: u64,
+    key: Option<RequestKey>,
+    group: Option<String>,
+}
+
+impl From<DeadInfo> for WireDeadInfo {
+    fn from(info: DeadInfo) -> Self {
+        WireDeadInfo {
+            reason: info.reason,
+            detail: info.detail.to_string(),
+            sequence: info.sequence,
+            attempts: info.attempts,
+            failed: info.failed,
+            offered: nanos(info.offered),
+            first_failure: info.first_failure.map(nanos),
+            last_failure: info.last_failure.map(nanos),
+            died: nanos(info.died),
+            key: info.key,
+            group: info.group.map(|group| group.to_string()),
+        }
+    }
+}
+
+impl From<WireDeadInfo> for DeadInfo {
+    fn from(info: WireDeadInfo) -> Self {
+        DeadInfo {
+            reason: info.reason,
+            detail: info.detail.into(),
+            sequence: info.sequence,
+            attempts: info.attempts,
+            failed: info.failed,
+            offered: Duration::from_nanos(info.offered),
+            first_failure: info.first_failure.map(Duration::from_nanos),
+            last_failure: info.last_failure.map(Duration::from_nanos),
+            died: Duration::from_nanos(info.died),
+            key: info.key,
+            group: info.group.map(Into::into),
+        }
+    }
 }

@@ -210,6 +210,12 @@ impl Rights {
         }
     }
 
+    /// Whether there may be a name with which the subject may do that. Nothing is counted.
+    pub(crate) fn may_somewhere(&self, subject: &Subject, verb: Verb) -> bool {
+        let current = self.shared.current.load();
+        current.rules.allow_somewhere(subject, verb)
+    }
+
     /// Whether that would be allowed, and what decides it. Nothing is counted.
     #[must_use]
     pub fn explain(&self, subject: &Subject, verb: Verb, name: &str) -> Reason {

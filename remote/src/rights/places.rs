@@ -68,7 +68,7 @@ impl PeerLimits {
 }
 
 /// What a place is taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceKind {
     /// A session.
@@ -183,7 +183,7 @@ pub struct Place {
 }
 
 /// What one principal takes up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AccountSnapshot {
     /// Who.
@@ -217,6 +217,11 @@ impl Places {
             counts,
             _place: place,
         })
+    }
+
+    /// Takes a place of a principal without a session of it: for the other side of a link that this process made.
+    pub(crate) fn take(&self, subject: &Subject, kind: PlaceKind) -> Result<Place, NoPlace> {
+        self.counts(subject).take(kind)
     }
 
     /// The limits in force.

@@ -393,6 +393,14 @@ impl Rules {
         allowed.without(denied)
     }
 
+    /// Whether a rule, or where it stands, lets the subject do that with any name; what is denied plays no part.
+    pub(crate) fn allow_somewhere(&self, subject: &Subject, verb: Verb) -> bool {
+        self.standing(subject.standing()).has(verb)
+            || self.rules.iter().any(|rule| {
+                rule.effect == Effect::Allow && rule.verbs.has(verb) && rule.who.matches(subject)
+            })
+    }
+
     /// Whether a request is allowed, and what decides that: for people who look for the rule they forgot.
     #[must_use]
     pub fn explain(&self, subject: &Subject, verb: Verb, name: &str) -> Reason {

@@ -58,6 +58,11 @@ macro_rules! conformance {
                 g36_items_that_do_not_fit_harm_nobody_else
                 g34_an_item_nobody_can_read_is_a_failed_delivery
             }
+            each! { admin, $wire, $on;
+                a_node_elsewhere_is_looked_into_and_administered
+                g23_dead_letters_elsewhere_are_looked_at_and_offered_again
+                g32_what_a_lost_session_began_is_finished
+            }
             each! { locks, $wire, $on;
                 g31_a_mutex_elsewhere_has_one_holder_in_order
                 g31_a_lease_from_elsewhere_runs_out_and_its_token_is_stale

@@ -4,6 +4,8 @@
 extern crate callboard_core as callboard;
 
 mod actors;
+mod admin;
+mod admin_queues;
 mod asks;
 mod broken;
 mod claims;

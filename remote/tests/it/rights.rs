@@ -27,7 +27,7 @@ pub(crate) struct Way {
 
 impl Way {
     /// As if by TLS, of a peer with that certificate.
-    fn tls(node: &Node, cert: &str) -> Self {
+    pub(crate) fn tls(node: &Node, cert: &str) -> Self {
         let principal = Principal::new(format!("cert:{cert}"));
         Way {
             node: node.clone(),
@@ -40,7 +40,7 @@ impl Way {
         Way { node, proof }
     }
 
-    fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.peer_with(LinkConfig::default())
     }
 
@@ -49,7 +49,7 @@ impl Way {
     }
 
     /// Whose peer connects at once.
-    async fn connected(&self) -> Peer {
+    pub(crate) async fn connected(&self) -> Peer {
         let peer = self.peer();
         peer.connected().await.unwrap();
         peer

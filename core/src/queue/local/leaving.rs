@@ -124,7 +124,12 @@ impl<T: Send + 'static> Inside<T> {
     }
 
     /// Everybody who waits is told. What is on its way to somebody who hasn't looked yet goes back to its place.
-    pub(super) fn end(&mut self, failure: Failure, afterwards: &mut Afterwards<T>, now: Instant) {
+    pub(in crate::queue) fn end(
+        &mut self,
+        failure: Failure,
+        afterwards: &mut Afterwards<T>,
+        now: Instant,
+    ) {
         let unsure = failure.clone().with_verdict(Verdict::MaybeExecuted);
         let wakes = self.offerers.serve_all(|offerer| {
             let done = Offerer::Done(Err(failure.clone()), None);
