@@ -1,6 +1,7 @@
 //! The answering side: what a process exposes by name, and where it listens.
 
 mod exposed;
+mod leftovers;
 mod listen;
 mod serve;
 mod sessions;
@@ -28,6 +29,8 @@ use crate::transport::{ByteStream, Proof, Stdio, Tls, UnixSocket, on_arbiter};
 
 pub(crate) use exposed::{Dispatch, Held, Payload};
 use exposed::{Exposed, ToRecipient};
+pub(crate) use leftovers::Leftover;
+use leftovers::Leftovers;
 use sessions::Sessions;
 pub(crate) use topics::Pumps;
 use topics::ToTopic;
@@ -108,6 +111,7 @@ pub(crate) struct Core {
     pub(crate) exposed: Exposed,
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
+    pub(crate) leftovers: Leftovers,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -210,6 +214,7 @@ impl Node {
             exposed: Exposed::default(),
             sessions: Sessions::default(),
             gate: Gate::new(system),
+            leftovers: Leftovers::default(),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use callboard::clock::Instant;
-use callboard::{Failure, FailureKind, Verdict};
+use callboard::{DeadLetter, Failure, FailureKind, Verdict};
 
 use super::Session;
 use super::in_flight::NotTaken;
@@ -94,6 +94,7 @@ impl Tally {
 
 /// A request that waits for those before it.
 pub(super) struct Waiting {
+    /// Where its slot is.
     slot: usize,
     kind: Kind,
     flags: u8,
@@ -344,19 +345,28 @@ impl Inbox {
         let slot = self.table.slot(index).ok_or(bad("slot"))?;
         match slot.deliver(session, &arrival, &request, payload) {
             None => self.moved_on(session, index, bytes),
-            Some(room) => self.hold(session, index, bytes, room),
+            Some(room) => {
+                let is_tell = frame.kind == Kind::Tell;
+                self.hold(session, index, bytes, (room, is_tell));
+            }
         }
         Ok(())
     }
 
     /// A receiver has no room: what comes for it waits behind this one.
-    fn hold(&mut self, session: &Session, index: usize, bytes: usize, room: Held) {
+    fn hold(
+        &mut self,
+        session: &Session,
+        index: usize,
+        bytes: usize,
+        (room, is_tell): (Held, bool),
+    ) {
         if let Some(line) = self.table.line(index) {
             line.held = Some((index, bytes));
         }
         self.table.waits(index);
         self.is_stuffed = true;
-        session.work.wait(index, room);
+        session.work.wait(index, room, is_tell);
     }
 
     /// What was held has moved on, and so may those behind it.
@@ -388,8 +398,16 @@ impl Inbox {
                 at: waiting.arrived,
             };
             let payload = Payload::Passing(payload);
+            if waiting.kind == Kind::Ask && session.ended().is_some() {
+                // Its asker knows the end already.
+                let line = self.table.line(index);
+                next = line.and_then(|line| line.behind.pop_front());
+                self.table.waits_no_more(index);
+                continue;
+            }
             if let Some(room) = slot.deliver(session, &arrival, &request, payload) {
-                self.hold(session, index, bytes, room);
+                let is_tell = waiting.kind == Kind::Tell;
+                self.hold(session, index, bytes, (room, is_tell));
                 return self.table.waits_no_more(index);
             }
             self.moved_on(session, index, bytes);
@@ -429,13 +447,31 @@ impl Inbox {
         self.table.lines().map(behind).sum::<usize>() + self.part_bytes
     }
 
-    /// The session is over: what waits here reaches nobody. Its askers have been told by the other side's end of
-    /// the session.
-    pub(super) fn clear(&mut self) {
+    /// The session is over: nothing more comes, and what isn't whole never will be. How many bytes of requests wait
+    /// for their receivers: they were acknowledged, so nobody else will count them if they are lost.
+    pub(super) fn end(&mut self) -> usize {
         self.generation = u64::MAX;
-        self.table = Table::default();
         self.parts.clear();
         self.part_bytes = 0;
+        let held = self.table.lines().filter_map(|line| line.held);
+        held.map(|(_, bytes)| bytes).sum::<usize>() + self.bytes()
+    }
+
+    /// Takes out what waits behind others. The askers among them have been told by the other side's end of the
+    /// session; tells are handed out, to be buried (G6).
+    pub(super) fn letters(&mut self, session: &Session) -> Vec<DeadLetter> {
+        let failure = Failure::new(FailureKind::ConnectionLost, Verdict::NotExecuted);
+        let mut letters = Vec::new();
+        for waiting in self.table.take_behind() {
+            let read = Request::decode(waiting.kind, waiting.flags, &waiting.body);
+            if waiting.kind == Kind::Tell
+                && let Ok((request, payload)) = read
+                && let Some(slot) = self.table.slot(waiting.slot)
+            {
+                letters.push(slot.letter(session, &request, payload, &failure));
+            }
+        }
+        letters
     }
 }
 

@@ -204,10 +204,29 @@ impl Session {
             bury(&frame);
             rest = &rest[len..];
         }
+        self.leave_inbox();
         self.in_flight.withdraw_all();
-        self.work.end();
-        self.inbox.lock().clear();
         self.peer.session_ended(self, why);
+    }
+
+    /// What has arrived was acknowledged: it is handed on as its receivers make room, also after the end, as far as
+    /// the node has room for what ended sessions left; else its tells are buried.
+    fn leave_inbox(&self) {
+        // First, so that no reader begins an ask that nobody withdraws.
+        let bytes = self.inbox.lock().end();
+        let leftover = self
+            .node()
+            .filter(|_| bytes > 0)
+            .and_then(|node| node.leftovers.take(bytes, node.config.session_window));
+        if leftover.is_none() && bytes > 0 {
+            // Not under the lock: which letter makes room for another is anybody's.
+            let letters = self.inbox.lock().letters(self);
+            let dead_letters = self.system.dead_letters();
+            letters
+                .into_iter()
+                .for_each(|letter| dead_letters.push(letter));
+        }
+        self.work.end(leftover);
     }
 
     /// A tell was accepted here and its arrival never acknowledged: counted, and kept as it would have been sent

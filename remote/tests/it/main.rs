@@ -13,6 +13,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod ledger;
+mod leftovers;
 mod locks;
 mod mutants;
 mod proof;
