@@ -30,6 +30,7 @@ pub(crate) mod in_flight;
 pub(crate) mod inbox;
 mod life;
 pub(crate) mod log;
+mod lost;
 mod ours;
 pub(crate) mod outbox;
 mod pack;

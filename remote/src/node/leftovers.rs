@@ -17,14 +17,15 @@ pub(crate) struct Leftover {
 }
 
 impl Leftovers {
-    /// A place for what a session leaves. `None` if there are `most` bytes of others; one may overshoot them.
+    /// A place for what a session leaves. `None` if that makes more than `most` bytes, with those of others.
     pub(crate) fn take(&self, bytes: usize, most: u64) -> Option<Leftover> {
         let bytes = bytes as u64;
         let mut all = self.bytes.lock();
-        if *all >= most {
+        let sum = all.saturating_add(bytes);
+        if sum > most && *all > 0 {
             return None;
         }
-        *all = all.saturating_add(bytes);
+        *all = sum;
         drop(all);
         let all = Arc::clone(&self.bytes);
         Some(Leftover { all, bytes })
@@ -46,11 +47,13 @@ mod tests {
     fn g03_what_ended_sessions_left_is_bounded_and_given_back() {
         let leftovers = Leftovers::default();
         let one = leftovers.take(60, 100).unwrap();
-        let two = leftovers.take(60, 100).unwrap();
+        let two = leftovers.take(40, 100).unwrap();
         assert!(leftovers.take(1, 100).is_none());
         drop(two);
-        assert!(leftovers.take(1, 100).is_some());
+        assert!(leftovers.take(41, 100).is_none());
         drop(one);
+        // A message may be larger than all that.
+        assert!(leftovers.take(101, 100).is_some());
         assert_eq!(*leftovers.bytes.lock(), 0);
     }
 }

@@ -305,6 +305,12 @@ impl Parts<'_> {
                 log = session.log.lock();
                 self.frames_before = taken.batch.last - log.last();
                 log.push(&mut taken.batch, now);
+                if session.ended().is_some() {
+                    // In between, and perhaps it looked here before.
+                    drop(log);
+                    session.bury_unacknowledged();
+                    log = session.log.lock();
+                }
                 continue;
             }
             let mut to = Pin::new(&mut *stream);

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use callboard::Placement;
 use callboard::clock::Instant;
-use callboard::{DeadLetter, DropReason, Placement, RequestKey};
 
 use super::connection::EndSignal;
 use super::log::{Log, NeverSent};
 use super::{Attached, Session};
 use crate::error::LinkErrorKind;
-use crate::wire::body::Request;
-use crate::wire::frame::{Frame, Kind, split_frame};
 
 /// The right of one connection to feed a session, until the next one takes it.
 #[derive(Debug, Clone)]
@@ -184,26 +182,12 @@ impl Session {
         let detail = self.peer.error(why.clone()).to_string();
         let left = self.outbox.close();
         // Asks first: whoever looks at the counters afterwards finds all of it.
-        let ours = std::mem::take(&mut *self.ours.write());
-        for caller in ours.callers() {
+        let callers: Vec<_> = self.ours.read().callers().cloned().collect();
+        for caller in callers {
             caller.end(self.number, &detail);
         }
-        let bury = |frame: &Frame<'_>| {
-            if frame.kind != Kind::Tell {
-                return;
-            }
-            if let Ok((request, _)) = Request::decode(frame.kind, frame.flags, frame.body) {
-                let target = ours.caller(request.slot).map(|caller| caller.target());
-                let (name, message_type) = target.unwrap_or(("?", "an encoded message"));
-                self.bury(name, message_type, request.key, frame.body);
-            }
-        };
-        self.log.lock().each_unacked(bury);
-        let mut rest = &left.bytes[..];
-        while let Ok(Some((frame, len))) = split_frame(rest, u32::MAX) {
-            bury(&frame);
-            rest = &rest[len..];
-        }
+        self.bury_unacknowledged();
+        self.bury_frames(&left.bytes);
         self.leave_inbox();
         self.in_flight.withdraw_all();
         self.peer.session_ended(self, why);
@@ -227,22 +211,5 @@ impl Session {
                 .for_each(|letter| dead_letters.push(letter));
         }
         self.work.end(leftover);
-    }
-
-    /// A tell was accepted here and its arrival never acknowledged: counted, and kept as it would have been sent
-    /// (G6).
-    fn bury(&self, name: &str, message_type: &'static str, key: Option<RequestKey>, body: &[u8]) {
-        self.peer
-            .counters
-            .failed(callboard::FailureKind::ConnectionLost);
-        self.system.dead_letters().push(DeadLetter {
-            at: self.system.clock().now(),
-            target: name.to_owned(),
-            message_type,
-            reason: DropReason::Undelivered,
-            key,
-            attempts: Vec::new(),
-            message: Box::new(body.to_vec()),
-        });
     }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use callboard::{Actor, Context, DropReason, Handler, Incarnation, Overflow, Recipient, System};
+use callboard::{
+    Actor, Context, DropReason, FailureKind, Handler, Incarnation, Overflow, Recipient, System,
+};
 use callboard_remote::{LinkConfig, Node, Peer};
 use tokio::sync::watch;
 
-use crate::actors::Echo;
+use crate::actors::{Echo, tester};
+use crate::proxy::{Proxy, Way, Weather};
 use crate::wires::{Memory, connect};
 
 const MS: Duration = Duration::from_millis(1);
@@ -100,6 +103,36 @@ async fn g03_what_ended_sessions_left_is_bounded_and_what_is_too_much_is_counted
     let (done, lost) = (*scene.done.borrow(), drops(&system) - before);
     assert_eq!((done, lost), (23, 20));
     assert_eq!(undelivered(&system), 19, "of one only the count is left");
+}
+
+#[callboard::test(both)]
+async fn g06_a_large_tell_that_was_not_acknowledged_is_counted_and_kept_whole(system: System) {
+    let (node, _actor, _probe) = tester(&system, "node");
+    let proxy = Proxy::new(&system, 0, Weather::Fair);
+    let peer = Peer::dialled(&system, proxy.memory(&node), LinkConfig::default());
+    peer.connected().await.unwrap();
+    let echo: Recipient<Echo> = peer.recipient("tester").unwrap();
+    echo.ask(Echo(vec![1])).await.unwrap();
+    // From here on nothing is heard from there.
+    proxy.set(Weather::Lost(Way::ToPeer));
+    echo.tell(Echo(vec![7; 1_000_000])).await.unwrap();
+    echo.tell(Echo(vec![7; 10])).await.unwrap();
+    while peer.state().outbox_bytes > 0 {
+        system.clock().sleep(MS).await;
+    }
+    peer.close();
+    assert_eq!(undelivered(&system), 2);
+    let failures = peer.state().stats.failures;
+    assert!(
+        failures.contains(&(FailureKind::ConnectionLost, 2)),
+        "{failures:?}"
+    );
+    let letters = system.dead_letters().take();
+    let large = letters.iter().filter(|letter| {
+        let bytes = letter.message.downcast_ref::<Vec<u8>>();
+        letter.target == "tester" && bytes.is_some_and(|bytes| bytes.len() > 1_000_000)
+    });
+    assert_eq!(large.count(), 1);
 }
 
 fn drops(system: &System) -> u64 {
