@@ -12,7 +12,7 @@ use callboard::{
 };
 use futures::future::BoxFuture;
 
-use super::caller::{Caller, Slot};
+use super::caller::{Caller, NoPlace, Slot, Stored};
 use super::callers::Handle;
 use super::watches::{OnNews, Target};
 use super::{Core, Owner};
@@ -183,17 +183,22 @@ impl<M: WireMessage> RemoteRoute<M> {
                 ask: None,
             }));
         }
-        let Some(ticket) = self.caller.reserve() else {
-            let failure = Failure::new(FailureKind::Full, Verdict::NotSent).with_detail(format!(
-                "too many unanswered asks of {}",
-                self.caller.name()
-            ));
-            let envelope = Envelope {
-                message,
-                meta,
-                responder,
-            };
-            return Err(self.refuse(envelope, failure));
+        let ticket = match self.caller.reserve(session.number) {
+            Ok(ticket) => ticket,
+            Err(why) => {
+                let failure = match why {
+                    NoPlace::Ended => self.no_connection(),
+                    NoPlace::Full => Failure::new(FailureKind::Full, Verdict::NotSent).with_detail(
+                        format!("too many unanswered asks of {}", self.caller.name()),
+                    ),
+                };
+                let envelope = Envelope {
+                    message,
+                    meta,
+                    responder,
+                };
+                return Err(self.refuse(envelope, failure));
+            }
         };
         finish_frame(
             &mut letter.frame,
@@ -211,8 +216,21 @@ impl<M: WireMessage> RemoteRoute<M> {
         };
         responder.progress(reached);
         responder.on_withdraw_shared(Arc::clone(&self.caller) as _, ticket);
-        if self.caller.store(ticket, responder, left).is_some() {
-            return Ok(Preparation::Unwanted);
+        match self.caller.store(ticket, responder, left) {
+            Stored::Kept => {}
+            Stored::Withdrawn(gone) => {
+                drop(gone);
+                return Ok(Preparation::Unwanted);
+            }
+            // No byte of it has left.
+            Stored::Ended(responder, failure) => {
+                let envelope = Envelope {
+                    message,
+                    meta,
+                    responder,
+                };
+                return Err(self.refuse(envelope, failure));
+            }
         }
         letter.asked = Some((Arc::clone(&self.caller) as _, ticket));
         letter.is_told = left;
