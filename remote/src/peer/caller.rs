@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::Core;
 use super::callers::Rests;
 use crate::reference::arriving;
-use crate::session::outbox::{Ticket, Waits};
+use crate::session::outbox::{Leaves, Ticket, Waits};
 use crate::session::{Given, Session};
 use crate::wire::body::{Open, PACKED};
 use crate::wire::frame::Kind;
@@ -321,36 +321,37 @@ impl<M: WireMessage> Withdrawals for Caller<M> {
         // Of an earlier one it would have ended with that.
         let Some(session) = session else { return };
         session.peer.counters.withdrawn();
-        session.outbox.ask_ended();
+        // Before somebody gets its place: the other side counts by what it hears.
         if left {
             session.say(Kind::Cancel, ticket);
         }
+        session.outbox.ask_ended();
     }
 }
 
 impl<M: WireMessage> Waits for Caller<M> {
-    fn left(&self, ticket: Ticket) -> bool {
+    fn left(&self, ticket: Ticket) -> Leaves {
         let mut state = self.state.lock();
         let Some(place) = state.place(ticket) else {
-            return false;
+            return Leaves::Ended;
         };
         let ask = std::mem::replace(&mut place.ask, Ask::Out { left: true });
         let Ask::Waits { mut responder, .. } = ask else {
             // Its asker has gone.
             place.ask = ask;
-            return false;
+            return Leaves::Ended;
         };
         drop(state);
         let wanted = responder.progress(Verdict::MaybeExecuted);
         let mut state = self.state.lock();
         let Some(place) = state.place(ticket) else {
-            return false;
+            return Leaves::Ended;
         };
         match std::mem::replace(&mut place.ask, Ask::None) {
             Ask::Out { .. } if wanted => {
                 let left = true;
                 place.ask = Ask::Waits { responder, left };
-                true
+                Leaves::Yes
             }
             // The session ended, or the asker went, while the responder was out.
             Ask::Ended(failure) => {
@@ -359,11 +360,12 @@ impl<M: WireMessage> Waits for Caller<M> {
                 if let Some(failure) = failure {
                     responder.fail(failure);
                 }
-                false
+                Leaves::Ended
             }
+            // Its hook is about to be called, and will find nothing.
             _ => {
                 state.vacate(ticket);
-                false
+                Leaves::EndsHere
             }
         }
     }

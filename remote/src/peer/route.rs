@@ -220,6 +220,8 @@ impl<M: WireMessage> RemoteRoute<M> {
             Stored::Kept => {}
             Stored::Withdrawn(gone) => {
                 drop(gone);
+                // Its withdrawal counted it as ended.
+                session.outbox.never_asked();
                 return Ok(Preparation::Unwanted);
             }
             // No byte of it has left.

@@ -40,8 +40,8 @@ pub(crate) type Asked = (Arc<dyn Waits>, Ticket);
 
 /// Whose asks wait for answers.
 pub(crate) trait Waits: Send + Sync {
-    /// The frame of this ask leaves now. `false` if nobody wants the answer any more: then it doesn't leave.
-    fn left(&self, ticket: Ticket) -> bool;
+    /// The frame of this ask leaves now, if somebody wants the answer.
+    fn left(&self, ticket: Ticket) -> Leaves;
     /// The answer. `false` if nobody waits for it any more.
     fn reply(&self, session: &Session, ticket: Ticket, flags: u8, payload: &[u8]) -> bool;
     /// The end without an answer. `false` if nobody waits for it any more.
@@ -52,6 +52,16 @@ pub(crate) trait Waits: Send + Sync {
     fn positional(&self, session: u64);
     /// The name and the message type.
     fn target(&self) -> (&str, &'static str);
+}
+
+/// Whether an ask whose turn has come leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    Yes,
+    /// It has ended before, and was counted then.
+    Ended,
+    /// It ends here: nobody wants it.
+    EndsHere,
 }
 
 /// A request ready to be queued.
@@ -155,15 +165,33 @@ pub(crate) struct Taken {
 impl Taken {
     /// Tells every ask that it leaves, and skips those that nobody wants any more.
     pub(crate) fn decide(&mut self, outbox: &Outbox) {
+        // Where those begin that don't leave, in order.
+        let mut voided: Vec<usize> = Vec::new();
         for undecided in self.undecided.drain(..) {
             let Undecided { asked, at, .. } = &undecided;
-            if !asked.0.left(asked.1) {
-                super::log::void(&mut self.batch.bytes, *at);
-                let stays = |stamp: &Stamp| stamp.at < *at || stamp.at > at + 2 * HEADER + 12;
-                self.batch.stamps.retain(stays);
-                outbox.give_up(&undecided);
+            let leaves = asked.0.left(asked.1);
+            if leaves == Leaves::Yes {
+                continue;
+            }
+            super::log::void(&mut self.batch.bytes, *at);
+            voided.push(*at);
+            outbox.give_up(&undecided);
+            if leaves == Leaves::EndsHere {
+                outbox.ask_ended();
             }
         }
+        if voided.is_empty() {
+            return;
+        }
+        // Of a whole frame, or of one that is in a piece.
+        let is_of = |at: usize, header: usize| {
+            let begin = at.checked_sub(header + REMAINING.start);
+            begin.is_some_and(|begin| voided.binary_search(&begin).is_ok())
+        };
+        let stays = |stamp: &Stamp| !is_of(stamp.at, HEADER) && !is_of(stamp.at, 2 * HEADER);
+        self.batch.stamps.retain(stays);
+        // The credit that they gave back is somebody's, and nobody else will tell.
+        outbox.wake_heads();
     }
 }
 
@@ -425,6 +453,11 @@ impl Outbox {
         }
         let wake = inner.heads();
         drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    fn wake_heads(&self) {
+        let wake = self.inner.lock().heads();
         wake.into_iter().for_each(Waker::wake);
     }
 

@@ -255,9 +255,13 @@ struct Asker {
 }
 
 impl Waits for Asker {
-    fn left(&self, ticket: Ticket) -> bool {
+    fn left(&self, ticket: Ticket) -> Leaves {
         self.left.lock().push(ticket);
-        !self.unwanted
+        if self.unwanted {
+            Leaves::EndsHere
+        } else {
+            Leaves::Yes
+        }
     }
     fn reply(&self, _: &Session, _: Ticket, _: u8, _: &[u8]) -> bool {
         true
@@ -294,8 +298,65 @@ fn g08_an_ask_that_nobody_wants_never_leaves_and_costs_no_credit() {
         // As if it had never been.
         outbox.push(&mut letter(0, 8)).unwrap();
         assert_eq!(drain(&outbox), [(Kind::Tell, 8, 2)]);
-        assert_eq!(outbox.load().0, 0);
+        assert_eq!(outbox.load(), (0, 0));
     }
+}
+
+#[test]
+fn g33_credit_that_an_unwanted_ask_gave_back_wakes_who_waits_for_it() {
+    let outbox = outbox(FRAME as u64);
+    let unwanted = Arc::new(Asker {
+        unwanted: true,
+        ..Asker::default()
+    });
+    let mut ask = letter(0, 7);
+    ask.asked = Some((unwanted as _, 7));
+    outbox.push(&mut ask).unwrap();
+    let mut two = letter(0, 8);
+    let mut waiting = pin!(outbox.push_waiting(&mut two));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new))))
+        .flatten()
+        .unwrap();
+    // It looks in between.
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    let before = woken.0.load(Ordering::Relaxed);
+    taken.decide(&outbox);
+    assert!(woken.0.load(Ordering::Relaxed) > before);
+    assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Ready(true));
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn g09_an_unwanted_ask_takes_no_remaining_time_from_the_next() {
+    let outbox = outbox(1_000);
+    let unwanted = Arc::new(Asker {
+        unwanted: true,
+        ..Asker::default()
+    });
+    let mut ask = sized(0, 7, 4);
+    ask.asked = Some((unwanted as _, 7));
+    outbox.push(&mut ask).unwrap();
+    let mut timed = sized(0, 8, 20);
+    timed.deadline = Some(Instant::FAR);
+    outbox.push(&mut timed).unwrap();
+    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new))))
+        .flatten()
+        .unwrap();
+    taken.decide(&outbox);
+    let stamps: Vec<_> = taken.batch.stamps.iter().map(|stamp| stamp.at).collect();
+    assert_eq!(stamps, [HEADER + 4 + HEADER + REMAINING.start]);
 }
 
 #[test]
