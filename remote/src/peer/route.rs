@@ -143,8 +143,9 @@ impl<M: WireMessage> RemoteRoute<M> {
         Refused::for_good(envelope, failure)
     }
 
-    /// Encodes a message for the session there is now.
-    fn prepare(&self, envelope: Envelope<M>) -> Result<Preparation<M>, Refused<M>> {
+    /// Encodes a message for the session there is now. One that may have to wait is told later that it leaves, when it
+    /// does.
+    fn prepare(&self, envelope: Envelope<M>, may_wait: bool) -> Result<Preparation<M>, Refused<M>> {
         let Some(session) = self.core().session() else {
             return Err(self.refuse(envelope, self.no_connection()));
         };
@@ -208,7 +209,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             ticket,
         );
         // Until its frame leaves, who gives up may be sure; if it leaves at once, that is now.
-        let left = session.outbox.is_flowing();
+        let left = !may_wait && session.outbox.is_flowing();
         let reached = if left {
             Verdict::MaybeExecuted
         } else {
@@ -330,7 +331,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
     }
 
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let mut prepared = match self.prepare(envelope)? {
+        let mut prepared = match self.prepare(envelope, false)? {
             Preparation::Ready(prepared) => prepared,
             Preparation::Unwanted => return Ok(()),
         };
@@ -355,7 +356,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(async move {
-            let mut prepared = match self.prepare(envelope)? {
+            let mut prepared = match self.prepare(envelope, true)? {
                 Preparation::Ready(prepared) => prepared,
                 Preparation::Unwanted => return Ok(()),
             };
