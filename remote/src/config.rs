@@ -7,6 +7,9 @@ use crate::wire::limits::MIN_MAX_FRAME;
 
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
 ///
+/// A limit that is smaller than what works is taken as the least that does: a byte, an ask, a millisecond; and windows
+/// as 2^60 bytes at the most.
+///
 /// ```
 /// use callboard_remote::LinkConfig;
 ///
@@ -71,6 +74,21 @@ pub struct LinkConfig {
 }
 
 impl LinkConfig {
+    /// Each limit within its range: what is less than the least that works is that, and what overflows doesn't.
+    pub(crate) fn checked(mut self) -> Self {
+        const MOST: u64 = 1 << 60;
+        let a_moment = Duration::from_millis(1);
+        self.max_message = self.message_limit();
+        self.window = self.window.clamp(1, MOST);
+        self.session_window = self.session_window.clamp(1, MOST);
+        self.unacknowledged = self.unacknowledged.max(1);
+        self.outbox = self.outbox.max(1);
+        self.in_flight = self.in_flight.max(1);
+        self.ping_after = self.ping_after.max(a_moment);
+        self.dead_after = self.dead_after.max(a_moment);
+        self
+    }
+
     /// What this side takes: never less than control frames need.
     pub(crate) fn message_limit(&self) -> u32 {
         self.max_message.max(MIN_MAX_FRAME)
@@ -103,5 +121,34 @@ impl Default for LinkConfig {
             backoff_cap: Duration::from_secs(1),
             stable_after: Duration::from_secs(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g03_limits_out_of_range_are_the_nearest_that_work() {
+        let default = LinkConfig::default();
+        assert_eq!(default.clone().checked(), default);
+        let config = LinkConfig {
+            max_message: 0,
+            window: 0,
+            session_window: u64::MAX,
+            unacknowledged: 0,
+            outbox: 0,
+            in_flight: 0,
+            ping_after: Duration::ZERO,
+            dead_after: Duration::ZERO,
+            ..default
+        };
+        let checked = config.checked();
+        assert_eq!(checked.max_message, MIN_MAX_FRAME);
+        assert_eq!((checked.window, checked.session_window), (1, 1 << 60));
+        assert_eq!((checked.unacknowledged, checked.outbox), (1, 1));
+        assert_eq!(checked.in_flight, 1);
+        let moment = Duration::from_millis(1);
+        assert_eq!((checked.ping_after, checked.dead_after), (moment, moment));
     }
 }

@@ -207,7 +207,7 @@ impl Node {
         check_name(name)?;
         let core = Arc::new(Core {
             system: system.clone(),
-            config,
+            config: config.checked(),
             name: name.to_owned(),
             incarnation,
             counters: NodeCounters::default(),
