@@ -125,6 +125,8 @@ struct Attached {
     end: Option<Arc<EndSignal>>,
     /// Since when none has carried anything.
     alone_since: Option<Instant>,
+    /// A task waits for the end of its time.
+    lingers: bool,
 }
 
 /// What a new session is made of.

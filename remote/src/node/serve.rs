@@ -177,6 +177,10 @@ async fn begin<S: ByteStream>(
         let why = format!("the node has its {} sessions", core.config.sessions);
         return Err(turned_away(core, stream, why).await);
     }
+    if core.is_closed() {
+        // In between: whoever ended all sessions may not have seen this one.
+        session.end(&LinkErrorKind::ClosedHere);
+    }
     let (pass, _) = session.attach().ok_or(LinkErrorKind::ClosedHere)?;
     let mut attachment = Attachment::new(&session, pass);
     if let Err(why) = shake::reply(stream, &ours, theirs, clock, &core.config).await {

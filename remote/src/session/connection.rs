@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -79,6 +80,7 @@ pub(crate) async fn run<S: ByteStream>(
         control_written: 0,
         frames_before: 0,
         patience: PATIENCE,
+        asked_ack: false,
         is_flushed: true,
         has_frames: false,
     };
@@ -89,10 +91,17 @@ pub(crate) async fn run<S: ByteStream>(
             if let Poll::Ready(why) = ended.as_mut().poll(cx) {
                 return Poll::Ready(why);
             }
-            parts.poll(&mut stream, cx)
+            // Code of others runs in here: of who asks, of who is told, of what is dropped.
+            let polled = catch_unwind(AssertUnwindSafe(|| parts.poll(&mut stream, cx)));
+            polled.unwrap_or(Poll::Ready(LinkErrorKind::Panicked))
         })
         .await
     };
+    if let LinkErrorKind::Panicked = why {
+        tracing::error!(target: "callboard::remote", "the task of a connection panicked");
+        // What it had in hand is lost.
+        session.end(&why);
+    }
     if says_bye(&why) {
         let clock = session.system.clock();
         let last_word = pin!(parts.last_word(&mut stream, &why));
@@ -107,6 +116,7 @@ fn says_bye(why: &LinkErrorKind) -> bool {
         why,
         LinkErrorKind::ClosedHere
             | LinkErrorKind::OffersAnother
+            | LinkErrorKind::Panicked
             | LinkErrorKind::Protocol(_)
             | LinkErrorKind::Unread(_)
     )
@@ -123,6 +133,8 @@ struct Parts<'a> {
     /// How many frames the last batch had.
     frames_before: u64,
     patience: u8,
+    /// The other side was asked for an acknowledgement, and none has come since.
+    asked_ack: bool,
     is_flushed: bool,
     /// There are whole frames that have been read and not handed on.
     has_frames: bool,
@@ -239,7 +251,10 @@ impl Parts<'_> {
                     self.control.extend(bare(Kind::Pong, 0));
                 }
                 Kind::Pong => decode_nothing(frame.kind, frame.body)?,
-                Kind::Ack => acknowledge(session, &frame)?,
+                Kind::Ack => {
+                    acknowledge(session, &frame)?;
+                    self.asked_ack = false;
+                }
                 Kind::Bye => {
                     let why = decode_bye(frame.body)?;
                     drop(inbox);
@@ -278,9 +293,15 @@ impl Parts<'_> {
                 log.unwritten()
             };
             if bytes.is_empty() && more.is_empty() {
-                if log.bytes() >= session.config.unacknowledged {
-                    // Until the other side has acknowledged some; the reader is this very task.
+                if log.bytes() >= session.config.unacknowledged.max(1) {
+                    // Until the other side has acknowledged some; the reader is this very task. An acknowledgement of
+                    // the last few frames isn't due, and comes with an answer.
                     session.outbox.set_flowing(false);
+                    if !self.asked_ack {
+                        self.asked_ack = true;
+                        self.control.extend(bare(Kind::Ping, 0));
+                        continue;
+                    }
                     return self.poll_flush(stream, cx);
                 }
                 // A connection before this one is between taking and pushing, on another thread, for a moment.

@@ -9,6 +9,7 @@ use super::connection::EndSignal;
 use super::log::{Log, NeverSent};
 use super::{Attached, Session};
 use crate::error::LinkErrorKind;
+use crate::peer::Phase;
 
 /// The right of one connection to feed a session, until the next one takes it.
 #[derive(Debug, Clone)]
@@ -117,7 +118,18 @@ impl Session {
         // An attempt that came to nothing doesn't begin the time anew.
         let now = self.system.clock().now();
         let since = *attached.alone_since.get_or_insert(now);
+        // One task is enough, however often connections come and go.
+        let lingers = !std::mem::replace(&mut attached.lingers, true);
+        if !self.is_dialler && self.ended.get().is_none() {
+            // Under the lock: the next connection comes after it, and says so after it.
+            self.peer.enter(Phase::Resuming);
+        }
         drop(attached);
+        if self.ended.get().is_some() {
+            // Nobody writes from it any more.
+            self.bury_unacknowledged();
+            self.log.lock().clear();
+        }
         self.outbox.set_flowing(false);
         let is_over = matches!(
             why,
@@ -125,35 +137,56 @@ impl Session {
                 | LinkErrorKind::Unread(_)
                 | LinkErrorKind::ClosedHere
                 | LinkErrorKind::OffersAnother
+                | LinkErrorKind::Panicked
         );
         if is_over || self.outlives.is_zero() {
             self.end(why);
         } else if self.ended.get().is_none() {
             self.peer.connection_lost(self);
-            self.linger(pass.generation, since);
+            if lingers {
+                self.linger(since);
+            }
         }
     }
 
     /// Ends the session if no connection has come when its time is over.
-    fn linger(self: &Arc<Self>, generation: u64, since: Instant) {
-        let waiting = Arc::clone(self);
+    fn linger(self: &Arc<Self>, since: Instant) {
+        let mut due = since + self.outlives;
+        let (waiting, clock) = (Arc::downgrade(self), self.system.clock().clone());
         let spawned = self.system.spawn(Placement::Spread, move || async move {
-            let due = since + waiting.outlives;
-            waiting.system.clock().sleep_until(due).await;
-            waiting.expire(generation);
+            loop {
+                clock.sleep_until(due).await;
+                // Nobody keeps it who only waits.
+                let Some(session) = waiting.upgrade() else {
+                    return;
+                };
+                match session.still_alone(clock.now()) {
+                    Some(later) => due = later,
+                    None => return,
+                }
+            }
         });
         if !spawned {
             self.end(&LinkErrorKind::NoArbiter);
         }
     }
 
-    fn expire(&self, generation: u64) {
-        let attached = self.attached.lock();
-        let is_alone = attached.generation == generation && attached.end.is_none();
+    /// Until when to wait for a connection; `None` if there is one, or the session is over, if only by now.
+    fn still_alone(&self, now: Instant) -> Option<Instant> {
+        let mut attached = self.attached.lock();
+        let due = attached.alone_since.map(|since| since + self.outlives);
+        let due = due.filter(|_| attached.end.is_none() && self.ended.get().is_none());
+        if let Some(due) = due
+            && due > now
+        {
+            return Some(due);
+        }
+        attached.lingers = false;
         drop(attached);
-        if is_alone {
+        if due.is_some() {
             self.end(&LinkErrorKind::SessionExpired(self.outlives));
         }
+        None
     }
 
     /// Ends only the connection there is now; the session goes on over the next.

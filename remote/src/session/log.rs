@@ -211,6 +211,14 @@ impl Log {
         }
     }
 
+    /// Nobody writes from it any more: drops what it keeps.
+    pub(crate) fn clear(&mut self) {
+        self.segments.clear();
+        self.pool.clear();
+        self.bytes = 0;
+        self.at = (0, 0);
+    }
+
     /// Frames were taken, to be pushed later.
     pub(crate) fn await_push(&mut self) {
         self.awaits_push = true;

@@ -194,8 +194,7 @@ async fn fenced(session: Arc<Session>) {
     let running = AssertUnwindSafe(run(Arc::clone(&session)));
     if running.catch_unwind().await.is_err() {
         tracing::error!(target: "callboard::remote", "the task of a session panicked");
-        let why = "the task of the session panicked".to_owned();
-        session.end(&LinkErrorKind::Io(why));
+        session.end(&LinkErrorKind::Panicked);
     }
 }
 
