@@ -25,8 +25,8 @@ pub struct LinkConfig {
     /// How long a session outlives a broken connection (G32). The shorter one of the two sides counts; zero ends it
     /// with its connection. Leases that are granted over it should last longer. 30 s.
     pub session_time: Duration,
-    /// How many bytes of requests may be on their way to one receiver here, in its mailbox's line and on the wire
-    /// (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
+    /// How many bytes of requests, headers included, may be on their way to one receiver here, in its mailbox's line
+    /// and on the wire (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
     pub window: u64,
     /// The same for all receivers of one session together: what bounds the memory that a peer can take here. 64 MiB.
     pub session_window: u64,

@@ -112,6 +112,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
     pub(crate) leftovers: Leftovers,
+    turned_away: serve::TurnedAway,
     closed: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -215,6 +216,7 @@ impl Node {
             sessions: Sessions::default(),
             gate: Gate::new(system),
             leftovers: Leftovers::default(),
+            turned_away: serve::TurnedAway::default(),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
         });

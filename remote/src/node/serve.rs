@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{Either, select};
 
@@ -37,8 +38,34 @@ pub(crate) async fn refuse<S: ByteStream>(
     why: String,
 ) -> LinkErrorKind {
     core.counters.handshake_failures();
-    turn_away(&mut stream, &why, core.system.clock(), &core.config).await;
+    // Beyond so many the stream is dropped without a word: who comes in any number gets no place of its own by that.
+    if let Some(_place) = core.turned_away.place() {
+        turn_away(&mut stream, &why, core.system.clock(), &core.config).await;
+    }
     LinkErrorKind::RefusedHere(why)
+}
+
+/// How many are being told at once why they aren't let in.
+const MOST_TURNED_AWAY: usize = 64;
+
+/// Those who are being told.
+#[derive(Default)]
+pub(crate) struct TurnedAway(AtomicUsize);
+
+/// One of them; until it is dropped.
+struct Place<'a>(&'a TurnedAway);
+
+impl TurnedAway {
+    fn place(&self) -> Option<Place<'_>> {
+        let place = Place(self);
+        (self.0.fetch_add(1, Ordering::Relaxed) < MOST_TURNED_AWAY).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 async fn attempt<S: ByteStream>(
@@ -212,5 +239,22 @@ impl Core {
         let session = SessionHello::of(config, id, state, received);
         let most = config.message_limit();
         Hello::ours(&self.name, self.incarnation, most, session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g36_those_who_are_turned_away_are_bounded() {
+        let turned_away = TurnedAway::default();
+        let places: Vec<_> = (0..MOST_TURNED_AWAY)
+            .map(|_| turned_away.place().unwrap())
+            .collect();
+        assert!(turned_away.place().is_none());
+        drop(places);
+        assert!(turned_away.place().is_some());
+        assert_eq!(turned_away.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -54,7 +54,7 @@ struct Limits {
     asks: usize,
 }
 
-/// Bytes of request bodies, counted from the beginning of the session.
+/// Bytes of requests, each with its header, counted from the beginning of the session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tally {
     window: u64,
@@ -302,7 +302,7 @@ impl Inbox {
             field,
         };
         let (index, tally) = self.table.find(request.slot).ok_or(bad("slot"))?;
-        let bytes = frame.body.len();
+        let bytes = HEADER + frame.body.len();
         if !tally.arrive(bytes) | !self.all.arrive(bytes) {
             return Err(WireError::NoCredit);
         }
@@ -382,7 +382,7 @@ impl Inbox {
         }
         while let Some(waiting) = next {
             let index = waiting.slot;
-            let bytes = waiting.body.len();
+            let bytes = HEADER + waiting.body.len();
             let Some(slot) = self.table.slot(index) else {
                 return;
             };

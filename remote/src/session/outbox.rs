@@ -91,8 +91,8 @@ pub(crate) enum NoRoom {
 struct Undecided {
     asked: Asked,
     slot: u32,
-    /// Bytes of its body.
-    body: usize,
+    /// What it took of the credit.
+    bytes: usize,
     /// Where in the batch its frame begins, or the first piece of it.
     at: usize,
     /// Which large frame it is.
@@ -309,11 +309,13 @@ impl Outbox {
         if asked.is_some() {
             self.asks.fetch_add(1, Ordering::AcqRel);
         }
-        let body = (letter.frame.len() - HEADER + letter.rest.len()) as u64;
-        inner.all.sent += body;
+        // With its header: small ones cost more than their bodies.
+        let bytes = letter.frame.len() + letter.rest.len();
+        let cost = bytes as u64;
+        inner.all.sent += cost;
         let mut lane = Lane::Answer;
         if let Some(flow) = inner.flows.get_mut(letter.slot as usize) {
-            flow.credit.sent += body;
+            flow.credit.sent += cost;
             lane = Lane::Receiver(flow.lane);
         }
         let behind = inner.is_large(lane);
@@ -338,7 +340,7 @@ impl Outbox {
                 inner.undecided.push(Undecided {
                     asked,
                     slot: letter.slot,
-                    body: letter.frame.len() - HEADER,
+                    bytes,
                     at,
                     large: None,
                 });
@@ -492,10 +494,10 @@ impl Outbox {
     /// A request was taken and won't leave: what it cost is given back, and the rest of it dropped.
     fn give_up(&self, undecided: &Undecided) {
         let mut inner = self.inner.lock();
-        let body = undecided.body as u64;
-        inner.all.sent -= body;
+        let cost = undecided.bytes as u64;
+        inner.all.sent -= cost;
         if let Some(flow) = inner.flows.get_mut(undecided.slot as usize) {
-            flow.credit.sent -= body;
+            flow.credit.sent -= cost;
         }
         let begun = |large: &&mut Large| Some(large.number) == undecided.large && large.at > 0;
         if let Some(large) = inner.large.iter_mut().find(begun) {

@@ -150,7 +150,7 @@ fn append(taken: &mut Taken, whole: &mut Whole, at: usize, large: u64) -> usize 
             taken.undecided.push(Undecided {
                 asked,
                 slot: whole.slot,
-                body: len - HEADER,
+                bytes: len,
                 at: begin,
                 large: (!is_whole).then_some(large),
             });
