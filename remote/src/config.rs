@@ -59,6 +59,10 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// How long a handshake may take (G36). 5 s.
     pub handshake_timeout: Duration,
+    /// How long a connection that has just carried something looks out for more before its thread may sleep: it
+    /// saves the time that waking takes, and takes processor time. Where that doesn't pay it is done less and less.
+    /// Zero for never. 50 us.
+    pub busy_poll: Duration,
     /// After how much silence the peer is asked whether it is there. 1 s.
     pub ping_after: Duration,
     /// After how much silence, counted from that question, the connection is given up. A process that was
@@ -115,6 +119,7 @@ impl Default for LinkConfig {
             sessions: 4_096,
             connect_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
+            busy_poll: Duration::from_micros(50),
             ping_after: Duration::from_secs(1),
             dead_after: Duration::from_secs(4),
             backoff: Duration::from_millis(50),

@@ -22,8 +22,10 @@
 //! | [`in_flight`] | asks of the other side that aren't answered |
 //! | [`work`] | one task a session: receivers that were full, subscriptions |
 //! | [`connection`] | one byte stream: reads, writes, keeps time |
+//! | [`busy_poll`] | a look-out for what comes next, before a thread sleeps |
 //! | [`shake`] | how one begins |
 
+mod busy_poll;
 pub(crate) mod connection;
 mod heartbeat;
 pub(crate) mod in_flight;
@@ -41,7 +43,7 @@ mod table;
 pub(crate) mod work;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -104,7 +106,9 @@ pub(crate) struct Session {
     pub(crate) offer: Offer,
     pub(crate) outbox: Outbox,
     pub(crate) log: Mutex<Log>,
-    pub(crate) inbox: Mutex<Inbox>,
+    inbox: Mutex<Inbox>,
+    /// Bytes that wait in the inbox: who asks must not wait for it.
+    waiting: Arc<AtomicUsize>,
     pub(crate) in_flight: InFlight,
     pub(crate) work: Work,
     /// The slots that this side has opened.
@@ -158,13 +162,15 @@ impl Session {
         let most_asks = config.in_flight.min(session.in_flight as usize);
         let their_time = Duration::from_millis(session.session_millis.into());
         let on_way = config.compress_above.is_some() && proof.channel != Channel::Local;
+        let waiting = Arc::default();
         Arc::new_cyclic(|this| Session {
             system: peer.system.clone(),
             id: session.id,
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             outlives: config.session_time.min(their_time),
             outbox: Outbox::new(&config, session.session_window, most_asks),
-            inbox: Mutex::new(Inbox::new(&config)),
+            inbox: Mutex::new(Inbox::new(&config, Arc::clone(&waiting))),
+            waiting,
             work: Work::new(this.clone()),
             theirs: Theirs {
                 node: theirs.node,
@@ -208,7 +214,19 @@ impl Session {
 
     /// Whether nothing has arrived over it yet.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.inbox.lock().is_untouched()
+        self.with_inbox(|inbox| inbox.is_untouched())
+    }
+
+    /// Works with what has arrived. What is handed on meanwhile may be handled on this very thread, and ask for the
+    /// state of this session, or end it: nothing of that waits for the inbox.
+    fn with_inbox<R>(&self, work: impl FnOnce(&mut Inbox) -> R) -> R {
+        let mut inbox = self.inbox.lock();
+        let result = work(&mut inbox);
+        drop(inbox);
+        if self.ended.get().is_some() {
+            self.leave_inbox();
+        }
+        result
     }
 
     /// Why it ended, if it has.
@@ -344,7 +362,7 @@ impl Session {
 
     /// Bytes that have arrived and wait here.
     pub(crate) fn waiting(&self) -> usize {
-        self.inbox.lock().bytes()
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Bytes that are kept until they are acknowledged.

@@ -9,19 +9,22 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use callboard::clock::Instant;
 use futures::future::select;
-use parking_lot::Mutex;
+use parking_lot::MutexGuard;
 use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 
 use super::Session;
+use super::busy_poll::BusyPoll;
 use super::heartbeat::Heartbeat;
-use super::inbox::Reading;
+use super::inbox::{Inbox, Reading};
 use super::life::Pass;
+use super::log::Log;
 use crate::error::LinkErrorKind;
 use crate::transport::ByteStream;
 use crate::wire::WireError;
@@ -42,23 +45,23 @@ const MOST_CONTROL: usize = 4 * 1024;
 /// How a connection is told to end from outside.
 #[derive(Debug, Default)]
 pub(crate) struct EndSignal {
-    reason: Mutex<Option<LinkErrorKind>>,
+    reason: OnceLock<LinkErrorKind>,
     notify: Notify,
 }
 
 impl EndSignal {
     /// Ends the connection; the first reason counts.
     pub(crate) fn set(&self, reason: LinkErrorKind) {
-        self.reason.lock().get_or_insert(reason);
-        self.notify.notify_one();
+        if self.reason.set(reason).is_ok() {
+            self.notify.notify_one();
+        }
     }
 
     /// Completes when it is set. One waiter at a time.
     pub(crate) async fn wait(&self) -> LinkErrorKind {
         loop {
-            let reason = self.reason.lock().clone();
-            if let Some(reason) = reason {
-                return reason;
+            if let Some(reason) = self.reason.get() {
+                return reason.clone();
             }
             self.notify.notified().await;
         }
@@ -71,11 +74,14 @@ pub(crate) async fn run<S: ByteStream>(
     pass: &Pass,
     mut stream: S,
 ) -> LinkErrorKind {
+    let clock = session.system.clock();
     let mut parts = Parts {
         session,
         pass,
+        now: clock.now(),
         decoder: Decoder::new(MAX_BODY),
-        heartbeat: Heartbeat::new(session.system.clock().clone(), &session.config),
+        heartbeat: Heartbeat::new(clock.clone(), &session.config),
+        busy_poll: BusyPoll::new(clock, session.config.busy_poll),
         control: Vec::new(),
         control_written: 0,
         frames_before: 0,
@@ -87,9 +93,17 @@ pub(crate) async fn run<S: ByteStream>(
     session.carried_by(pass);
     let why = {
         let mut ended = pin!(pass.end.wait());
+        let mut waits = None;
         poll_fn(|cx| {
-            if let Poll::Ready(why) = ended.as_mut().poll(cx) {
-                return Poll::Ready(why);
+            // It is woken for much else, and most of the time by the same waker.
+            let is_woken = waits
+                .as_ref()
+                .is_some_and(|waits: &Waker| waits.will_wake(cx.waker()));
+            if pass.end.reason.get().is_some() || !is_woken {
+                if let Poll::Ready(why) = ended.as_mut().poll(cx) {
+                    return Poll::Ready(why);
+                }
+                waits = Some(cx.waker().clone());
             }
             // Code of others runs in here: of who asks, of who is told, of what is dropped.
             let polled = catch_unwind(AssertUnwindSafe(|| parts.poll(&mut stream, cx)));
@@ -125,8 +139,11 @@ fn says_bye(why: &LinkErrorKind) -> bool {
 struct Parts<'a> {
     session: &'a Arc<Session>,
     pass: &'a Pass,
+    /// When this turn began.
+    now: Instant,
     decoder: Decoder,
     heartbeat: Heartbeat,
+    busy_poll: BusyPoll,
     /// Frames about the connection; they go between those of the session.
     control: Vec<u8>,
     control_written: usize,
@@ -140,8 +157,37 @@ struct Parts<'a> {
     has_frames: bool,
 }
 
-impl Parts<'_> {
+/// What came of frames.
+enum Taken {
+    /// Whether one of them answers this side.
+    Frames {
+        answered: bool,
+    },
+    /// The other side ends the session.
+    Bye(LinkErrorKind),
+    Over(LinkErrorKind),
+}
+
+/// What came of looking into the outbox.
+enum Refilled {
+    Some,
+    Nothing,
+    /// More isn't taken until the other side has acknowledged some.
+    Enough,
+    Later,
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        self.session.outbox.leave();
+    }
+}
+
+impl<'a> Parts<'a> {
     fn poll<S: ByteStream>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<LinkErrorKind> {
+        self.now = self.session.system.clock().now();
+        // What is put in during this turn is taken at its end.
+        self.session.outbox.attend();
         if let Poll::Ready(why) = self.poll_read(stream, cx) {
             return Poll::Ready(why);
         }
@@ -149,12 +195,16 @@ impl Parts<'_> {
             return Poll::Ready(why);
         }
         // Last, so that what the others queued leaves in this turn.
-        self.poll_write(stream, cx)
+        let ended = self.poll_write(stream, cx);
+        if ended.is_pending() {
+            self.busy_poll.poll(self.now, cx);
+        }
+        ended
     }
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<LinkErrorKind> {
         let mut asks = false;
-        let silent = self.heartbeat.poll(cx, || asks = true);
+        let silent = self.heartbeat.poll(self.now, cx, || asks = true);
         if silent {
             return Poll::Ready(LinkErrorKind::Silent(self.session.config.dead_after));
         }
@@ -170,7 +220,7 @@ impl Parts<'_> {
         if self.control.len() >= MOST_CONTROL {
             return;
         }
-        let due = self.session.inbox.lock().ack_due(gladly);
+        let due = self.session.with_inbox(|inbox| inbox.ack_due(gladly));
         if let Some(number) = due {
             self.control.extend(bare(Kind::Ack, number));
         }
@@ -209,6 +259,7 @@ impl Parts<'_> {
                 return Poll::Ready(LinkErrorKind::ClosedByPeer);
             }
             turn += count;
+            self.busy_poll.went_on(self.now);
             self.session.traffic(|traffic| traffic.count_in(count));
             self.decoder.filled(count);
             self.has_frames = true;
@@ -219,19 +270,40 @@ impl Parts<'_> {
 
     /// Hands on what is here whole. Answers if that ends the connection.
     fn take_frames(&mut self) -> Result<Option<LinkErrorKind>, WireError> {
-        let now = self.session.system.clock().now();
         let session = self.session;
+        let taken = session.with_inbox(|inbox| self.take_into(inbox));
+        match taken? {
+            Taken::Frames { answered } => {
+                // A peer that sends and never acknowledges isn't there for what is sent to it.
+                if answered || session.log.lock().is_acked() {
+                    self.heartbeat.heard(self.now);
+                }
+                Ok(None)
+            }
+            Taken::Bye(why) => {
+                session.end(&why);
+                Ok(Some(why))
+            }
+            Taken::Over(why) => Ok(Some(why)),
+        }
+    }
+
+    fn take_into(&mut self, inbox: &mut Inbox) -> Result<Taken, WireError> {
+        let (session, now) = (self.session, self.now);
         let kept = None;
         let reading = Reading { session, now, kept };
-        let mut inbox = session.inbox.lock();
         if !inbox.is_fed_by(self.pass.generation) {
-            return Ok(Some(LinkErrorKind::Replaced));
+            return Ok(Taken::Over(LinkErrorKind::Replaced));
         }
         let mut answered = false;
         self.has_frames = false;
         while let Some(frame) = self.decoder.next()? {
             if frame.kind.is_numbered() {
                 inbox.take(&reading, &frame)?;
+                // By what it was handed to, perhaps.
+                if let Some(why) = session.ended() {
+                    return Ok(Taken::Over(why.clone()));
+                }
                 if inbox.was_stuffed() {
                     self.has_frames = true;
                     break;
@@ -257,20 +329,12 @@ impl Parts<'_> {
                 }
                 Kind::Bye => {
                     let why = decode_bye(frame.body)?;
-                    drop(inbox);
-                    let why = LinkErrorKind::SaidBye(why);
-                    session.end(&why);
-                    return Ok(Some(why));
+                    return Ok(Taken::Bye(LinkErrorKind::SaidBye(why)));
                 }
                 other => return Err(WireError::Unexpected(other.text())),
             }
         }
-        drop(inbox);
-        // A peer that sends and never acknowledges isn't there for what is sent to it.
-        if answered || session.log.lock().is_acked() {
-            self.heartbeat.heard();
-        }
-        Ok(None)
+        Ok(Taken::Frames { answered })
     }
 
     /// Writes what can be written. Ready when the connection is over.
@@ -285,64 +349,35 @@ impl Parts<'_> {
             if !log.is_fed_by(self.pass.generation) {
                 return Poll::Ready(LinkErrorKind::Replaced);
             }
-            let control = &self.control[self.control_written..];
-            let is_control = !control.is_empty() && (self.control_written > 0 || log.is_between());
-            let (bytes, more) = if is_control {
-                (control, &[][..])
-            } else {
-                log.unwritten()
-            };
-            if bytes.is_empty() && more.is_empty() {
-                if log.bytes() >= session.config.unacknowledged.max(1) {
-                    // Until the other side has acknowledged some; the reader is this very task. An acknowledgement of
-                    // the last few frames isn't due, and comes with an answer.
-                    session.outbox.set_flowing(false);
-                    if !self.asked_ack {
-                        self.asked_ack = true;
-                        self.control.extend(bare(Kind::Ping, 0));
-                        continue;
-                    }
-                    return self.poll_flush(stream, cx);
+            let mut refilled = Refilled::Nothing;
+            if log.is_written() {
+                (log, refilled) = self.refill(log, cx);
+                match refilled {
+                    Refilled::Later => return Poll::Pending,
+                    Refilled::Some => continue,
+                    Refilled::Nothing | Refilled::Enough => {}
                 }
-                // A connection before this one is between taking and pushing, on another thread, for a moment.
-                if log.awaits_push() {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                if self.waits_for_more(cx) {
-                    return Poll::Pending;
-                }
-                let Some(mut taken) = session.outbox.take(cx, || log.spare()) else {
-                    let flushed = self.poll_flush(stream, cx);
-                    session.outbox.set_flowing(self.is_flushed);
-                    return flushed;
-                };
-                // What asks are told runs code of others: not under the log's lock.
-                log.await_push();
-                drop(log);
-                session.outbox.set_flowing(false);
-                taken.decide(&session.outbox);
-                let now = session.system.clock().now();
-                log = session.log.lock();
-                self.frames_before = taken.batch.last - log.last();
-                log.push(&mut taken.batch, now);
-                if session.ended().is_some() {
-                    // In between, and perhaps it looked here before.
-                    drop(log);
-                    session.bury_unacknowledged();
-                    log = session.log.lock();
-                }
-                continue;
             }
-            let mut to = Pin::new(&mut *stream);
-            let wrote = if more.is_empty() {
-                to.poll_write(cx, bytes)
-            } else if bytes.is_empty() {
-                to.poll_write(cx, more)
-            } else if to.is_write_vectored() {
-                to.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(more)])
+            let mut control = &self.control[self.control_written..];
+            if self.control_written == 0 && !log.is_between() {
+                control = &[];
+            }
+            let (bytes, more) = log.unwritten();
+            let parts = [control, bytes, more].map(IoSlice::new);
+            let Some(first) = parts.iter().find(|part| !part.is_empty()) else {
+                let flushed = self.poll_flush(stream, cx);
+                // Until the other side has acknowledged some, nothing more leaves; the reader is this very task.
+                let is_flowing = matches!(refilled, Refilled::Nothing) && self.is_flushed;
+                session.outbox.set_flowing(is_flowing);
+                return flushed;
+            };
+            let to = Pin::new(&mut *stream);
+            let wrote = if to.is_write_vectored()
+                && first.len() < control.len() + bytes.len() + more.len()
+            {
+                to.poll_write_vectored(cx, &parts)
             } else {
-                to.as_mut().poll_write(cx, bytes)
+                to.poll_write(cx, first)
             };
             let count = match wrote {
                 Poll::Pending => {
@@ -355,18 +390,63 @@ impl Parts<'_> {
                     return Poll::Ready(LinkErrorKind::lost(&error));
                 }
             };
+            let of_control = count.min(control.len());
             self.is_flushed = false;
+            self.busy_poll.went_on(self.now);
             session.traffic(|traffic| traffic.count_out(count));
-            if is_control {
-                self.control_written += count;
-                if self.control_written == self.control.len() {
-                    self.control.clear();
-                    self.control_written = 0;
-                }
-            } else {
-                log.wrote(count);
+            self.control_written += of_control;
+            if self.control_written == self.control.len() {
+                self.control.clear();
+                self.control_written = 0;
             }
+            log.wrote(count - of_control);
         }
+    }
+
+    /// Takes from the outbox what is to be written next.
+    fn refill(
+        &mut self,
+        mut log: MutexGuard<'a, Log>,
+        cx: &mut Context<'_>,
+    ) -> (MutexGuard<'a, Log>, Refilled) {
+        let session: &'a Session = self.session;
+        if log.bytes() >= session.config.unacknowledged {
+            // An acknowledgement of the last few frames isn't due, and comes with an answer.
+            if !std::mem::replace(&mut self.asked_ack, true) {
+                self.control.extend(bare(Kind::Ping, 0));
+            }
+            return (log, Refilled::Enough);
+        }
+        // A connection before this one is between taking and pushing, on another thread, for a moment.
+        if log.awaits_push() {
+            cx.waker().wake_by_ref();
+            return (log, Refilled::Later);
+        }
+        if self.waits_for_more(cx) {
+            return (log, Refilled::Later);
+        }
+        let Some(mut taken) = session.outbox.take(cx, || log.spare()) else {
+            return (log, Refilled::Nothing);
+        };
+        session.outbox.set_flowing(false);
+        if taken.is_undecided() {
+            // What asks are told runs code of others: not under the log's lock.
+            log.await_push();
+            drop(log);
+            taken.decide(&session.outbox);
+            log = session.log.lock();
+        }
+        // What was handed on before this may have taken its time.
+        let now = session.system.clock().now();
+        self.frames_before = taken.batch.last - log.last();
+        log.push(&mut taken.batch, now);
+        if session.ended().is_some() {
+            // In between, and perhaps it looked here before.
+            drop(log);
+            session.bury_unacknowledged();
+            log = session.log.lock();
+        }
+        (log, Refilled::Some)
     }
 
     /// While many are at it, others get a turn before a batch is taken, so that it grows: fewer and larger writes.

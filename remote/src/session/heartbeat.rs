@@ -1,7 +1,7 @@
 //! Whether the other side is still there.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use callboard::clock::{Clock, Instant, Sleep};
@@ -20,6 +20,8 @@ pub(crate) struct Heartbeat {
     heard: Instant,
     asked: Option<Instant>,
     timer: Sleep,
+    /// Whom the timer wakes.
+    wakes: Option<Waker>,
 }
 
 impl Heartbeat {
@@ -31,18 +33,30 @@ impl Heartbeat {
             heard: now,
             asked: None,
             timer: clock.sleep_until(now + config.ping_after),
+            wakes: None,
             clock,
         }
     }
 
     /// Something arrived.
-    pub(crate) fn heard(&mut self) {
-        self.heard = self.clock.now();
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.heard = now;
         self.asked = None;
     }
 
     /// Keeps time: calls `ping` when the peer is to be asked; `true` when it is to be given up.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mut ping: impl FnMut()) -> bool {
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+        mut ping: impl FnMut(),
+    ) -> bool {
+        // All timers of the process share a lock: it is not taken with every message.
+        let wakes = self.wakes.as_ref();
+        if now < self.timer.due() && wakes.is_some_and(|wakes| wakes.will_wake(cx.waker())) {
+            return false;
+        }
+        self.wakes = Some(cx.waker().clone());
         while let Poll::Ready(()) = Pin::new(&mut self.timer).poll(cx) {
             let now = self.clock.now();
             // If the timer comes this late, it was this process that slept (stopped, or its thread

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use callboard::clock::Instant;
@@ -14,7 +15,6 @@ use callboard::{DeadLetter, Failure, FailureKind, Verdict};
 use super::Session;
 use super::in_flight::NotTaken;
 use super::outbox::low;
-use super::slots::Line;
 use super::table::{MOST_SLOTS, Table};
 use crate::config::LinkConfig;
 use crate::node::{Held, Payload};
@@ -40,6 +40,8 @@ pub(crate) struct Inbox {
     table: Table,
     parts: HashMap<u64, Vec<u8>>,
     part_bytes: usize,
+    /// Bytes of requests that wait here, and of frames that aren't whole.
+    waiting: Arc<AtomicUsize>,
     /// A receiver had no room just now.
     is_stuffed: bool,
     all: Tally,
@@ -74,9 +76,10 @@ impl Tally {
         }
     }
 
-    /// Whether it might have been sent.
-    pub(super) fn arrive(&mut self, bytes: usize) -> bool {
-        let allowed = self.arrived < self.limit;
+    /// Whether it might have been sent. Up to `early` bytes may come before others that were sent with less: large
+    /// messages let those to other receivers pass.
+    pub(super) fn arrive(&mut self, bytes: usize, early: u64) -> bool {
+        let allowed = self.arrived < self.limit.saturating_add(early);
         self.arrived += bytes as u64;
         allowed
     }
@@ -84,8 +87,11 @@ impl Tally {
     /// The new limit, when it is time to tell.
     pub(super) fn move_on(&mut self, bytes: usize) -> Option<u64> {
         self.moved_on += bytes as u64;
-        let limit = self.moved_on + self.window;
-        (limit - self.limit >= self.window / 2).then(|| {
+        let limit = self.moved_on.saturating_add(self.window);
+        // What is stuck takes of the window: half of the rest is all that the others may have.
+        let stuck = self.arrived - self.moved_on;
+        let step = (self.window.saturating_sub(stuck) / 2).max(1);
+        (limit.saturating_sub(self.limit) >= step).then(|| {
             self.limit = limit;
             limit
         })
@@ -113,7 +119,8 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Inbox {
-    pub(crate) fn new(config: &LinkConfig) -> Self {
+    /// An empty one, which says by `waiting` how many bytes wait in it.
+    pub(crate) fn new(config: &LinkConfig, waiting: Arc<AtomicUsize>) -> Self {
         let message = config.message_limit() as usize;
         Inbox {
             generation: 0,
@@ -123,6 +130,7 @@ impl Inbox {
             table: Table::default(),
             parts: HashMap::new(),
             part_bytes: 0,
+            waiting,
             is_stuffed: false,
             all: Tally::new(config.session_window.max(1)),
             limits: Limits {
@@ -228,6 +236,7 @@ impl Inbox {
         if self.part_bytes > self.limits.part_bytes {
             return Err(bad("number"));
         }
+        self.waiting.fetch_add(frame.body.len(), Ordering::Relaxed);
         whole.extend_from_slice(frame.body);
         if frame.flags & LAST == 0 {
             return Ok(());
@@ -236,6 +245,7 @@ impl Inbox {
             return Ok(());
         };
         self.part_bytes -= whole.len();
+        self.waiting.fetch_sub(whole.len(), Ordering::Relaxed);
         let whole = Bytes::from(whole);
         match split_frame(&whole, u32::MAX)? {
             Some((frame, len)) if len == whole.len() => {
@@ -303,7 +313,8 @@ impl Inbox {
         };
         let (index, tally) = self.table.find(request.slot).ok_or(bad("slot"))?;
         let bytes = HEADER + frame.body.len();
-        if !tally.arrive(bytes) | !self.all.arrive(bytes) {
+        let early = (self.limits.message as u64).saturating_add(MAX_BESIDE.into());
+        if !tally.arrive(bytes, 0) | !self.all.arrive(bytes, early) {
             return Err(WireError::NoCredit);
         }
         if frame.kind == Kind::Ask {
@@ -321,6 +332,7 @@ impl Inbox {
         }
         let line = self.table.line(index).ok_or(bad("slot"))?;
         if line.held.is_some() {
+            self.waiting.fetch_add(bytes, Ordering::Relaxed);
             line.behind.push_back(Waiting {
                 slot: index,
                 kind: frame.kind,
@@ -383,6 +395,7 @@ impl Inbox {
         while let Some(waiting) = next {
             let index = waiting.slot;
             let bytes = HEADER + waiting.body.len();
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             let Some(slot) = self.table.slot(index) else {
                 return;
             };
@@ -440,21 +453,17 @@ impl Inbox {
         }
     }
 
-    /// Bytes of requests that wait here, and of frames that aren't whole.
-    pub(crate) fn bytes(&self) -> usize {
-        let behind =
-            |line: &Line| -> usize { line.behind.iter().map(|waiting| waiting.body.len()).sum() };
-        self.table.lines().map(behind).sum::<usize>() + self.part_bytes
-    }
-
     /// The session is over: nothing more comes, and what isn't whole never will be. How many bytes of requests wait
-    /// for their receivers: they were acknowledged, so nobody else will count them if they are lost.
-    pub(super) fn end(&mut self) -> usize {
-        self.generation = u64::MAX;
+    /// for their receivers: they were acknowledged, so nobody else will count them if they are lost. Answers once.
+    pub(super) fn end(&mut self) -> Option<usize> {
+        if std::mem::replace(&mut self.generation, u64::MAX) == u64::MAX {
+            return None;
+        }
         self.parts.clear();
-        self.part_bytes = 0;
+        let parts = std::mem::take(&mut self.part_bytes);
+        let waiting = self.waiting.fetch_sub(parts, Ordering::Relaxed) - parts;
         let held = self.table.lines().filter_map(|line| line.held);
-        held.map(|(_, bytes)| bytes).sum::<usize>() + self.bytes()
+        Some(held.map(|(_, bytes)| bytes).sum::<usize>() + waiting)
     }
 
     /// Takes out what waits behind others. The askers among them have been told by the other side's end of the
@@ -462,6 +471,7 @@ impl Inbox {
     pub(super) fn letters(&mut self, session: &Session) -> Vec<DeadLetter> {
         let failure = Failure::new(FailureKind::ConnectionLost, Verdict::NotExecuted);
         let mut letters = Vec::new();
+        self.waiting.store(0, Ordering::Relaxed);
         for waiting in self.table.take_behind() {
             let read = Request::decode(waiting.kind, waiting.flags, &waiting.body);
             if waiting.kind == Kind::Tell

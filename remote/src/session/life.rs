@@ -6,6 +6,7 @@ use callboard::Placement;
 use callboard::clock::Instant;
 
 use super::connection::EndSignal;
+use super::inbox::Inbox;
 use super::log::{Log, NeverSent};
 use super::{Attached, Session};
 use crate::error::LinkErrorKind;
@@ -66,9 +67,12 @@ impl Session {
     }
 
     fn attach_if(&self, may: impl FnOnce(&Log) -> bool) -> Option<(Pass, u64)> {
+        self.with_inbox(|inbox| self.feed_if(inbox, may))
+    }
+
+    fn feed_if(&self, inbox: &mut Inbox, may: impl FnOnce(&Log) -> bool) -> Option<(Pass, u64)> {
         let end = Arc::new(EndSignal::default());
         // All three at once: until it is decided, the connection before acknowledges nothing more.
-        let mut inbox = self.inbox.lock();
         let mut log = self.log.lock();
         let mut attached = self.attached.lock();
         if self.ended.get().is_some() || !may(&log) {
@@ -82,7 +86,6 @@ impl Session {
         log.feed(generation);
         let received = inbox.feed_from(generation);
         drop(log);
-        drop(inbox);
         if let Some(old) = old {
             old.set(LinkErrorKind::Replaced);
         }
@@ -226,23 +229,31 @@ impl Session {
         self.peer.session_ended(self, why);
     }
 
-    /// What has arrived was acknowledged: it is handed on as its receivers make room, also after the end, as far as
-    /// the node has room for what ended sessions left; else its tells are buried.
-    fn leave_inbox(&self) {
-        // First, so that no reader begins an ask that nobody withdraws.
-        let bytes = self.inbox.lock().end();
-        let leftover = self
-            .node()
-            .filter(|_| bytes > 0)
-            .and_then(|node| node.leftovers.take(bytes, node.config.session_window));
-        if leftover.is_none() && bytes > 0 {
-            // Not under the lock: which letter makes room for another is anybody's.
-            let letters = self.inbox.lock().letters(self);
-            let dead_letters = self.system.dead_letters();
-            letters
-                .into_iter()
-                .for_each(|letter| dead_letters.push(letter));
+    /// The session has ended. What has arrived was acknowledged: it is handed on as its receivers make room, also after
+    /// the end, as far as the node has room for what ended sessions left; else its tells are buried.
+    ///
+    /// Whoever has the inbox does this afterwards: that may be the caller.
+    pub(super) fn leave_inbox(&self) {
+        let Some(mut inbox) = self.inbox.try_lock() else {
+            return;
+        };
+        let Some(bytes) = inbox.end() else {
+            return;
+        };
+        let node = self.node().filter(|_| bytes > 0);
+        let leftover = node.and_then(|node| node.leftovers.take(bytes, node.config.session_window));
+        let letters = if leftover.is_none() && bytes > 0 {
+            inbox.letters(self)
+        } else {
+            Vec::new()
+        };
+        drop(inbox);
+        // Not under the lock: which letter makes room for another is anybody's.
+        for letter in letters {
+            self.system.dead_letters().push(letter);
         }
+        // A reader that had the inbox may have begun some after all others were withdrawn.
+        self.in_flight.withdraw_all();
         self.work.end(leftover);
     }
 }

@@ -155,6 +155,11 @@ impl Log {
         }
     }
 
+    /// Whether everything here is written.
+    pub(crate) fn is_written(&self) -> bool {
+        self.at.0 >= self.segments.len()
+    }
+
     /// Whether what was written ends with a whole segment: other frames may come in between here.
     pub(crate) fn is_between(&self) -> bool {
         self.at.1 == 0

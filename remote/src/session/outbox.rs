@@ -104,6 +104,8 @@ pub(crate) struct Outbox {
     inner: Mutex<Inner>,
     /// The connection has nothing left to write and waits for more: what is put in now leaves at once.
     flowing: AtomicBool,
+    /// The connection is at work, and will look for what is put in before it waits.
+    attended: AtomicBool,
     /// Asks without an answer. One that is withdrawn before it was put in counts as -1 until it is.
     asks: AtomicIsize,
     /// Somebody waits for an ask to end.
@@ -163,6 +165,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Whether an ask waits to be told that it leaves.
+    pub(crate) fn is_undecided(&self) -> bool {
+        !self.undecided.is_empty()
+    }
+
     /// Tells every ask that it leaves, and skips those that nobody wants any more.
     pub(crate) fn decide(&mut self, outbox: &Outbox) {
         // Where those begin that don't leave, in order.
@@ -208,6 +215,7 @@ impl Outbox {
         Outbox {
             inner: Mutex::new(inner),
             flowing: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
             asks: AtomicIsize::new(0),
             is_crowded: AtomicBool::new(false),
             most_bytes: config.outbox.max(1),
@@ -223,6 +231,30 @@ impl Outbox {
 
     pub(crate) fn set_flowing(&self, flowing: bool) {
         self.flowing.store(flowing, Ordering::Release);
+    }
+
+    /// From now until it waits for more, the connection needs not be woken.
+    pub(crate) fn attend(&self) {
+        self.attended.store(true, Ordering::Release);
+    }
+
+    /// A connection looks no more. The next one may wait already for what it was not woken for.
+    pub(crate) fn leave(&self) {
+        let mut inner = self.inner.lock();
+        self.attended.store(false, Ordering::Release);
+        let waits = !inner.tail.bytes.is_empty() || !inner.large.is_empty();
+        let wake = if waits { inner.writer.take() } else { None };
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whom to wake when something was put in.
+    fn writer(&self, inner: &mut Inner) -> Option<Waker> {
+        // Changes from `true` only under this lock, by who finds nothing here.
+        if self.attended.load(Ordering::Acquire) {
+            return None;
+        }
+        inner.writer.take()
     }
 
     /// A new flow with that much credit: its number is that of its slot. All that lead to one receiver have the same
@@ -346,7 +378,7 @@ impl Outbox {
                 });
             }
         }
-        inner.writer.take()
+        self.writer(inner)
     }
 
     /// Puts in what needs no room: an answer, credit, the end of something. Answers how many bytes wait, if those
@@ -368,7 +400,7 @@ impl Outbox {
             inner.put(&frame);
         }
         let bytes = inner.waiting_bytes();
-        let wake = inner.writer.take();
+        let wake = self.writer(&mut inner);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
         if bytes > self.most_unread.saturating_add(self.most_bytes) {
@@ -388,7 +420,7 @@ impl Outbox {
         }
         inner.put(frame);
         let bytes = inner.waiting_bytes();
-        let wake = inner.writer.take();
+        let wake = self.writer(&mut inner);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
         if bytes > self.most_unread.saturating_add(self.most_bytes) {
@@ -472,6 +504,7 @@ impl Outbox {
                 Some(writer) => writer.clone_from(cx.waker()),
                 writer => *writer = Some(cx.waker().clone()),
             }
+            self.attended.store(false, Ordering::Release);
             return None;
         }
         let mut taken = Taken::default();
@@ -720,7 +753,7 @@ impl Future for PushEvent<'_> {
             } else {
                 inner.put(this.frame);
             }
-            let writer = inner.writer.take();
+            let writer = this.outbox.writer(&mut inner);
             let next = inner.leave(None, &mut this.place);
             drop(inner);
             writer.into_iter().chain(next).for_each(Waker::wake);

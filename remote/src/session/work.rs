@@ -225,7 +225,7 @@ async fn run(session: Arc<Session>) {
             pumps.poll(cx);
             let mut moved = false;
             while let Poll::Ready(Some(slot)) = held.poll_next_unpin(cx) {
-                session.inbox.lock().go_on(&session, slot);
+                session.with_inbox(|inbox| inbox.go_on(&session, slot));
                 moved = true;
             }
             // What went on may have left work.

@@ -59,7 +59,7 @@ fn g02_what_waits_keeps_its_line_when_its_number_is_given_anew() {
 fn g33_the_credit_of_a_number_goes_on_when_it_is_given_anew() {
     let mut table = Table::default();
     table.open(0, &open("a", "t"), 10).unwrap();
-    assert!(table.find(0).unwrap().1.arrive(10));
+    assert!(table.find(0).unwrap().1.arrive(10, 0));
     table.open(0, &open("b", "t"), 10).unwrap();
-    assert!(!table.find(0).unwrap().1.arrive(1));
+    assert!(!table.find(0).unwrap().1.arrive(1, 0));
 }
