@@ -195,6 +195,8 @@ async fn fenced(session: Arc<Session>) {
     if running.catch_unwind().await.is_err() {
         tracing::error!(target: "callboard::remote", "the task of a session panicked");
         session.end(&LinkErrorKind::Panicked);
+        // If it had ended before, what it left is lost with this.
+        session.work.is_done();
     }
 }
 
