@@ -127,7 +127,7 @@ impl Watching {
             _ => return,
         };
         // Rights may have changed since it began.
-        let allowed = session.node().map(|node| self.may(&node, &session));
+        let allowed = session.node().map(|node| self.may(node, &session));
         if let Some(Err(failure)) = &allowed {
             session.fail(self.number, failure);
         } else {

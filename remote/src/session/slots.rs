@@ -94,7 +94,7 @@ impl Slot {
             let gate = &node.gate;
             gate.may(&session.subject, &self.type_name, &self.name)
         };
-        if !session.node().is_some_and(|node| may(&node)) {
+        if !session.node().is_some_and(|node| may(node)) {
             return false;
         }
         let ours = self.find(session).map(|dispatch| dispatch.schemas());
