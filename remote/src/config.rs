@@ -13,6 +13,9 @@ const LEAST_SPAN: Duration = Duration::from_millis(1);
 
 /// Limits and times of the connections of one [`Node`](crate::Node) or [`Peer`](crate::Peer).
 ///
+/// A limit that is smaller than what works is taken as the least that does: a byte, an ask, a millisecond; and windows
+/// as 2^63 bytes at the most.
+///
 /// ```
 /// use callboard_remote::LinkConfig;
 ///
@@ -31,8 +34,8 @@ pub struct LinkConfig {
     /// How long a session outlives a broken connection (G32). The shorter one of the two sides counts; zero ends it
     /// with its connection. Leases that are granted over it should last longer. 30 s.
     pub session_time: Duration,
-    /// How many bytes of requests may be on their way to one receiver here, in its mailbox's line and on the wire
-    /// (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
+    /// How many bytes of requests, headers included, may be on their way to one receiver here, in its mailbox's line
+    /// and on the wire (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
     pub window: u64,
     /// The same for all receivers of one session together: what bounds the memory that a peer can take here. Of a node
     /// also how much may wait for room in one exposed queue, and for the subscribers of one topic. 64 MiB.
@@ -134,5 +137,34 @@ impl Default for LinkConfig {
             backoff_cap: Duration::from_secs(1),
             stable_after: Duration::from_secs(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g03_limits_out_of_range_are_the_nearest_that_work() {
+        let default = LinkConfig::default();
+        assert_eq!(default.clone().within_range(), default);
+        let config = LinkConfig {
+            max_message: 0,
+            window: 0,
+            session_window: u64::MAX,
+            unacknowledged: 0,
+            outbox: 0,
+            in_flight: 0,
+            ping_after: Duration::ZERO,
+            dead_after: Duration::ZERO,
+            ..default
+        };
+        let checked = config.within_range();
+        assert_eq!(checked.max_message, MIN_MAX_FRAME);
+        assert_eq!((checked.window, checked.session_window), (1, MOST_WINDOW));
+        assert_eq!((checked.unacknowledged, checked.outbox), (1, 1));
+        assert_eq!(checked.in_flight, 1);
+        let moment = Duration::from_millis(1);
+        assert_eq!((checked.ping_after, checked.dead_after), (moment, moment));
     }
 }

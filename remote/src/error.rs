@@ -88,6 +88,9 @@ pub enum LinkErrorKind {
     /// This side [offers](crate::Peer::offer) another node than the one that it had introduced itself as.
     #[error("hears anew who is here: another node is offered")]
     OffersAnother,
+    /// Code of this process that it ran into panicked, where nothing else fences it: the session is over (G10).
+    #[error("was given up: code of this process panicked in the middle of its work")]
+    Panicked,
     /// No byte stream has been attached yet.
     #[error("has not been attached yet")]
     NotAttached,

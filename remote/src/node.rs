@@ -1,6 +1,7 @@
 //! The answering side: what a process exposes by name, and where it listens.
 
 mod exposed;
+mod leftovers;
 mod listen;
 mod serve;
 mod sessions;
@@ -30,6 +31,8 @@ use crate::transport::{ByteStream, Channel, Proof, Stdio, Tls, UnixSocket, on_ar
 
 pub(crate) use exposed::{Dispatch, Held, Payload, decode};
 use exposed::{Exposed, ToRecipient};
+pub(crate) use leftovers::Leftover;
+use leftovers::Leftovers;
 use sessions::Sessions;
 pub(crate) use topics::Pumps;
 use topics::ToTopic;
@@ -112,6 +115,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
     pub(crate) making: Making,
+    pub(crate) leftovers: Leftovers,
     closed: watch::Sender<bool>,
     /// How many are being told that they aren't let in.
     pub(crate) turning_away: AtomicUsize,
@@ -219,6 +223,7 @@ impl Node {
             sessions: Sessions::default(),
             gate: Gate::new(system),
             making: Making::default(),
+            leftovers: Leftovers::default(),
             closed: watch::Sender::new(false),
             inner: Mutex::default(),
             turning_away: AtomicUsize::new(0),

@@ -32,6 +32,7 @@ pub(crate) mod in_flight;
 pub(crate) mod inbox;
 mod life;
 pub(crate) mod log;
+mod lost;
 mod ours;
 pub(crate) mod outbox;
 mod pack;
@@ -128,6 +129,8 @@ struct Attached {
     end: Option<Arc<EndSignal>>,
     /// Since when none has carried anything.
     alone_since: Option<Instant>,
+    /// A task waits for the end of its time.
+    lingers: bool,
 }
 
 /// What a new session is made of.
@@ -211,7 +214,7 @@ impl Session {
 
     /// Whether nothing has arrived over it yet.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.inbox.lock().is_untouched()
+        self.with_inbox(|inbox| inbox.is_untouched())
     }
 
     /// Works with what has arrived. What is handed on meanwhile may be handled on this very thread, and ask for the
@@ -221,19 +224,9 @@ impl Session {
         let result = work(&mut inbox);
         drop(inbox);
         if self.ended.get().is_some() {
-            self.clear_inbox();
+            self.leave_inbox();
         }
         result
-    }
-
-    /// The session has ended: drops what waits. Whoever has the inbox does it afterwards.
-    fn clear_inbox(&self) {
-        if let Some(mut inbox) = self.inbox.try_lock() {
-            inbox.clear();
-            drop(inbox);
-            // A reader in the midst of its frames may have begun more asks since all were withdrawn.
-            self.in_flight.withdraw_all();
-        }
     }
 
     /// Why it ended, if it has.

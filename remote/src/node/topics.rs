@@ -215,6 +215,7 @@ fn encode<T: WireMessage>(once: &Once, event: TopicEvent<T>) -> Outgoing {
 }
 
 /// The subscriptions of one session.
+#[derive(Default)]
 pub(crate) struct Pumps {
     running: FuturesUnordered<LocalBoxFuture<'static, PumpId>>,
     /// By the peer's number.
@@ -227,14 +228,6 @@ pub(crate) struct Pumps {
 type PumpId = u64;
 
 impl Pumps {
-    pub(crate) fn new() -> Self {
-        Pumps {
-            running: FuturesUnordered::new(),
-            handles: HashMap::new(),
-            next: 0,
-        }
-    }
-
     /// Begins a subscription, or answers why not.
     pub(crate) fn subscribe(
         &mut self,

@@ -10,10 +10,13 @@ use parking_lot::Mutex;
 use super::Core;
 use super::callers::Rests;
 use crate::reference::arriving;
-use crate::session::outbox::{Ticket, Waits};
+use crate::session::outbox::{Leaves, Ticket, Waits};
 use crate::session::{Given, Session};
 use crate::wire::body::{Open, PACKED};
 use crate::wire::frame::Kind;
+
+#[cfg(test)]
+mod tests;
 
 /// A ticket is the slot (20 bits), how often the place was used before (28), and the place (16).
 const PLACE_BITS: u32 = 16;
@@ -60,6 +63,24 @@ enum Ask<R> {
     },
     /// It ended while its responder was out.
     Ended(Option<Failure>),
+}
+
+/// Why there is no place for an ask.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// There are too many for one name.
+    Full,
+    /// The session is over.
+    Ended,
+}
+
+/// What became of an ask while it was prepared.
+pub(crate) enum Stored<R> {
+    Kept,
+    /// Its asker has gone, and was counted as such.
+    Withdrawn(Responder<R>),
+    /// Its session has ended.
+    Ended(Responder<R>, Failure),
 }
 
 /// Where to send to.
@@ -129,13 +150,17 @@ impl<M: WireMessage> Caller<M> {
         }
     }
 
-    /// A place for an ask. `None` if there are too many for one name.
-    pub(crate) fn reserve(&self) -> Option<Ticket> {
+    /// A place for an ask in that session.
+    pub(crate) fn reserve(&self, session: u64) -> Result<Ticket, NoPlace> {
         let mut state = self.state.lock();
+        if state.session != session {
+            // It ended since its slot was looked up: nobody would end this ask.
+            return Err(NoPlace::Ended);
+        }
         let place = match state.free.pop() {
             Some(place) => place,
             None => {
-                let place = u16::try_from(state.places.len()).ok()?;
+                let place = u16::try_from(state.places.len()).map_err(|_| NoPlace::Full)?;
                 let turn = state.first_turn;
                 state.places.push(Place {
                     turn,
@@ -145,28 +170,35 @@ impl<M: WireMessage> Caller<M> {
             }
         };
         let slot = state.slot;
-        let entry = state.places.get_mut(usize::from(place))?;
+        let entry = state.places.get_mut(usize::from(place));
+        let entry = entry.ok_or(NoPlace::Full)?;
         entry.ask = Ask::Out { left: false };
-        Some(ticket(slot, entry.turn, place))
+        Ok(ticket(slot, entry.turn, place))
     }
 
-    /// Puts the responder where the answer will look for it. `left` if it counts as sent already. Gives the
-    /// responder back if the asker has gone meanwhile.
+    /// Puts the responder where the answer will look for it. `left` if it counts as sent already.
     pub(crate) fn store(
         &self,
         ticket: Ticket,
         responder: Responder<M::Reply>,
         left: bool,
-    ) -> Option<Responder<M::Reply>> {
+    ) -> Stored<M::Reply> {
         let mut state = self.state.lock();
-        match state.place(ticket) {
-            Some(place) if matches!(place.ask, Ask::Out { .. }) => {
+        let Some(place) = state.place(ticket) else {
+            return Stored::Withdrawn(responder);
+        };
+        match std::mem::replace(&mut place.ask, Ask::None) {
+            Ask::Out { .. } => {
                 place.ask = Ask::Waits { responder, left };
-                None
+                Stored::Kept
+            }
+            Ask::Ended(Some(failure)) => {
+                state.vacate(ticket);
+                Stored::Ended(responder, failure)
             }
             _ => {
                 state.vacate(ticket);
-                Some(responder)
+                Stored::Withdrawn(responder)
             }
         }
     }
@@ -228,10 +260,8 @@ impl<R> State<R> {
     }
 
     fn place(&mut self, ticket: Ticket) -> Option<&mut Place<R>> {
-        let (slot, turn, place) = parts(ticket);
-        if slot != self.slot {
-            return None;
-        }
+        // Not by the slot: that is another one after the session has ended, and turns are never the same.
+        let (_, turn, place) = parts(ticket);
         let place = self.places.get_mut(usize::from(place))?;
         (place.turn == turn && !matches!(place.ask, Ask::None)).then_some(place)
     }
@@ -291,36 +321,37 @@ impl<M: WireMessage> Withdrawals for Caller<M> {
         // Of an earlier one it would have ended with that.
         let Some(session) = session else { return };
         session.peer.counters.withdrawn();
-        session.outbox.ask_ended();
+        // Before somebody gets its place: the other side counts by what it hears.
         if left {
             session.say(Kind::Cancel, ticket);
         }
+        session.outbox.ask_ended();
     }
 }
 
 impl<M: WireMessage> Waits for Caller<M> {
-    fn left(&self, ticket: Ticket) -> bool {
+    fn left(&self, ticket: Ticket) -> Leaves {
         let mut state = self.state.lock();
         let Some(place) = state.place(ticket) else {
-            return false;
+            return Leaves::Ended;
         };
         let ask = std::mem::replace(&mut place.ask, Ask::Out { left: true });
         let Ask::Waits { mut responder, .. } = ask else {
             // Its asker has gone.
             place.ask = ask;
-            return false;
+            return Leaves::Ended;
         };
         drop(state);
         let wanted = responder.progress(Verdict::MaybeExecuted);
         let mut state = self.state.lock();
         let Some(place) = state.place(ticket) else {
-            return false;
+            return Leaves::Ended;
         };
         match std::mem::replace(&mut place.ask, Ask::None) {
             Ask::Out { .. } if wanted => {
                 let left = true;
                 place.ask = Ask::Waits { responder, left };
-                true
+                Leaves::Yes
             }
             // The session ended, or the asker went, while the responder was out.
             Ask::Ended(failure) => {
@@ -329,11 +360,12 @@ impl<M: WireMessage> Waits for Caller<M> {
                 if let Some(failure) = failure {
                     responder.fail(failure);
                 }
-                false
+                Leaves::Ended
             }
+            // Its hook is about to be called, and will find nothing.
             _ => {
                 state.vacate(ticket);
-                false
+                Leaves::EndsHere
             }
         }
     }

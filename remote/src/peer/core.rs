@@ -121,6 +121,10 @@ impl Core {
             incarnation: session.theirs.incarnation,
         });
         self.session.store(Some(Arc::clone(session)));
+        if self.is_closed() {
+            // Before it had one that could be ended.
+            session.end(&LinkErrorKind::ClosedHere);
+        }
         if session.ended().is_some() {
             // In between.
             self.session.store(None);
@@ -140,9 +144,6 @@ impl Core {
 
     /// A connection of the session has ended, and the session waits for another.
     pub(crate) fn connection_lost(&self, session: &Session) {
-        if !session.is_dialler {
-            self.enter(Phase::Resuming);
-        }
         self.watches.refresh(session).tell();
     }
 
@@ -253,6 +254,11 @@ impl Core {
         let is_new = !self.is_current(session);
         if is_new {
             self.session.store(Some(Arc::clone(session)));
+            if let Some(why) = session.ended() {
+                // In between: its end looked for it here before.
+                self.session.store(None);
+                return Err(why.clone());
+            }
             for (number, feed) in &inner.subscriptions {
                 session.answer(feed.frame(*number));
             }

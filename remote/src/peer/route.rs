@@ -12,7 +12,7 @@ use callboard::{
 };
 use futures::future::BoxFuture;
 
-use super::caller::{Caller, Slot};
+use super::caller::{Caller, NoPlace, Slot, Stored};
 use super::callers::Handle;
 use super::watches::{OnNews, Target};
 use super::{Core, Owner};
@@ -143,8 +143,9 @@ impl<M: WireMessage> RemoteRoute<M> {
         Refused::for_good(envelope, failure)
     }
 
-    /// Encodes a message for the session there is now.
-    fn prepare(&self, envelope: Envelope<M>) -> Result<Preparation<M>, Refused<M>> {
+    /// Encodes a message for the session there is now. One that may have to wait is told later that it leaves, when it
+    /// does.
+    fn prepare(&self, envelope: Envelope<M>, may_wait: bool) -> Result<Preparation<M>, Refused<M>> {
         let Some(session) = self.core().session() else {
             return Err(self.refuse(envelope, self.no_connection()));
         };
@@ -183,17 +184,22 @@ impl<M: WireMessage> RemoteRoute<M> {
                 ask: None,
             }));
         }
-        let Some(ticket) = self.caller.reserve() else {
-            let failure = Failure::new(FailureKind::Full, Verdict::NotSent).with_detail(format!(
-                "too many unanswered asks of {}",
-                self.caller.name()
-            ));
-            let envelope = Envelope {
-                message,
-                meta,
-                responder,
-            };
-            return Err(self.refuse(envelope, failure));
+        let ticket = match self.caller.reserve(session.number) {
+            Ok(ticket) => ticket,
+            Err(why) => {
+                let failure = match why {
+                    NoPlace::Ended => self.no_connection(),
+                    NoPlace::Full => Failure::new(FailureKind::Full, Verdict::NotSent).with_detail(
+                        format!("too many unanswered asks of {}", self.caller.name()),
+                    ),
+                };
+                let envelope = Envelope {
+                    message,
+                    meta,
+                    responder,
+                };
+                return Err(self.refuse(envelope, failure));
+            }
         };
         finish_frame(
             &mut letter.frame,
@@ -203,7 +209,7 @@ impl<M: WireMessage> RemoteRoute<M> {
             ticket,
         );
         // Until its frame leaves, who gives up may be sure; if it leaves at once, that is now.
-        let left = session.outbox.is_flowing();
+        let left = !may_wait && session.outbox.is_flowing();
         let reached = if left {
             Verdict::MaybeExecuted
         } else {
@@ -211,8 +217,23 @@ impl<M: WireMessage> RemoteRoute<M> {
         };
         responder.progress(reached);
         responder.on_withdraw_shared(Arc::clone(&self.caller) as _, ticket);
-        if self.caller.store(ticket, responder, left).is_some() {
-            return Ok(Preparation::Unwanted);
+        match self.caller.store(ticket, responder, left) {
+            Stored::Kept => {}
+            Stored::Withdrawn(gone) => {
+                drop(gone);
+                // Its withdrawal counted it as ended.
+                session.outbox.never_asked();
+                return Ok(Preparation::Unwanted);
+            }
+            // No byte of it has left.
+            Stored::Ended(responder, failure) => {
+                let envelope = Envelope {
+                    message,
+                    meta,
+                    responder,
+                };
+                return Err(self.refuse(envelope, failure));
+            }
         }
         letter.asked = Some((Arc::clone(&self.caller) as _, ticket));
         letter.is_told = left;
@@ -310,7 +331,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
     }
 
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {
-        let mut prepared = match self.prepare(envelope)? {
+        let mut prepared = match self.prepare(envelope, false)? {
             Preparation::Ready(prepared) => prepared,
             Preparation::Unwanted => return Ok(()),
         };
@@ -335,7 +356,7 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
 
     fn wait_for_room(&self, envelope: Envelope<M>) -> BoxFuture<'_, Result<(), Refused<M>>> {
         Box::pin(async move {
-            let mut prepared = match self.prepare(envelope)? {
+            let mut prepared = match self.prepare(envelope, true)? {
                 Preparation::Ready(prepared) => prepared,
                 Preparation::Unwanted => return Ok(()),
             };

@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -85,6 +86,7 @@ pub(crate) async fn run<S: ByteStream>(
         control_written: 0,
         frames_before: 0,
         patience: PATIENCE,
+        asked_ack: false,
         is_flushed: true,
         has_frames: false,
     };
@@ -103,10 +105,17 @@ pub(crate) async fn run<S: ByteStream>(
                 }
                 waits = Some(cx.waker().clone());
             }
-            parts.poll(&mut stream, cx)
+            // Code of others runs in here: of who asks, of who is told, of what is dropped.
+            let polled = catch_unwind(AssertUnwindSafe(|| parts.poll(&mut stream, cx)));
+            polled.unwrap_or(Poll::Ready(LinkErrorKind::Panicked))
         })
         .await
     };
+    if let LinkErrorKind::Panicked = why {
+        tracing::error!(target: "callboard::remote", "the task of a connection panicked");
+        // What it had in hand is lost.
+        session.end(&why);
+    }
     if says_bye(&why) {
         let clock = session.system.clock();
         let last_word = pin!(parts.last_word(&mut stream, &why));
@@ -121,6 +130,7 @@ fn says_bye(why: &LinkErrorKind) -> bool {
         why,
         LinkErrorKind::ClosedHere
             | LinkErrorKind::OffersAnother
+            | LinkErrorKind::Panicked
             | LinkErrorKind::Protocol(_)
             | LinkErrorKind::Unread(_)
     )
@@ -140,6 +150,8 @@ struct Parts<'a> {
     /// How many frames the last batch had.
     frames_before: u64,
     patience: u8,
+    /// The other side was asked for an acknowledgement, and none has come since.
+    asked_ack: bool,
     is_flushed: bool,
     /// There are whole frames that have been read and not handed on.
     has_frames: bool,
@@ -208,7 +220,7 @@ impl<'a> Parts<'a> {
         if self.control.len() >= MOST_CONTROL {
             return;
         }
-        let due = self.session.inbox.lock().ack_due(gladly);
+        let due = self.session.with_inbox(|inbox| inbox.ack_due(gladly));
         if let Some(number) = due {
             self.control.extend(bare(Kind::Ack, number));
         }
@@ -311,7 +323,10 @@ impl<'a> Parts<'a> {
                     self.control.extend(bare(Kind::Pong, 0));
                 }
                 Kind::Pong => decode_nothing(frame.kind, frame.body)?,
-                Kind::Ack => acknowledge(session, &frame)?,
+                Kind::Ack => {
+                    acknowledge(session, &frame)?;
+                    self.asked_ack = false;
+                }
                 Kind::Bye => {
                     let why = decode_bye(frame.body)?;
                     return Ok(Taken::Bye(LinkErrorKind::SaidBye(why)));
@@ -396,6 +411,10 @@ impl<'a> Parts<'a> {
     ) -> (MutexGuard<'a, Log>, Refilled) {
         let session: &'a Session = self.session;
         if log.bytes() >= session.config.unacknowledged {
+            // An acknowledgement of the last few frames isn't due, and comes with an answer.
+            if !std::mem::replace(&mut self.asked_ack, true) {
+                self.control.extend(bare(Kind::Ping, 0));
+            }
             return (log, Refilled::Enough);
         }
         // A connection before this one is between taking and pushing, on another thread, for a moment.
@@ -421,6 +440,12 @@ impl<'a> Parts<'a> {
         let now = session.system.clock().now();
         self.frames_before = taken.batch.last - log.last();
         log.push(&mut taken.batch, now);
+        if session.ended().is_some() {
+            // In between, and perhaps it looked here before.
+            drop(log);
+            session.bury_unacknowledged();
+            log = session.log.lock();
+        }
         (log, Refilled::Some)
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use callboard::clock::Instant;
-use callboard::{Failure, FailureKind, Verdict};
+use callboard::{DeadLetter, Failure, FailureKind, Verdict};
 
 use super::Session;
 use super::in_flight::NotTaken;
@@ -56,7 +56,7 @@ struct Limits {
     asks: usize,
 }
 
-/// Bytes of request bodies, counted from the beginning of the session.
+/// Bytes of requests, each with its header, counted from the beginning of the session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tally {
     window: u64,
@@ -100,6 +100,7 @@ impl Tally {
 
 /// A request that waits for those before it.
 pub(super) struct Waiting {
+    /// Where its slot is.
     slot: usize,
     kind: Kind,
     flags: u8,
@@ -311,7 +312,7 @@ impl Inbox {
             field,
         };
         let (index, tally) = self.table.find(request.slot).ok_or(bad("slot"))?;
-        let bytes = frame.body.len();
+        let bytes = HEADER + frame.body.len();
         let early = (self.limits.message as u64).saturating_add(MAX_BESIDE.into());
         if !tally.arrive(bytes, 0) | !self.all.arrive(bytes, early) {
             return Err(WireError::NoCredit);
@@ -356,19 +357,28 @@ impl Inbox {
         let slot = self.table.slot(index).ok_or(bad("slot"))?;
         match slot.deliver(session, &arrival, &request, payload) {
             None => self.moved_on(session, index, bytes),
-            Some(room) => self.hold(session, index, bytes, room),
+            Some(room) => {
+                let is_tell = frame.kind == Kind::Tell;
+                self.hold(session, index, bytes, (room, is_tell));
+            }
         }
         Ok(())
     }
 
     /// A receiver has no room: what comes for it waits behind this one.
-    fn hold(&mut self, session: &Session, index: usize, bytes: usize, room: Held) {
+    fn hold(
+        &mut self,
+        session: &Session,
+        index: usize,
+        bytes: usize,
+        (room, is_tell): (Held, bool),
+    ) {
         if let Some(line) = self.table.line(index) {
             line.held = Some((index, bytes));
         }
         self.table.waits(index);
         self.is_stuffed = true;
-        session.work.wait(index, room);
+        session.work.wait(index, room, is_tell);
     }
 
     /// What was held has moved on, and so may those behind it.
@@ -384,10 +394,7 @@ impl Inbox {
         }
         while let Some(waiting) = next {
             let index = waiting.slot;
-            let bytes = waiting.body.len();
-            if session.ended().is_some() {
-                return;
-            }
+            let bytes = HEADER + waiting.body.len();
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             let Some(slot) = self.table.slot(index) else {
                 return;
@@ -404,8 +411,16 @@ impl Inbox {
                 at: waiting.arrived,
             };
             let payload = Payload::Passing(payload);
+            if waiting.kind == Kind::Ask && session.ended().is_some() {
+                // Its asker knows the end already.
+                let line = self.table.line(index);
+                next = line.and_then(|line| line.behind.pop_front());
+                self.table.waits_no_more(index);
+                continue;
+            }
             if let Some(room) = slot.deliver(session, &arrival, &request, payload) {
-                self.hold(session, index, bytes, room);
+                let is_tell = waiting.kind == Kind::Tell;
+                self.hold(session, index, bytes, (room, is_tell));
                 return self.table.waits_no_more(index);
             }
             self.moved_on(session, index, bytes);
@@ -438,14 +453,35 @@ impl Inbox {
         }
     }
 
-    /// The session is over: what waits here reaches nobody. Its askers have been told by the other side's end of
-    /// the session.
-    pub(super) fn clear(&mut self) {
-        self.generation = u64::MAX;
-        self.table = Table::default();
+    /// The session is over: nothing more comes, and what isn't whole never will be. How many bytes of requests wait
+    /// for their receivers: they were acknowledged, so nobody else will count them if they are lost. Answers once.
+    pub(super) fn end(&mut self) -> Option<usize> {
+        if std::mem::replace(&mut self.generation, u64::MAX) == u64::MAX {
+            return None;
+        }
         self.parts.clear();
-        self.part_bytes = 0;
+        let parts = std::mem::take(&mut self.part_bytes);
+        let waiting = self.waiting.fetch_sub(parts, Ordering::Relaxed) - parts;
+        let held = self.table.lines().filter_map(|line| line.held);
+        Some(held.map(|(_, bytes)| bytes).sum::<usize>() + waiting)
+    }
+
+    /// Takes out what waits behind others. The askers among them have been told by the other side's end of the
+    /// session; tells are handed out, to be buried (G6).
+    pub(super) fn letters(&mut self, session: &Session) -> Vec<DeadLetter> {
+        let failure = Failure::new(FailureKind::ConnectionLost, Verdict::NotExecuted);
+        let mut letters = Vec::new();
         self.waiting.store(0, Ordering::Relaxed);
+        for waiting in self.table.take_behind() {
+            let read = Request::decode(waiting.kind, waiting.flags, &waiting.body);
+            if waiting.kind == Kind::Tell
+                && let Ok((request, payload)) = read
+                && let Some(slot) = self.table.slot(waiting.slot)
+            {
+                letters.push(slot.letter(session, &request, payload, &failure));
+            }
+        }
+        letters
     }
 }
 

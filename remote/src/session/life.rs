@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use callboard::Placement;
 use callboard::clock::Instant;
-use callboard::{DeadLetter, DropReason, Placement, RequestKey};
 
 use super::connection::EndSignal;
+use super::inbox::Inbox;
 use super::log::{Log, NeverSent};
 use super::{Attached, Session};
 use crate::error::LinkErrorKind;
-use crate::wire::body::Request;
-use crate::wire::frame::{Frame, Kind, split_frame};
+use crate::peer::Phase;
 
 /// The right of one connection to feed a session, until the next one takes it.
 #[derive(Debug, Clone)]
@@ -67,9 +67,12 @@ impl Session {
     }
 
     fn attach_if(&self, may: impl FnOnce(&Log) -> bool) -> Option<(Pass, u64)> {
+        self.with_inbox(|inbox| self.feed_if(inbox, may))
+    }
+
+    fn feed_if(&self, inbox: &mut Inbox, may: impl FnOnce(&Log) -> bool) -> Option<(Pass, u64)> {
         let end = Arc::new(EndSignal::default());
         // All three at once: until it is decided, the connection before acknowledges nothing more.
-        let mut inbox = self.inbox.lock();
         let mut log = self.log.lock();
         let mut attached = self.attached.lock();
         if self.ended.get().is_some() || !may(&log) {
@@ -83,7 +86,6 @@ impl Session {
         log.feed(generation);
         let received = inbox.feed_from(generation);
         drop(log);
-        drop(inbox);
         if let Some(old) = old {
             old.set(LinkErrorKind::Replaced);
         }
@@ -119,7 +121,18 @@ impl Session {
         // An attempt that came to nothing doesn't begin the time anew.
         let now = self.system.clock().now();
         let since = *attached.alone_since.get_or_insert(now);
+        // One task is enough, however often connections come and go.
+        let lingers = !std::mem::replace(&mut attached.lingers, true);
+        if !self.is_dialler && self.ended.get().is_none() {
+            // Under the lock: the next connection comes after it, and says so after it.
+            self.peer.enter(Phase::Resuming);
+        }
         drop(attached);
+        if self.ended.get().is_some() {
+            // Nobody writes from it any more.
+            self.bury_unacknowledged();
+            self.log.lock().clear();
+        }
         self.outbox.set_flowing(false);
         let is_over = matches!(
             why,
@@ -127,24 +140,33 @@ impl Session {
                 | LinkErrorKind::Unread(_)
                 | LinkErrorKind::ClosedHere
                 | LinkErrorKind::OffersAnother
+                | LinkErrorKind::Panicked
         );
         if is_over || self.outlives.is_zero() {
             self.end(why);
         } else if self.ended.get().is_none() {
             self.peer.connection_lost(self);
-            self.linger(pass.generation, since);
+            if lingers {
+                self.linger(since);
+            }
         }
     }
 
     /// Ends the session if no connection has come when its time is over.
-    fn linger(self: &Arc<Self>, generation: u64, since: Instant) {
-        // It keeps nothing: one that goes on, or has ended meanwhile, needn't wait for this.
-        let waiting = Arc::downgrade(self);
-        let (clock, due) = (self.system.clock().clone(), since + self.outlives);
+    fn linger(self: &Arc<Self>, since: Instant) {
+        let mut due = since + self.outlives;
+        let (waiting, clock) = (Arc::downgrade(self), self.system.clock().clone());
         let spawned = self.system.spawn(Placement::Spread, move || async move {
-            clock.sleep_until(due).await;
-            if let Some(session) = waiting.upgrade() {
-                session.expire(generation);
+            loop {
+                clock.sleep_until(due).await;
+                // Nobody keeps it who only waits.
+                let Some(session) = waiting.upgrade() else {
+                    return;
+                };
+                match session.still_alone(clock.now()) {
+                    Some(later) => due = later,
+                    None => return,
+                }
             }
         });
         if !spawned {
@@ -152,13 +174,22 @@ impl Session {
         }
     }
 
-    fn expire(&self, generation: u64) {
-        let attached = self.attached.lock();
-        let is_alone = attached.generation == generation && attached.end.is_none();
+    /// Until when to wait for a connection; `None` if there is one, or the session is over, if only by now.
+    fn still_alone(&self, now: Instant) -> Option<Instant> {
+        let mut attached = self.attached.lock();
+        let due = attached.alone_since.map(|since| since + self.outlives);
+        let due = due.filter(|_| attached.end.is_none() && self.ended.get().is_none());
+        if let Some(due) = due
+            && due > now
+        {
+            return Some(due);
+        }
+        attached.lingers = false;
         drop(attached);
-        if is_alone {
+        if due.is_some() {
             self.end(&LinkErrorKind::SessionExpired(self.outlives));
         }
+        None
     }
 
     /// Ends only the connection there is now; the session goes on over the next.
@@ -192,49 +223,43 @@ impl Session {
         let detail = self.peer.error(why.clone()).to_string();
         let left = self.outbox.close();
         // Asks first: whoever looks at the counters afterwards finds all of it.
-        let ours = std::mem::take(&mut *self.ours.write());
-        for caller in ours.callers() {
+        let callers: Vec<_> = self.ours.read().callers().cloned().collect();
+        for caller in callers {
             caller.end(self.number, &detail);
         }
-        let bury = |frame: &Frame<'_>| {
-            if frame.kind != Kind::Tell {
-                return;
-            }
-            if let Ok((request, _)) = Request::decode(frame.kind, frame.flags, frame.body) {
-                let target = ours.caller(request.slot).map(|caller| caller.target());
-                let (name, message_type) = target.unwrap_or(("?", "an encoded message"));
-                self.bury(name, message_type, request.key, frame.body);
-            }
-        };
-        let mut log = self.log.lock();
-        log.each_unacked(bury);
-        log.forget(is_carried);
-        drop(log);
-        let mut rest = &left.bytes[..];
-        while let Ok(Some((frame, len))) = split_frame(rest, u32::MAX) {
-            bury(&frame);
-            rest = &rest[len..];
-        }
+        self.bury_unacknowledged();
+        self.log.lock().forget(is_carried);
+        self.bury_frames(&left.bytes);
+        self.leave_inbox();
         self.in_flight.withdraw_all();
-        self.work.end();
-        self.clear_inbox();
         self.peer.session_ended(self, why);
     }
 
-    /// A tell was accepted here and its arrival never acknowledged: counted, and kept as it would have been sent
-    /// (G6).
-    fn bury(&self, name: &str, message_type: &'static str, key: Option<RequestKey>, body: &[u8]) {
-        self.peer
-            .counters
-            .failed(callboard::FailureKind::ConnectionLost);
-        self.system.dead_letters().push(DeadLetter {
-            at: self.system.clock().now(),
-            target: name.to_owned(),
-            message_type,
-            reason: DropReason::Undelivered,
-            key,
-            attempts: Vec::new(),
-            message: Box::new(body.to_vec()),
-        });
+    /// The session has ended. What has arrived was acknowledged: it is handed on as its receivers make room, also after
+    /// the end, as far as the node has room for what ended sessions left; else its tells are buried.
+    ///
+    /// Whoever has the inbox does this afterwards: that may be the caller.
+    pub(super) fn leave_inbox(&self) {
+        let Some(mut inbox) = self.inbox.try_lock() else {
+            return;
+        };
+        let Some(bytes) = inbox.end() else {
+            return;
+        };
+        let node = self.node().filter(|_| bytes > 0);
+        let leftover = node.and_then(|node| node.leftovers.take(bytes, node.config.session_window));
+        let letters = if leftover.is_none() && bytes > 0 {
+            inbox.letters(self)
+        } else {
+            Vec::new()
+        };
+        drop(inbox);
+        // Not under the lock: which letter makes room for another is anybody's.
+        for letter in letters {
+            self.system.dead_letters().push(letter);
+        }
+        // A reader that had the inbox may have begun some after all others were withdrawn.
+        self.in_flight.withdraw_all();
+        self.work.end(leftover);
     }
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use callboard::RequestKey;
 use callboard::clock::Instant;
 
 use crate::wire::body::encode_remaining;
@@ -38,6 +39,15 @@ pub(crate) struct Batch {
     pub(crate) stamps: Vec<Stamp>,
     /// The number of the last frame.
     pub(crate) last: u64,
+    /// The last frame is the last piece of that one.
+    pub(crate) tell: Option<LargeTell>,
+}
+
+/// A tell that travels in pieces, as it is counted when its beginning has arrived and its end hasn't.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LargeTell {
+    pub(crate) slot: u32,
+    pub(crate) key: Option<RequestKey>,
 }
 
 impl Batch {
@@ -63,6 +73,10 @@ pub(crate) struct Log {
     /// The number of the last frame that was pushed.
     last: u64,
     acked: u64,
+    /// Large tells, by the number of their last piece.
+    tells: VecDeque<(u64, LargeTell)>,
+    /// Up to which frame they were handed out as not acknowledged.
+    handed_out: u64,
     /// The connection that writes from it; no other may.
     generation: u64,
     /// A connection has taken frames that it has not pushed yet: none behind them may come before them.
@@ -90,6 +104,8 @@ impl Log {
         self.bytes += batch.len();
         let first = self.last + 1;
         self.last = batch.last;
+        let tell = batch.tell.take();
+        self.tells.extend(tell.map(|tell| (batch.last, tell)));
         let end = self.segments.len();
         if let Some(tail) = self.segments.back_mut()
             && batch.rest.is_empty()
@@ -118,6 +134,7 @@ impl Log {
                 rest: std::mem::take(&mut batch.rest),
                 stamps,
                 last: batch.last,
+                tell: None,
             },
             first,
         });
@@ -167,6 +184,7 @@ impl Log {
             return Err(NeverSent);
         }
         self.acked = self.acked.max(to);
+        self.forget_tells();
         while self.at.0 > 0
             && let Some(front) = self.segments.front()
             && front.batch.last <= self.acked
@@ -174,6 +192,16 @@ impl Log {
             self.drop_front();
         }
         Ok(())
+    }
+
+    fn forget_tells(&mut self) {
+        while self
+            .tells
+            .front()
+            .is_some_and(|(last, _)| *last <= self.acked)
+        {
+            self.tells.pop_front();
+        }
     }
 
     fn drop_front(&mut self) {
@@ -186,6 +214,14 @@ impl Log {
             batch.bytes.clear();
             self.pool.push(batch.bytes);
         }
+    }
+
+    /// Nobody writes from it any more: drops what it keeps.
+    pub(crate) fn clear(&mut self) {
+        self.segments.clear();
+        self.pool.clear();
+        self.bytes = 0;
+        self.at = (0, 0);
     }
 
     /// Frames were taken, to be pushed later.
@@ -223,6 +259,7 @@ impl Log {
             return Err(NeverSent);
         }
         self.acked = received;
+        self.forget_tells();
         self.at = (0, 0);
         while let Some(front) = self.segments.front()
             && front.batch.last <= received
@@ -245,21 +282,25 @@ impl Log {
         Ok(())
     }
 
-    /// Shows every frame that was not acknowledged, in order.
-    pub(crate) fn each_unacked(&self, mut show: impl FnMut(&Frame<'_>)) {
+    /// Hands out every frame that was not acknowledged, in order, and each once; with the large tell that it ends.
+    pub(crate) fn take_unacked(&mut self, mut show: impl FnMut(&Frame<'_>, Option<&LargeTell>)) {
+        let after = self.acked.max(self.handed_out);
+        self.handed_out = self.last;
+        let mut tells = self.tells.iter().peekable();
         for Segment { batch, first } in &self.segments {
             let mut at = 0;
             for number in *first..=batch.last {
                 let len = frame_len(&batch.bytes, at);
                 let end = at + len;
-                if number > self.acked {
+                let ends = tells.next_if(|(last, _)| *last <= number);
+                if number > after {
                     // The last one may lie in two places.
                     let whole = match batch.bytes.get(at..end) {
                         Some(bytes) => Cow::Borrowed(bytes),
                         None => Cow::Owned([&batch.bytes[at..], &batch.rest[..]].concat()),
                     };
                     if let Ok(Some((frame, _))) = split_frame(&whole, u32::MAX) {
-                        show(&frame);
+                        show(&frame, ends.map(|(_, tell)| tell));
                     }
                 }
                 at = end;

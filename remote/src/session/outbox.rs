@@ -40,8 +40,8 @@ pub(crate) type Asked = (Arc<dyn Waits>, Ticket);
 
 /// Whose asks wait for answers.
 pub(crate) trait Waits: Send + Sync {
-    /// The frame of this ask leaves now. `false` if nobody wants the answer any more: then it doesn't leave.
-    fn left(&self, ticket: Ticket) -> bool;
+    /// The frame of this ask leaves now, if somebody wants the answer.
+    fn left(&self, ticket: Ticket) -> Leaves;
     /// The answer. `false` if nobody waits for it any more.
     fn reply(&self, session: &Session, ticket: Ticket, flags: u8, payload: &[u8]) -> bool;
     /// The end without an answer. `false` if nobody waits for it any more.
@@ -52,6 +52,16 @@ pub(crate) trait Waits: Send + Sync {
     fn positional(&self, session: u64);
     /// The name and the message type.
     fn target(&self) -> (&str, &'static str);
+}
+
+/// Whether an ask whose turn has come leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    Yes,
+    /// It has ended before, and was counted then.
+    Ended,
+    /// It ends here: nobody wants it.
+    EndsHere,
 }
 
 /// A request ready to be queued.
@@ -81,8 +91,8 @@ pub(crate) enum NoRoom {
 struct Undecided {
     asked: Asked,
     slot: u32,
-    /// Bytes of its body.
-    body: usize,
+    /// What it took of the credit.
+    bytes: usize,
     /// Where in the batch its frame begins, or the first piece of it.
     at: usize,
     /// Which large frame it is.
@@ -162,15 +172,33 @@ impl Taken {
 
     /// Tells every ask that it leaves, and skips those that nobody wants any more.
     pub(crate) fn decide(&mut self, outbox: &Outbox) {
+        // Where those begin that don't leave, in order.
+        let mut voided: Vec<usize> = Vec::new();
         for undecided in self.undecided.drain(..) {
             let Undecided { asked, at, .. } = &undecided;
-            if !asked.0.left(asked.1) {
-                super::log::void(&mut self.batch.bytes, *at);
-                let stays = |stamp: &Stamp| stamp.at < *at || stamp.at > at + 2 * HEADER + 12;
-                self.batch.stamps.retain(stays);
-                outbox.give_up(&undecided);
+            let leaves = asked.0.left(asked.1);
+            if leaves == Leaves::Yes {
+                continue;
+            }
+            super::log::void(&mut self.batch.bytes, *at);
+            voided.push(*at);
+            outbox.give_up(&undecided);
+            if leaves == Leaves::EndsHere {
+                outbox.ask_ended();
             }
         }
+        if voided.is_empty() {
+            return;
+        }
+        // Of a whole frame, or of one that is in a piece.
+        let is_of = |at: usize, header: usize| {
+            let begin = at.checked_sub(header + REMAINING.start);
+            begin.is_some_and(|begin| voided.binary_search(&begin).is_ok())
+        };
+        let stays = |stamp: &Stamp| !is_of(stamp.at, HEADER) && !is_of(stamp.at, 2 * HEADER);
+        self.batch.stamps.retain(stays);
+        // The credit that they gave back is somebody's, and nobody else will tell.
+        outbox.wake_heads();
     }
 }
 
@@ -313,11 +341,13 @@ impl Outbox {
         if asked.is_some() {
             self.asks.fetch_add(1, Ordering::AcqRel);
         }
-        let body = (letter.frame.len() - HEADER + letter.rest.len()) as u64;
-        inner.all.sent += body;
+        // With its header: small ones cost more than their bodies.
+        let bytes = letter.frame.len() + letter.rest.len();
+        let cost = bytes as u64;
+        inner.all.sent += cost;
         let mut lane = Lane::Answer;
         if let Some(flow) = inner.flows.get_mut(letter.slot as usize) {
-            flow.credit.sent += body;
+            flow.credit.sent += cost;
             lane = Lane::Receiver(flow.lane);
         }
         let behind = inner.is_large(lane);
@@ -342,7 +372,7 @@ impl Outbox {
                 inner.undecided.push(Undecided {
                     asked,
                     slot: letter.slot,
-                    body: letter.frame.len() - HEADER,
+                    bytes,
                     at,
                     large: None,
                 });
@@ -460,6 +490,11 @@ impl Outbox {
         wake.into_iter().for_each(Waker::wake);
     }
 
+    fn wake_heads(&self) {
+        let wake = self.inner.lock().heads();
+        wake.into_iter().for_each(Waker::wake);
+    }
+
     /// Takes all that is there, and a piece of what is large. Nothing if there is nothing: the waker is called when
     /// there is.
     pub(crate) fn take(&self, cx: &Context<'_>, spare: impl FnOnce() -> Vec<u8>) -> Option<Taken> {
@@ -492,10 +527,10 @@ impl Outbox {
     /// A request was taken and won't leave: what it cost is given back, and the rest of it dropped.
     fn give_up(&self, undecided: &Undecided) {
         let mut inner = self.inner.lock();
-        let body = undecided.body as u64;
-        inner.all.sent -= body;
+        let cost = undecided.bytes as u64;
+        inner.all.sent -= cost;
         if let Some(flow) = inner.flows.get_mut(undecided.slot as usize) {
-            flow.credit.sent -= body;
+            flow.credit.sent -= cost;
         }
         let begun = |large: &&mut Large| Some(large.number) == undecided.large && large.at > 0;
         if let Some(large) = inner.large.iter_mut().find(begun) {

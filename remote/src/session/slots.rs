@@ -243,6 +243,18 @@ impl Slot {
         if let Some(node) = node {
             node.counters.failed(failure.kind());
         }
+        let letter = self.letter(session, request, payload, failure);
+        session.system.dead_letters().push(letter);
+    }
+
+    /// A tell that reaches nobody.
+    pub(super) fn letter(
+        &self,
+        session: &Session,
+        request: &Request,
+        payload: &[u8],
+        failure: &Failure,
+    ) -> DeadLetter {
         let reason = match failure.kind() {
             FailureKind::UnknownName => DropReason::UnknownName,
             FailureKind::UnknownType => DropReason::UnknownType,
@@ -251,16 +263,15 @@ impl Slot {
             FailureKind::NotAuthorised => DropReason::NotAuthorised,
             _ => DropReason::Undelivered,
         };
-        let system = &session.system;
-        system.dead_letters().push(DeadLetter {
-            at: system.clock().now(),
+        DeadLetter {
+            at: session.system.clock().now(),
             target: format!("{} ({} v{})", self.name, self.type_name, self.version),
             message_type: "an encoded message",
             reason,
             key: request.key,
             attempts: Vec::new(),
             message: Box::new(payload.to_vec()),
-        });
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::inbox::Tally;
+use super::inbox::{Tally, Waiting};
 use super::slots::{Line, Slot};
 use crate::wire::body::Open;
 
@@ -132,6 +132,16 @@ impl Table {
         {
             self.names.remove(&line.name);
         }
+    }
+
+    /// Takes out all that wait behind others, and where their slots are.
+    pub(super) fn take_behind(&mut self) -> Vec<Waiting> {
+        let lines = self.lines.entries.iter_mut().flatten();
+        lines.flat_map(|line| line.behind.drain(..)).collect()
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.entries.iter().flatten()
     }
 }
 

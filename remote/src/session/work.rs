@@ -1,13 +1,13 @@
 //! The task of a session: what waits for something else than bytes.
 //!
 //! Messages whose receiver has no room, and the subscriptions and watches of the other side. It lives as long as the session,
-//! with and without a connection.
+//! with and without a connection; and longer, if messages wait that have arrived.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use callboard::Placement;
+use callboard::{DropReason, Placement, System};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::Session;
 use crate::error::LinkErrorKind;
-use crate::node::{Held, Pumps, Watched};
+use crate::node::{Held, Leftover, Pumps, Watched};
 use crate::wire::WireError;
 use crate::wire::body::{OwnedSubscribe, Subscribe, decode_nothing};
 use crate::wire::frame::{Frame, Kind};
@@ -36,10 +36,34 @@ struct Inner {
     waker: Option<Waker>,
     is_running: bool,
     ended: bool,
+    /// It has ended, and what waits for its receivers goes on.
+    leftover: Option<Leftover>,
+}
+
+/// A message that waits for room. If it is dropped before it has gone its way, it is counted: it was acknowledged.
+struct Room {
+    held: Held,
+    /// Of a tell.
+    lost: Option<System>,
+}
+
+impl Room {
+    async fn wait(mut self) {
+        (&mut self.held).await;
+        self.lost = None;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(system) = &self.lost {
+            system.counters().count_drop(DropReason::Undelivered);
+        }
+    }
 }
 
 enum Job {
-    Wait(usize, Held),
+    Wait(usize, Room),
     Subscribe(u64, OwnedSubscribe),
     Unsubscribe(u64),
     Watch(u64, OwnedWatch),
@@ -99,14 +123,19 @@ impl Work {
     }
 
     /// A message waits for room at its receiver.
-    pub(super) fn wait(&self, slot: usize, room: Held) {
-        self.push(Job::Wait(slot, room));
+    pub(super) fn wait(&self, slot: usize, held: Held, is_tell: bool) {
+        let session = self.session.upgrade().filter(|_| is_tell);
+        let lost = session.map(|session| session.system.clone());
+        self.push(Job::Wait(slot, Room { held, lost }));
     }
 
     fn push(&self, job: Job) {
         let mut inner = self.inner.lock();
-        if inner.ended {
-            return;
+        let goes_on = matches!(job, Job::Wait(..)) && inner.leftover.is_some();
+        if inner.ended && !goes_on {
+            drop(inner);
+            // Code of others.
+            return drop(job);
         }
         inner.jobs.push(job);
         let waker = inner.waker.take();
@@ -123,10 +152,16 @@ impl Work {
         }
     }
 
-    pub(super) fn end(&self) {
+    /// The session is over. What waits for its receivers goes on if there is a place for it.
+    pub(super) fn end(&self, leftover: Option<Leftover>) {
         let mut inner = self.inner.lock();
         inner.ended = true;
-        let jobs = std::mem::take(&mut inner.jobs);
+        let mut jobs = std::mem::take(&mut inner.jobs);
+        if leftover.is_some() {
+            let waits = |job: &mut Job| matches!(job, Job::Wait(..));
+            inner.jobs = jobs.extract_if(.., waits).collect();
+        }
+        inner.leftover = leftover;
         let waker = inner.waker.take();
         drop(inner);
         // Code of others.
@@ -136,14 +171,20 @@ impl Work {
         }
     }
 
-    /// What is new, or nothing once the session is over.
-    fn poll(&self, cx: &Context<'_>) -> Option<Vec<Job>> {
+    /// What is new, and whether the session is over. Nothing if no more will come.
+    fn poll(&self, cx: &Context<'_>) -> Option<(Vec<Job>, bool)> {
         let mut inner = self.inner.lock();
-        if inner.ended {
+        if inner.ended && inner.leftover.is_none() {
             return None;
         }
         inner.waker = Some(cx.waker().clone());
-        Some(std::mem::take(&mut inner.jobs))
+        Some((std::mem::take(&mut inner.jobs), inner.ended))
+    }
+
+    /// Nothing is left of it.
+    fn is_done(&self) {
+        let leftover = self.inner.lock().leftover.take();
+        drop(leftover);
     }
 }
 
@@ -153,24 +194,28 @@ async fn fenced(session: Arc<Session>) {
     let running = AssertUnwindSafe(run(Arc::clone(&session)));
     if running.catch_unwind().await.is_err() {
         tracing::error!(target: "callboard::remote", "the task of a session panicked");
-        let why = "the task of the session panicked".to_owned();
-        session.end(&LinkErrorKind::Io(why));
+        session.end(&LinkErrorKind::Panicked);
+        // If it had ended before, what it left is lost with this.
+        session.work.is_done();
     }
 }
 
 async fn run(session: Arc<Session>) {
     let mut held: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
-    let mut pumps = Pumps::new();
+    let mut pumps = Pumps::default();
     let mut watched = Watched::default();
     std::future::poll_fn(move |cx| {
         loop {
-            let Some(jobs) = session.work.poll(cx) else {
+            let Some((jobs, ended)) = session.work.poll(cx) else {
                 return Poll::Ready(());
             };
+            if ended {
+                (pumps, watched) = Default::default();
+            }
             for job in jobs {
                 match job {
                     Job::Wait(slot, room) => held.push(Box::pin(async move {
-                        room.await;
+                        room.wait().await;
                         slot
                     })),
                     Job::Subscribe(number, wanted) => pumps.subscribe(&session, number, wanted),
@@ -186,9 +231,14 @@ async fn run(session: Arc<Session>) {
                 moved = true;
             }
             // What went on may have left work.
-            if !moved {
-                return Poll::Pending;
+            if moved {
+                continue;
             }
+            if ended && held.is_empty() {
+                session.work.is_done();
+                return Poll::Ready(());
+            }
+            return Poll::Pending;
         }
     })
     .await;

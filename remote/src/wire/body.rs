@@ -19,8 +19,8 @@
 //! `u64` each (0: unknown), name, name of the type. `Opened` (likewise): flag [`POSITIONAL`] if both schemas are known
 //! there and equal, so that payloads of either direction may be positional.
 //!
-//! `Credit` (its correlation is the slot, or all ones for the session): how many bytes of bodies may have been sent
-//! there since the session began, `u64`. `Part` (its correlation is a number of the large frame): a piece of a frame,
+//! `Credit` (its correlation is the slot, or all ones for the session): how many bytes of requests, each with its
+//! header, may have been sent there since the session began, `u64`. `Part` (its correlation is a number of the large frame): a piece of a frame,
 //! header and body; flags say whether it is the first, the last, or both. `Void`: nothing that matters.
 //!
 //! `Failed`: kind `u8`, verdict `u8`, `u32` the milliseconds

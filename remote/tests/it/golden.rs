@@ -334,7 +334,7 @@ impl Desk {
 async fn play_dialler(system: &System, name: &str) {
     let mut config = LinkConfig::default();
     match name {
-        "12-credit" => config.window = 64,
+        "12-credit" => config.window = 100,
         "17-refused" => config.connections = 0,
         _ => {}
     }

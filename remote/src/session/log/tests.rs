@@ -123,6 +123,27 @@ fn a_frame_that_nobody_wants_keeps_its_place() {
     assert_eq!((frame.kind, frame.sequence), (Kind::Tell, 2));
 }
 
+#[test]
+fn g06_a_large_tell_is_known_by_its_last_piece() {
+    let mut log = Log::default();
+    let tell = |slot| Some(LargeTell { slot, key: None });
+    for last in 1..=6 {
+        let mut batch = batch(last..=last, 10);
+        batch.tell = if last % 3 == 0 { tell(7) } else { None };
+        log.push(&mut batch, at(0));
+    }
+    log.wrote(unwritten(&log).len());
+    log.ack(4).unwrap();
+    let mut seen = Vec::new();
+    log.take_unacked(|frame, tell| seen.push((frame.correlation, tell.cloned())));
+    assert_eq!(seen, [(5, None), (6, tell(7))]);
+    // What comes in the meantime is handed out by the next.
+    log.push(&mut batch(7..=7, 10), at(0));
+    seen.clear();
+    log.take_unacked(|frame, tell| seen.push((frame.correlation, tell.cloned())));
+    assert_eq!(seen, [(7, None)]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push(u64, usize),
@@ -186,8 +207,10 @@ proptest! {
                 }
             }
             let mut unacked = Vec::new();
-            log.each_unacked(|frame| unacked.push(frame.correlation));
+            log.handed_out = 0;
+            log.take_unacked(|frame, _| unacked.push(frame.correlation));
             prop_assert_eq!(unacked, (acked + 1..=pushed).collect::<Vec<_>>());
+            log.take_unacked(|frame, _| panic!("{frame:?} a second time"));
         }
         log.rewind(received, at(0)).unwrap();
         prop_assert_eq!(rest(&mut log), (received + 1..=pushed).collect::<Vec<_>>());

@@ -4,14 +4,14 @@ use callboard::Failure;
 use super::*;
 use crate::config::LinkConfig;
 use crate::session::Session;
-use crate::session::outbox::{Letter, Ticket};
+use crate::session::outbox::{Leaves, Letter, Ticket};
 use crate::wire::frame::{Kind, PIECE, put_frame};
 
 struct Nobody;
 
 impl Waits for Nobody {
-    fn left(&self, _: Ticket) -> bool {
-        true
+    fn left(&self, _: Ticket) -> Leaves {
+        Leaves::Yes
     }
     fn reply(&self, _: &Session, _: Ticket, _: u8, _: &[u8]) -> bool {
         false

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use callboard::clock::Instant;
 
 use super::{Asked, Inner, Taken, Undecided, number};
-use crate::session::log::Stamp;
-use crate::wire::body::{FIRST, LAST, REMAINING};
+use crate::session::log::{LargeTell, Stamp};
+use crate::wire::body::{FIRST, LAST, REMAINING, Request};
 use crate::wire::frame::{HEADER, Header, Kind, PIECE};
 
 /// Which large frames stay in order, and what comes behind them.
@@ -46,6 +46,15 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn len(&self) -> usize {
         self.frame.len() + self.rest.len()
+    }
+
+    fn as_tell(&self) -> Option<LargeTell> {
+        let (header, body) = self.frame.split_first_chunk::<HEADER>()?;
+        let header = Header::decode(header, u32::MAX).ok()?;
+        let read = Request::decode(header.kind, header.flags, body).ok();
+        let key = read.and_then(|(request, _)| request.key);
+        let slot = self.slot;
+        (header.kind == Kind::Tell).then_some(LargeTell { slot, key })
     }
 }
 
@@ -129,6 +138,9 @@ fn append(taken: &mut Taken, whole: &mut Whole, at: usize, large: u64) -> usize 
         .rest
         .slice(at.max(split) - split..end.max(split) - split);
     number(&mut out.bytes, begin, out.last);
+    if !is_whole && end == len {
+        out.tell = whole.as_tell();
+    }
     if at == 0 {
         if let Some(deadline) = whole.deadline {
             let at = field;
@@ -138,7 +150,7 @@ fn append(taken: &mut Taken, whole: &mut Whole, at: usize, large: u64) -> usize 
             taken.undecided.push(Undecided {
                 asked,
                 slot: whole.slot,
-                body: len - HEADER,
+                bytes: len,
                 at: begin,
                 large: (!is_whole).then_some(large),
             });

@@ -8,6 +8,8 @@ use super::*;
 use crate::wire::frame::{Kind, put_frame, split_frame};
 
 const FRAME: usize = 10;
+/// What one takes of the credit.
+const COST: u64 = (HEADER + FRAME) as u64;
 
 fn letter(slot: u32, number: u64) -> Letter {
     sized(slot, number, FRAME)
@@ -61,7 +63,7 @@ fn drain(outbox: &Outbox) -> Vec<(Kind, u64, u16)> {
 
 #[test]
 fn g33_a_flow_without_credit_holds_back_its_own_senders_only() {
-    let outbox = outbox(2 * FRAME as u64);
+    let outbox = outbox(2 * COST);
     assert_eq!(outbox.push(&mut letter(0, 1)), Ok(()));
     assert_eq!(outbox.push(&mut letter(0, 2)), Ok(()));
     assert!(matches!(
@@ -77,7 +79,7 @@ fn g33_a_flow_without_credit_holds_back_its_own_senders_only() {
     assert_eq!(sent, [1, 2, 4, 5]);
     // Taking gives no credit; the other side does.
     assert!(outbox.push(&mut letter(0, 3)).is_err());
-    outbox.credit(0, 3 * FRAME as u64);
+    outbox.credit(0, 3 * COST);
     assert_eq!(outbox.push(&mut letter(0, 3)), Ok(()));
     assert!(outbox.push(&mut letter(0, 6)).is_err());
 }
@@ -88,19 +90,19 @@ fn bare_answer(number: u64) -> Vec<u8> {
 
 #[test]
 fn g33_who_waits_goes_first_and_in_order() {
-    let outbox = outbox(FRAME as u64);
+    let outbox = outbox(COST);
     outbox.push(&mut letter(0, 1)).unwrap();
     let (mut two, mut three) = (letter(0, 2), letter(0, 3));
     let mut second = pin!(outbox.push_waiting(&mut two));
     let mut third = pin!(outbox.push_waiting(&mut three));
     assert!(second.as_mut().now_or_never().is_none());
     assert!(third.as_mut().now_or_never().is_none());
-    outbox.credit(0, 2 * FRAME as u64);
+    outbox.credit(0, 2 * COST);
     // Nobody overtakes, also where there is credit.
     assert!(outbox.push(&mut letter(0, 4)).is_err());
     assert!(third.as_mut().now_or_never().is_none());
     assert_eq!(second.as_mut().now_or_never(), Some(true));
-    outbox.credit(0, 3 * FRAME as u64);
+    outbox.credit(0, 3 * COST);
     assert_eq!(third.as_mut().now_or_never(), Some(true));
     let sent: Vec<_> = drain(&outbox)
         .iter()
@@ -111,7 +113,7 @@ fn g33_who_waits_goes_first_and_in_order() {
 
 #[test]
 fn who_leaves_the_line_makes_room_for_the_next() {
-    let outbox = outbox(FRAME as u64);
+    let outbox = outbox(COST);
     outbox.push(&mut letter(0, 1)).unwrap();
     let (mut two, mut three) = (letter(0, 2), letter(0, 3));
     let mut third = pin!(outbox.push_waiting(&mut three));
@@ -120,7 +122,7 @@ fn who_leaves_the_line_makes_room_for_the_next() {
         assert!(second.as_mut().now_or_never().is_none());
         assert!(third.as_mut().now_or_never().is_none());
     }
-    outbox.credit(0, 2 * FRAME as u64);
+    outbox.credit(0, 2 * COST);
     assert_eq!(third.as_mut().now_or_never(), Some(true));
     assert_eq!(outbox.inner.lock().waiting, 0);
 }
@@ -255,9 +257,13 @@ struct Asker {
 }
 
 impl Waits for Asker {
-    fn left(&self, ticket: Ticket) -> bool {
+    fn left(&self, ticket: Ticket) -> Leaves {
         self.left.lock().push(ticket);
-        !self.unwanted
+        if self.unwanted {
+            Leaves::EndsHere
+        } else {
+            Leaves::Yes
+        }
     }
     fn reply(&self, _: &Session, _: Ticket, _: u8, _: &[u8]) -> bool {
         true
@@ -294,8 +300,65 @@ fn g08_an_ask_that_nobody_wants_never_leaves_and_costs_no_credit() {
         // As if it had never been.
         outbox.push(&mut letter(0, 8)).unwrap();
         assert_eq!(drain(&outbox), [(Kind::Tell, 8, 2)]);
-        assert_eq!(outbox.load().0, 0);
+        assert_eq!(outbox.load(), (0, 0));
     }
+}
+
+#[test]
+fn g33_credit_that_an_unwanted_ask_gave_back_wakes_who_waits_for_it() {
+    let outbox = outbox(COST);
+    let unwanted = Arc::new(Asker {
+        unwanted: true,
+        ..Asker::default()
+    });
+    let mut ask = letter(0, 7);
+    ask.asked = Some((unwanted as _, 7));
+    outbox.push(&mut ask).unwrap();
+    let mut two = letter(0, 8);
+    let mut waiting = pin!(outbox.push_waiting(&mut two));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new))))
+        .flatten()
+        .unwrap();
+    // It looks in between.
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    let before = woken.0.load(Ordering::Relaxed);
+    taken.decide(&outbox);
+    assert!(woken.0.load(Ordering::Relaxed) > before);
+    assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Ready(true));
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn g09_an_unwanted_ask_takes_no_remaining_time_from_the_next() {
+    let outbox = outbox(1_000);
+    let unwanted = Arc::new(Asker {
+        unwanted: true,
+        ..Asker::default()
+    });
+    let mut ask = sized(0, 7, 4);
+    ask.asked = Some((unwanted as _, 7));
+    outbox.push(&mut ask).unwrap();
+    let mut timed = sized(0, 8, 20);
+    timed.deadline = Some(Instant::FAR);
+    outbox.push(&mut timed).unwrap();
+    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new))))
+        .flatten()
+        .unwrap();
+    taken.decide(&outbox);
+    let stamps: Vec<_> = taken.batch.stamps.iter().map(|stamp| stamp.at).collect();
+    assert_eq!(stamps, [HEADER + 4 + HEADER + REMAINING.start]);
 }
 
 #[test]
@@ -334,7 +397,7 @@ fn g09_asks_in_flight_are_bounded() {
 
 #[test]
 fn a_closed_outbox_turns_everybody_away_and_hands_out_what_was_left() {
-    let outbox = outbox(FRAME as u64);
+    let outbox = outbox(COST);
     outbox.push(&mut letter(0, 1)).unwrap();
     let mut two = letter(0, 2);
     let mut second = pin!(outbox.push_waiting(&mut two));
