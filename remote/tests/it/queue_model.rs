@@ -125,6 +125,8 @@ impl Run {
     async fn client(&self, number: usize) -> (Peer, Queue<Job>) {
         let mut config = LinkConfig::default();
         config.backoff_cap = Duration::from_millis(100);
+        // Who closes while its connection is cut isn't heard: its session ends by time.
+        config.session_time = Duration::from_secs(3);
         let connector = self.net.connector(&format!("client {number}"), "home");
         let peer = Peer::dialled(&self.system, connector, config);
         peer.connected().await.unwrap();
@@ -266,6 +268,10 @@ impl Run {
         for Pair { near, .. } in left {
             // An error: it had lapsed.
             let _ = near.reject("the consumer's session ended").await;
+        }
+        let out = async |queue: &Queue<Job>| queue.state().await.unwrap().in_flight;
+        while out(&self.home).await != out(&self.near).await {
+            self.system.clock().sleep(Duration::from_millis(1)).await;
         }
         self.clients[client] = self.client(client).await;
     }
