@@ -335,13 +335,13 @@ mod tests {
     #[test]
     fn g37_a_failure_of_a_kind_that_is_not_known_yet_says_what_became_of_it() {
         for kind in FailureKind::ALL {
-            let sent = WireFailure::new(*kind, Verdict::NotExecuted);
+            let sent = WireFailure::new(kind, Verdict::NotExecuted);
             let bytes = codec::encode(&sent).unwrap();
             let read: WireFailure = codec::decode(&bytes).unwrap();
             let failure = read.about("jobs");
             assert_eq!(
                 (failure.kind(), failure.verdict()),
-                (*kind, Verdict::NotExecuted)
+                (kind, Verdict::NotExecuted)
             );
         }
         let newer = WireFailure {
