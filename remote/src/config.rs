@@ -8,6 +8,9 @@ use crate::wire::limits::MIN_MAX_FRAME;
 /// The largest window: what has been taken is added to it.
 const MOST_WINDOW: u64 = u64::MAX / 2;
 
+/// Acknowledgements come after half of that; with less, each waits for a heartbeat.
+const LEAST_UNACKNOWLEDGED: usize = 128 * 1024;
+
 /// The shortest time of a heartbeat.
 const LEAST_SPAN: Duration = Duration::from_millis(1);
 
@@ -40,7 +43,7 @@ pub struct LinkConfig {
     /// The same for all receivers of one session together: what bounds the memory that a peer can take here. Of a node
     /// also how much may wait for room in one exposed queue, and for the subscribers of one topic. 64 MiB.
     pub session_window: u64,
-    /// How many bytes are kept until the peer acknowledges them; then writing waits. 8 MiB.
+    /// How many bytes are kept until the peer acknowledges them; then writing waits. At least 128 KiB. 8 MiB.
     pub unacknowledged: usize,
     /// Above how many bytes payloads are compressed (lz4), where they leave this host and it saves a tenth; `None`
     /// for never. 4 KiB.
@@ -95,7 +98,7 @@ impl LinkConfig {
         self.max_message = self.message_limit();
         self.window = self.window.clamp(1, MOST_WINDOW);
         self.session_window = self.session_window.clamp(1, MOST_WINDOW);
-        self.unacknowledged = self.unacknowledged.max(1);
+        self.unacknowledged = self.unacknowledged.max(LEAST_UNACKNOWLEDGED);
         self.outbox = self.outbox.max(1);
         self.in_flight = self.in_flight.max(1);
         self.subscriber_buffer = self.subscriber_buffer.max(1);

@@ -11,7 +11,9 @@
 //!   itself to hold the lock for longer than the other side does, given that both clocks run at one rate.
 //! - A renewal or a release that a resumed session delivers late is refused as stale, if the lease is over by then.
 //! - Who gives up waiting gives up the place in line; what was granted meanwhile is released.
-//! - Only who was granted a lease can renew or release it.
+//! - Only who was granted a lease can renew or release it: the handle, and the principal that it asks as.
+//! - A lock that was started again is another. When a handle is granted the new one, it tells the guards of the one
+//!   before that they are [`Stopped`](callboard::locks::Lost::Stopped), and they can't touch what was granted since.
 //!
 //! [`stop`](Mutex::stop) of a handle ends it for this handle alone. The loss of a lease by the end of the lock is
 //! noticed when it is renewed, or by time.

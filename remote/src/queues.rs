@@ -9,6 +9,8 @@
 //!   stored; by a durable queue when it is on disk (G25). The item comes back unless nobody knows where it is.
 //! - A lease is one of the queue itself: same token, same time, same limits (G21 to G23). Who gives up waiting
 //!   takes nothing: the request goes on without it, and what comes goes back at once.
+//! - Who loses the right to poll gets nothing any more, also if it stood in line already; what it holds it can't end
+//!   any more, and that lapses.
 //! - A poll leases, acknowledges, and hands out the item when that is certain. So it is at-most-once (G21),
 //!   for two ways instead of one; `poll_many` shares them. Unlike a poll in the queue's own process it waits while as
 //!   many items are leased as [may be](callboard::queue::QueueBuilder::max_in_flight).

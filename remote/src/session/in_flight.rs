@@ -179,8 +179,10 @@ impl Answers {
             return true;
         };
         let (gate, subject) = (&node.gate, &self.session.subject);
-        let mut decision = standing.decision.lock();
+        // A refusal is told to whoever listens: not under the lock.
+        let mut decision = *standing.decision.lock();
         let checked = gate.check(&mut decision, subject, &standing.type_name, &self.name);
+        *standing.decision.lock() = decision;
         checked.is_ok()
     }
 

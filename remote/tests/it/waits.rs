@@ -332,3 +332,23 @@ async fn g09_a_wait_for_what_is_elsewhere_ends_with_the_request_in_hand(system: 
     assert_eq!(counts.timeouts + counts.withdrawn, 1, "{counts:?}");
     drop(held);
 }
+
+/// A renewal waits for its answer as long as its caller does, also over a broken connection.
+#[callboard::test(simulated)]
+async fn g31_a_renewal_outlives_a_broken_connection(system: System) {
+    let depot = Depot::new(&system);
+    let peer = depot.peer(&system, LinkConfig::default()).await;
+    let ledger = peer.mutex("ledger").await.unwrap();
+    let held = ledger.acquire().lease(60_000 * MS).await.unwrap();
+    depot.net.partition("shop", "depot");
+    let mut renewal = Box::pin(held.renew(60_000 * MS));
+    assert!(futures::poll!(&mut renewal).is_pending());
+    // Longer than an ask waits.
+    system.clock().sleep(8_000 * MS).await;
+    assert!(futures::poll!(&mut renewal).is_pending());
+    depot.net.heal_all();
+    let ends = renewal.await.unwrap();
+    assert!(held.is_held() && held.ends() == ends);
+    let there = depot.ledger.state().await.unwrap().held[0].ends;
+    assert!(there >= ends, "it takes itself to hold it no longer");
+}

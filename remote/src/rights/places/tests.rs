@@ -93,10 +93,10 @@ fn limits_change_while_places_are_taken() {
         .map(|_| account.take(PlaceKind::Subscription))
         .collect();
     places.set_limits(PeerLimits {
-        message_bytes: 10,
+        message_bytes: 5_000,
         ..limits(1, 2)
     });
-    assert_eq!(account.narrow(LinkConfig::default()).max_message, 10);
+    assert_eq!(account.narrow(LinkConfig::default()).max_message, 5_000);
     assert!(taken.iter().all(Result::is_ok), "what is taken stays");
     let mut taken = taken.into_iter();
     taken.next();
