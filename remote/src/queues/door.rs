@@ -493,7 +493,7 @@ impl<T: WireMessage + Clone> Serve<PollOp> for Door<T> {
     fn serve(self: &Arc<Self>, op: PollOp, meta: Meta, responder: Responder<PollAnswer>) {
         let who = |holder| HolderId::new(holder, &meta);
         match op {
-            PollOp::Hold { holder } => self.enter(who(holder), responder),
+            PollOp::Hold { holder } => self.enter(&who(holder), responder),
             PollOp::Lease(op) => self.serve_lease(op, &meta, responder),
             PollOp::Withdraw { holder, ticket } => {
                 self.holders.withdraw(&who(holder), ticket);
@@ -519,7 +519,7 @@ impl<T: WireMessage + Clone> Serve<PollOp> for Door<T> {
 }
 
 impl<T: WireMessage + Clone> Door<T> {
-    fn enter(self: &Arc<Self>, holder: HolderId, mut here: Responder<PollAnswer>) {
+    fn enter(self: &Arc<Self>, holder: &HolderId, mut here: Responder<PollAnswer>) {
         let (door, goes): (Weak<Self>, HolderId) = (Arc::downgrade(self), holder.clone());
         here.on_withdraw(move || {
             if let Some(door) = door.upgrade() {
@@ -527,10 +527,10 @@ impl<T: WireMessage + Clone> Door<T> {
             }
         });
         let wanted = here.progress(Verdict::Executed);
-        match self.holders.enter(&holder, here) {
+        match self.holders.enter(holder, here) {
             Err(here) => here.send(PollAnswer::Failed(refuse(FailureKind::Overloaded))),
             // It had gone before it could be told.
-            Ok(()) if !wanted => self.gone(&holder),
+            Ok(()) if !wanted => self.gone(holder),
             Ok(()) => {}
         }
     }
