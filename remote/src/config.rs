@@ -165,7 +165,10 @@ mod tests {
         let checked = config.within_range();
         assert_eq!(checked.max_message, MIN_MAX_FRAME);
         assert_eq!((checked.window, checked.session_window), (1, MOST_WINDOW));
-        assert_eq!((checked.unacknowledged, checked.outbox), (1, 1));
+        assert_eq!(
+            (checked.unacknowledged, checked.outbox),
+            (LEAST_UNACKNOWLEDGED, 1)
+        );
         assert_eq!(checked.in_flight, 1);
         let moment = Duration::from_millis(1);
         assert_eq!((checked.ping_after, checked.dead_after), (moment, moment));
