@@ -292,7 +292,9 @@ impl Log {
             for number in *first..=batch.last {
                 let len = frame_len(&batch.bytes, at);
                 let end = at + len;
-                let ends = tells.next_if(|(last, _)| *last <= number);
+                // Those whose frames were forgotten already are passed over.
+                while tells.next_if(|(last, _)| *last < number).is_some() {}
+                let ends = tells.next_if(|(last, _)| *last == number);
                 if number > after {
                     // The last one may lie in two places.
                     let whole = match batch.bytes.get(at..end) {
