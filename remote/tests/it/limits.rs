@@ -140,6 +140,9 @@ async fn g22_the_end_of_a_lease_is_said_before_the_end_of_its_handle(system: Sys
     })
     .await;
     let back = depot.jobs.lease_many(3).await.unwrap();
-    let failed: Vec<u32> = back.iter().map(|item| item.failed()).collect();
+    let failed: Vec<u32> = back
+        .iter()
+        .map(callboard::queue::Delivery::failed)
+        .collect();
     assert_eq!(failed, [0, 0, 0]);
 }
