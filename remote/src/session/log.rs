@@ -315,8 +315,12 @@ impl Log {
         self.acked
     }
 
-    /// Nothing will be sent again: the session is over. Keeps what is still to be written, if `by` a connection.
+    /// Nothing will be sent again: the session is over. Keeps what is still to be written, if by a connection; and all
+    /// of it until [`take_unacked`](Log::take_unacked) has shown it.
     pub(crate) fn forget(&mut self, is_written: bool) {
+        if self.handed_out < self.last {
+            return;
+        }
         let kept = if is_written {
             self.at.0
         } else {
