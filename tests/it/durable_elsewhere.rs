@@ -30,8 +30,10 @@ async fn open(system: &System, store: &Store) -> Queue<Job> {
 
 /// Only a queue that keeps what it says it has stored.
 async fn elsewhere(peer: &Peer) -> Queue<Job> {
-    let mut needs = Keeps::default();
-    needs.synced_offers = true;
+    let needs = Keeps {
+        synced_offers: true,
+        ..Keeps::default()
+    };
     loop {
         peer.connected().await.unwrap();
         if let Ok(queue) = peer.queue("jobs").needs(needs).await {

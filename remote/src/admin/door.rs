@@ -27,7 +27,7 @@ use super::{ADMIN_NAME, is_reserved};
 use crate::entrance::{refuse, yield_now};
 use crate::error::{LinkErrorKind, check_name};
 use crate::node::{self, Dispatch, Held, Payload, decode};
-use crate::rights::{Decision, Denied, PlaceKind, Verb, Verbs};
+use crate::rights::{Decision, Denied, NoPlace, Place, PlaceKind, Verb, Verbs};
 use crate::session::Session;
 use crate::session::in_flight;
 
@@ -385,6 +385,17 @@ impl Asked {
             .into())
     }
 
+    /// The place of one more queue that the asker had made.
+    fn place(&self) -> Result<Place, NoPlace> {
+        match &*self.session.account.lock() {
+            Some(account) => account.take(PlaceKind::Queue),
+            None => {
+                let places = self.node.gate.places();
+                places.take(&self.session.subject, PlaceKind::Queue)
+            }
+        }
+    }
+
     /// Answers whether it is new.
     async fn create(&self, name: &str, item: &MessageType, config: Wanted) -> Result<bool, No> {
         if is_reserved(name) {
@@ -408,16 +419,7 @@ impl Asked {
             let most = number(most);
             return Err(Refused::TooMany { most }.into());
         }
-        let account = self.session.account.lock();
-        let place = match &*account {
-            Some(account) => account.take(PlaceKind::Queue),
-            None => {
-                let places = self.node.gate.places();
-                places.take(&self.session.subject, PlaceKind::Queue)
-            }
-        };
-        drop(account);
-        let place = place.map_err(|none| {
+        let place = self.place().map_err(|none| {
             let most = number(none.most());
             Refused::TooMany { most }
         })?;

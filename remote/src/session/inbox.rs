@@ -466,6 +466,11 @@ impl Inbox {
         Some(held.map(|(_, bytes)| bytes).sum::<usize>() + waiting)
     }
 
+    /// Hands out all slots, to be dropped where no lock is held: each knows its way back to the session.
+    pub(super) fn take_table(&mut self) -> Table {
+        std::mem::take(&mut self.table)
+    }
+
     /// Takes out what waits behind others. The askers among them have been told by the other side's end of the
     /// session; tells are handed out, to be buried (G6).
     pub(super) fn letters(&mut self, session: &Session) -> Vec<DeadLetter> {

@@ -253,7 +253,9 @@ impl Session {
         } else {
             Vec::new()
         };
+        let table = leftover.is_none().then(|| inbox.take_table());
         drop(inbox);
+        drop(table);
         // Not under the lock: which letter makes room for another is anybody's.
         for letter in letters {
             self.system.dead_letters().push(letter);

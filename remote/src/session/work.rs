@@ -14,6 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 
 use super::Session;
+use super::inbox::Inbox;
 use crate::error::LinkErrorKind;
 use crate::node::{Held, Leftover, Pumps, Watched};
 use crate::wire::WireError;
@@ -200,11 +201,25 @@ async fn fenced(session: Arc<Session>) {
     }
 }
 
+/// When it is dropped, nothing of what an ended session left is handed on any more.
+struct Done(Arc<Session>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if self.0.ended().is_some() {
+            let table = self.0.with_inbox(Inbox::take_table);
+            drop(table);
+        }
+    }
+}
+
 async fn run(session: Arc<Session>) {
+    let done = Done(Arc::clone(&session));
     let mut held: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
     let mut pumps = Pumps::default();
     let mut watched = Watched::default();
     std::future::poll_fn(move |cx| {
+        let _ = &done;
         loop {
             let Some((jobs, ended)) = session.work.poll(cx) else {
                 return Poll::Ready(());
