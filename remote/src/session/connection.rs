@@ -38,6 +38,9 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How many turns of other tasks the writer waits for a batch to grow, while many are at it.
 const PATIENCE: u8 = 1;
 
+/// How many turns of other tasks the reader waits for a full receiver.
+const PAUSES: u8 = 8;
+
 /// How many bytes about the connection itself wait to be written before no more are made: who doesn't read them
 /// needs no more of them.
 const MOST_CONTROL: usize = 4 * 1024;
@@ -89,6 +92,7 @@ pub(crate) async fn run<S: ByteStream>(
         asked_ack: false,
         is_flushed: true,
         has_frames: false,
+        pauses: 0,
     };
     session.carried_by(pass);
     let why = {
@@ -155,6 +159,9 @@ struct Parts<'a> {
     is_flushed: bool,
     /// There are whole frames that have been read and not handed on.
     has_frames: bool,
+    /// For how many turns they stay unread while a receiver has no room: it may make some, and they need not be copied
+    /// to wait elsewhere. Not for long: others have messages among them.
+    pauses: u8,
 }
 
 /// What came of frames.
@@ -235,6 +242,11 @@ impl<'a> Parts<'a> {
         let mut turn = 0;
         while turn < TURN {
             if self.has_frames {
+                if self.pauses > 0 && self.session.with_inbox(Inbox::is_stuck) {
+                    self.pauses -= 1;
+                    break;
+                }
+                self.pauses = 0;
                 match self.take_frames() {
                     Ok(None) => {}
                     Ok(Some(why)) => return Poll::Ready(why),
@@ -305,6 +317,7 @@ impl<'a> Parts<'a> {
                     return Ok(Taken::Over(why.clone()));
                 }
                 if inbox.was_stuffed() {
+                    self.pauses = PAUSES;
                     self.has_frames = true;
                     break;
                 }

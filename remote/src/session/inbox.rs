@@ -44,6 +44,8 @@ pub(crate) struct Inbox {
     waiting: Arc<AtomicUsize>,
     /// A receiver had no room just now.
     is_stuffed: bool,
+    /// To which slot the last message came that found no room.
+    stuffed: usize,
     all: Tally,
     limits: Limits,
 }
@@ -132,6 +134,7 @@ impl Inbox {
             part_bytes: 0,
             waiting,
             is_stuffed: false,
+            stuffed: 0,
             all: Tally::new(config.session_window.max(1)),
             limits: Limits {
                 window: config.window.max(1),
@@ -165,6 +168,12 @@ impl Inbox {
     /// follows need not be kept here.
     pub(crate) fn was_stuffed(&mut self) -> bool {
         std::mem::take(&mut self.is_stuffed)
+    }
+
+    /// Whether the last message that found no room still waits for it.
+    pub(crate) fn is_stuck(&mut self) -> bool {
+        let line = self.table.line(self.stuffed);
+        line.is_some_and(|line| line.held.is_some())
     }
 
     /// How many frames to acknowledge, if that is due; if `gladly`, because something is written anyway, then also
@@ -378,6 +387,7 @@ impl Inbox {
         }
         self.table.waits(index);
         self.is_stuffed = true;
+        self.stuffed = index;
         session.work.wait(index, room, is_tell);
     }
 

@@ -18,6 +18,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod ledger;
+mod inside;
 mod leftovers;
 mod limits;
 mod locks;

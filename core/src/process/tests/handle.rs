@@ -7,7 +7,7 @@ use crate::process::{ProcessRef, SignalError};
 
 #[test]
 fn a_signal_reaches_the_process_that_runs_and_nobody_else() {
-    let bench = Bench::shell("trap 'echo again' HUP; echo up; while :; do read line; done");
+    let bench = Bench::shell("trap 'echo again' HUP; echo up; while :; do sleep 0.01; done");
     let process = bench.place.reference();
     assert_eq!((process.label(), process.pid()), ("sh", None));
     let error = process.signal(Signal::HUP).unwrap_err();
