@@ -1,9 +1,7 @@
 //! A durable queue that a peer had made, over a real socket and the log on disk.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard::journal::{JournalErrorKind, Journals};
@@ -13,29 +11,11 @@ use callboard::store::Store;
 use callboard::{Message, System};
 use serde::{Deserialize, Serialize};
 
+use crate::dir::Dir;
+
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
 #[message(name = "depot.parcel")]
 struct Parcel(u64);
-
-/// A directory of its own, removed at the end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("callboard-administration-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A node over the log, and a peer of our own user.
 async fn depot(system: &System, dir: &Dir, socket: &str) -> (Store, Node, Peer) {

@@ -2,9 +2,7 @@
 //! power, and a queue goes on where it was when its process was started again (G25).
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard::queue::{Keeps, Queue};
@@ -13,6 +11,8 @@ use callboard::remote::{LinkConfig, Node, Peer, Verbs};
 use callboard::store::{Options, SimDisk, Store};
 use callboard::{Entropy, Incarnation, Message, RequestKey, Simulation, System};
 use serde::{Deserialize, Serialize};
+
+use crate::dir::Dir;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -163,26 +163,6 @@ fn g25_what_a_peer_was_told_is_stored_outlives_a_loss_of_power() {
         acked += told.acked.len();
     }
     assert!(stored > 100 && acked > 10, "{stored} {acked}");
-}
-
-/// A directory of its own, removed at the end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("callboard-elsewhere-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// The load demo of Venice, over a socket: many offers, half of them polled, a restart, the rest in order. The handles

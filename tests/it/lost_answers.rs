@@ -1,9 +1,7 @@
 //! An answer that is lost on the way, over a real socket: the caller learns what became of its request (G19).
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard::remote::{Node, Peer};
@@ -16,6 +14,8 @@ use callboard::{
 use futures::StreamExt;
 use futures::channel::mpsc;
 use serde::{Deserialize, Serialize};
+
+use crate::dir::Dir;
 
 #[derive(Debug, Clone, Message, Serialize, Deserialize)]
 #[message(reply = u64, name = "lost.pay")]
@@ -33,26 +33,6 @@ impl DeferredHandler<Pay> for Bank {
     ) {
         // The test may have ended.
         let _ = self.0.try_send((cents, responder));
-    }
-}
-
-/// A directory of its own, removed at the end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("callboard-lost-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

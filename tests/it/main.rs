@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 mod administration;
+mod dir;
 mod durable_elsewhere;
 mod examples;
 mod guarantees;
