@@ -494,21 +494,30 @@ where
         M: Message,
     {
         let cell = self.cell();
-        let envelope = match cell.admit::<M, How>(envelope, 0) {
-            Admitted::Pass(envelope) => envelope,
-            Admitted::Taken => return Ok(()),
-            Admitted::Refused(envelope, failure) => {
-                return Err(Refused::for_good(envelope, failure));
-            }
-        };
-        if envelope.responder.expects_answer() {
-            match cell.hand_off_full::<M, How>(envelope) {
-                Ok(()) => Ok(()),
-                Err(envelope) => cell.put::<M, How>(envelope),
-            }
-        } else {
-            cell.put::<M, How>(envelope)
+        if cell.has_admissions() {
+            return match cell.admit::<M, How>(envelope, 0) {
+                Admitted::Pass(envelope) => self.send_admitted(envelope),
+                Admitted::Taken => Ok(()),
+                Admitted::Refused(envelope, failure) => Err(Refused::for_good(envelope, failure)),
+            };
         }
+        self.send_admitted(envelope)
+    }
+
+    #[inline]
+    fn send_admitted<M>(&self, envelope: Envelope<M>) -> Result<(), Refused<M>>
+    where
+        A: Receives<M, How>,
+        M: Message,
+    {
+        let cell = self.cell();
+        if envelope.responder.expects_answer()
+            && let Some(idle) = cell.idle_for_full::<M, How>()
+        {
+            cell.hand_off_full::<M, How>(idle, envelope);
+            return Ok(());
+        }
+        cell.put::<M, How>(envelope)
     }
 
     /// Waits in line for room, no longer than the message's own deadline.

@@ -275,6 +275,12 @@ impl<A: Actor> Cell<A> {
         self.admissions()?.faults.as_ref()
     }
 
+    /// Whether something stands before the mailbox.
+    #[inline]
+    pub(crate) fn has_admissions(&self) -> bool {
+        self.rare.is_some() && self.admissions().is_some()
+    }
+
     /// Runs what stands before the mailbox, but for what the message has passed already.
     #[inline]
     pub(crate) fn admit<M, How>(
@@ -330,7 +336,7 @@ impl<A: Actor> Cell<A> {
     /// Whether nothing stands before the mailbox, and nobody looks on.
     #[inline]
     fn takes_lean(&self) -> bool {
-        !stamp::is_on() && (self.rare.is_none() || self.admissions().is_none())
+        !stamp::is_on() && !self.has_admissions()
     }
 
     /// Puts a message with nothing beside it into the mailbox, if there is room and nothing else to do.

@@ -24,16 +24,14 @@
 //! far as there is input.
 
 mod blob;
-mod depth;
+mod decoder;
 mod encoder;
 mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 pub use blob::{Blob, as_raw, is_raw, put, take, take_owned};
 pub use bytes::Bytes;
@@ -132,19 +130,9 @@ pub fn encode_into_within<T: Serialize + ?Sized>(
 /// Decodes a value of either shape. All of the input must be used.
 ///
 /// # Errors
-/// If the bytes are no MessagePack, not of that type, followed by more, or deeper than [`MAX_DEPTH`].
+/// If the bytes are no MessagePack, not of that type, followed by more, or deeper than [`MAX_DEPTH`]; or if there is an
+/// extension type of MessagePack in them, which isn't written here either.
+#[inline]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    depth::check(bytes)?;
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(MAX_DEPTH + 1);
-    let value = T::deserialize(&mut deserializer).map_err(|error| CodecError(error.to_string()))?;
-    // Its reader doesn't say how far it is; but only at the end there is no next marker to be read.
-    match bool::deserialize(&mut deserializer) {
-        Err(rmp_serde::decode::Error::InvalidMarkerRead(error))
-            if error.kind() == io::ErrorKind::UnexpectedEof =>
-        {
-            Ok(value)
-        }
-        _ => Err(CodecError("bytes left over behind the value".into())),
-    }
+    decoder::whole(bytes).map_err(|stop| CodecError(stop.to_string()))
 }

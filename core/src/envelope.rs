@@ -170,9 +170,10 @@ impl Meta {
         }
     }
 
-    /// Whether it says nothing.
+    /// Whether it says nothing: a tell of which that is so may go by [`Route::send_lean`](crate::Route::send_lean).
+    #[must_use]
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.deadline.is_none() && !self.caller_retries && self.is_light()
     }
 

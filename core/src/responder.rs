@@ -154,6 +154,24 @@ impl<R: Send + 'static> Responder<R> {
         (Responder::over(answerer), slot)
     }
 
+    /// The same for a request that has come that far, and `told` hears of its withdrawal by that ticket. For those who
+    /// write routes and take asks without an [`Envelope`](crate::Envelope), in
+    /// [`Route::ask_lean`](crate::Route::ask_lean). The responder goes on as it is: [`progress`](Responder::progress) and
+    /// [`on_withdraw_shared`](Responder::on_withdraw_shared) were called, so to speak.
+    #[must_use]
+    #[inline]
+    pub fn slot_of(
+        reached: Verdict,
+        told: Arc<dyn Withdrawals>,
+        ticket: u64,
+    ) -> (Self, ReplySlot<R>) {
+        let hook = Hook::Shared(told, ticket);
+        let (answerer, slot) = Answerer::slot_with(reached, Some(Rare::with(hook)));
+        let mut responder = Responder::over(answerer);
+        responder.reached = reached;
+        (responder, slot)
+    }
+
     /// A responder that answers an asker of this process.
     #[inline]
     pub(crate) fn over(answerer: Answerer<R>) -> Self {
@@ -360,6 +378,13 @@ impl Rare {
         Pooled::new(Rare::default)
     }
 
+    fn with(hook: Hook) -> Pooled<Self> {
+        Pooled::new(|| Rare {
+            on_withdraw: Some(hook),
+            ..Rare::default()
+        })
+    }
+
     /// The answerer has come to its end; with an outcome that nobody took, if the asker had gone before.
     #[cold]
     fn end<R>(&mut self, unwanted: Option<Outcome<R>>) {
@@ -405,11 +430,16 @@ impl<R> Answerer<R> {
     /// The same for a request that has come that far.
     #[inline]
     pub(crate) fn slot_of(reached: Verdict) -> (Self, ReplySlot<R>) {
+        Answerer::slot_with(reached, None)
+    }
+
+    #[inline]
+    fn slot_with(reached: Verdict, rare: Option<Pooled<Rare>>) -> (Self, ReplySlot<R>) {
         let (answerer, asker) = Half::pair(|| State {
             reached,
             outcome: None,
             asker: None,
-            rare: None,
+            rare,
         });
         (
             Answerer {

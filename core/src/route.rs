@@ -5,11 +5,13 @@
 //! [`boundary`](Route::boundary) and in the verdicts of errors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use crate::boundary::Boundary;
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
+use crate::current;
 use crate::envelope::Envelope;
 use crate::error::{Failure, SendError};
 use crate::id::ActorId;
@@ -99,6 +101,20 @@ impl AskTerms {
     #[inline]
     pub fn caller_retries(self) -> bool {
         self.caller_retries
+    }
+
+    /// What they come to with what the request in hand hands down: when the ask is over, `default` from now at the
+    /// latest if it doesn't say so itself (G9), and whether its caller retries (G18). For routes that don't hand the
+    /// terms on.
+    #[must_use]
+    #[inline]
+    pub fn resolve(self, clock: &Clock, default: Duration) -> (Instant, bool) {
+        let retries = self.caller_retries || current::caller_retries();
+        let deadline = self.deadline().unwrap_or_else(|| {
+            let default = clock.coarse_now() + default;
+            current::inherited_deadline(clock).map_or(default, |inherited| inherited.min(default))
+        });
+        (deadline, retries)
     }
 }
 

@@ -38,7 +38,7 @@ pub struct LinkConfig {
     /// with its connection. Leases that are granted over it should last longer. 30 s.
     pub session_time: Duration,
     /// How many bytes of requests, headers included, may be on their way to one receiver here, in its mailbox's line
-    /// and on the wire (G33). The peer is told, and holds senders back. One message may overshoot it. 256 KiB.
+    /// and on the wire (G33). The peer is told, and holds senders back. One message may overshoot it. 1 MiB.
     pub window: u64,
     /// The same for all receivers of one session together: what bounds the memory that a peer can take here. Of a node
     /// also how much may wait for room in one exposed queue, and for the subscribers of one topic. 64 MiB.
@@ -118,7 +118,7 @@ impl Default for LinkConfig {
         LinkConfig {
             max_message: 16 * 1024 * 1024,
             session_time: Duration::from_secs(30),
-            window: 256 * 1024,
+            window: 1024 * 1024,
             session_window: 64 * 1024 * 1024,
             unacknowledged: 8 * 1024 * 1024,
             compress_above: Some(4 * 1024),

@@ -6,6 +6,7 @@ mod caller;
 mod callers;
 mod core;
 mod dial;
+mod lean;
 mod route;
 mod subscription;
 mod watches;

@@ -27,6 +27,12 @@ use crate::responder::{Answerer, Responder};
 use crate::route::Asked;
 use crate::sync::HomeGuard;
 
+/// An actor of this thread that waits for a message, entered to run one.
+pub(crate) struct Idle<'a, A: Actor> {
+    body: HomeGuard<'a, Body<A>>,
+    level: HandOff,
+}
+
 impl<A: Actor> Cell<A> {
     /// Runs a message that has nothing beside it but what it hands down, if it can be handed off.
     #[inline]
@@ -72,11 +78,9 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    /// Runs a message with everything that travels beside it, if it can be handed off. Gives it back if not.
-    pub(crate) fn hand_off_full<M, How>(
-        self: &Arc<Self>,
-        envelope: Envelope<M>,
-    ) -> Result<(), Envelope<M>>
+    /// Whether a message with everything that travels beside it can be handed off now.
+    #[inline]
+    pub(crate) fn idle_for_full<M, How>(&self) -> Option<Idle<'_, A>>
     where
         A: Receives<M, How>,
         M: Message,
@@ -84,15 +88,26 @@ impl<A: Actor> Cell<A> {
     {
         // Who hands on what it was asked doesn't wait.
         let awaited = current::take_asking() && !A::NEEDS_RESPONDER;
-        let Some((body, level)) = self.idle_here(awaited) else {
-            return Err(envelope);
-        };
+        let (body, level) = self.idle_here(awaited)?;
+        Some(Idle { body, level })
+    }
+
+    /// Runs a message with everything that travels beside it.
+    #[inline]
+    pub(crate) fn hand_off_full<M, How>(
+        self: &Arc<Self>,
+        Idle { body, level }: Idle<'_, A>,
+        envelope: Envelope<M>,
+    ) where
+        A: Receives<M, How>,
+        M: Message,
+        How: 'static,
+    {
         let request = Inherited::of(&envelope.meta);
         // A panic has told the asker: its responder was dropped.
         let _ = self.run_on_this_stack(body, level, request, |body, tools| {
             self.begin_full::<M, How>(body, tools, envelope)
         });
-        Ok(())
     }
 
     /// Whether a message of this thread may run on its stack. Told is whether its sender waits for the handler.

@@ -296,9 +296,78 @@ fn a_limit_is_kept_to_the_byte() {
 fn garbage_and_leftovers_are_errors() {
     assert!(decode::<Old>(&[0xC1]).is_err());
     assert!(decode::<Old>(&[]).is_err());
+    // An extension type.
+    assert!(decode::<serde::de::IgnoredAny>(&[0xD4, 5, 7]).is_err());
     let mut bytes = encode(&Old { a: 7 }).unwrap();
     bytes.push(0);
     assert!(decode::<Old>(&bytes).is_err());
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Flat {
+    Unit,
+    Newtype(i64),
+    Tuple(u8, String),
+    Struct { flag: bool, wide: Option<f32> },
+}
+
+/// What both decoders take and leave alike, to the byte.
+type Most = (
+    (Vec<i64>, String, Option<u8>, BTreeMap<String, u16>),
+    (Vec<Flat>, f64, char, bool, (), Wrapped, Marker),
+    Vec<(u8, i16, u32, u64)>,
+);
+
+fn most() -> impl Strategy<Value = Most> {
+    let flat = prop_oneof![
+        Just(Flat::Unit),
+        number().prop_map(Flat::Newtype),
+        any::<(u8, String)>().prop_map(|(number, text)| Flat::Tuple(number, text)),
+        any::<(bool, Option<f32>)>().prop_map(|(flag, wide)| Flat::Struct { flag, wide }),
+    ];
+    let texts = (vec(number(), 0..20), ".{0,40}", any::<Option<u8>>());
+    let map = btree_map("[a-z]{0,3}", any::<u16>(), 0..20);
+    let others = (vec(flat, 0..4), any::<(f64, char, bool, u64)>());
+    let rows = vec(any::<(u8, i16, u32, u64)>(), 0..4);
+    (texts, map, others, rows).prop_map(|((numbers, text, maybe), map, (flats, rest), rows)| {
+        let (float, letter, flag, wrapped) = rest;
+        let others = (flats, float, letter, flag, (), Wrapped(wrapped), Marker);
+        ((numbers, text, maybe, map), others, rows)
+    })
+}
+
+fn by_rmp_serde(bytes: &[u8]) -> Option<Most> {
+    let mut cursor = std::io::Cursor::new(bytes);
+    let value = rmp_serde::from_read(&mut cursor).ok()?;
+    (cursor.position() == bytes.len() as u64).then_some(value)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+    /// It takes what rmp-serde takes, for what that takes it for: also of bytes that nobody wrote like that.
+    #[test]
+    fn it_reads_what_rmp_serde_reads(
+        value in most(),
+        named in any::<bool>(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<Option<prop::sample::Index>>(),
+    ) {
+        let shape = if named { Shape::Named } else { Shape::Positional };
+        let mut bytes = Vec::new();
+        encode_into(&value, &mut bytes, shape).unwrap();
+        prop_assert_eq!(decode::<Most>(&bytes), Ok(value));
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        // By their texts: what is not a number isn't equal to itself.
+        let ours = decode::<Most>(&bytes).map(|value| format!("{value:?}"));
+        let theirs = by_rmp_serde(&bytes).map(|value| format!("{value:?}"));
+        prop_assert_eq!(ours.ok(), theirs);
+    }
 }
 
 /// A type that contains itself without a list between.
@@ -321,10 +390,12 @@ fn g36_what_nests_too_deep_is_refused_both_ways() {
     // As nobody here would write it: deep enough to overflow any stack.
     for level in [&b"\x81\xA1N"[..], b"\x91", b"\x81\xC0", b"\xDE\0\x01\xC0"] {
         let bytes = level.repeat(1_000_000);
-        let error = decode::<Tree>(&bytes).unwrap_err();
+        assert!(decode::<Tree>(&bytes).is_err());
+        let error = decode::<serde::de::IgnoredAny>(&bytes).unwrap_err();
         assert_eq!(error.to_string(), "more than 128 values inside each other");
-        assert!(decode::<serde::de::IgnoredAny>(&bytes).is_err());
     }
+    let error = decode::<Tree>(&b"\x81\xA1N".repeat(1_000)).unwrap_err();
+    assert_eq!(error.to_string(), "more than 128 values inside each other");
     // And a long one that is flat is none of that.
     let flat = vec![vec![1_u64 << 40; 10]; 1_000];
     assert_eq!(decode(&encode(&flat).unwrap()), Ok(flat));

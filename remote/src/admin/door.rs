@@ -60,15 +60,12 @@ impl Dispatch for Door {
         payload: Payload<'_>,
         meta: Meta,
         answer: in_flight::Answer,
-    ) -> Result<Option<Held>, (in_flight::Answer, Failure)> {
+    ) -> Result<Option<Held>, Failure> {
         let session = Arc::clone(&answer.answers.session);
-        let op = match decode::<AdminOp>(payload, session.number) {
-            Ok(op) => op,
-            Err(failure) => return Err((answer, failure)),
-        };
+        let op = decode::<AdminOp>(payload, session.number)?;
         let Some(node) = self.node.upgrade() else {
             let failure = Failure::new(FailureKind::UnknownName, Verdict::NotExecuted);
-            return Err((answer, failure.with_detail(ADMIN_NAME)));
+            return Err(failure.with_detail(ADMIN_NAME));
         };
         let mut responder = answer.responder::<Reply>();
         let (done, is_done) = oneshot::channel::<()>();

@@ -1,6 +1,7 @@
 //! What is exposed: name, then message type, then version.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use callboard::codec::CodecError;
 use callboard::{
-    ActorId, DeadLetter, DropReason, Envelope, Failure, FailureKind, Meta, OnLife, Recipient,
-    Refused, Responder, System, Verdict, Watch, WatchHandle, WireMessage,
+    ActorId, DeadLetter, DropReason, Envelope, Failure, FailureKind, Message, Meta, OnLife,
+    Recipient, Refused, Responder, System, Verdict, Watch, WatchHandle, WireMessage,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -47,14 +49,14 @@ impl Deref for Payload<'_> {
 
 /// Decodes a message of one type and hands it on, without waiting: what finds no room is waited for elsewhere.
 pub(crate) trait Dispatch: Send + Sync {
-    /// Answers the ask itself, sooner or later, once the payload is decoded; before that it gives the way
-    /// back with the failure.
+    /// Answers the ask itself, sooner or later, once the payload is decoded; if that fails, it is for who calls to
+    /// answer.
     fn ask(
         &self,
         payload: Payload<'_>,
         meta: Meta,
         answer: Answer,
-    ) -> Result<Option<Held>, (Answer, Failure)>;
+    ) -> Result<Option<Held>, Failure>;
 
     /// Delivers a tell, or loses it with a count.
     fn tell(&self, payload: Payload<'_>, meta: Meta, session: u64)
@@ -234,30 +236,37 @@ impl<D: ?Sized> Table<D> {
 /// Hands what it decoded to a recipient.
 pub(crate) struct ToRecipient<M: WireMessage>(pub(crate) Recipient<M>);
 
-/// Decodes what came from a peer. What serde says names types of this side, so it stays in the log.
+/// Decodes what came from a peer.
 pub(crate) fn decode<M: WireMessage>(payload: Payload<'_>, session: u64) -> Result<M, Failure> {
-    let take = || match payload {
+    // A hand-written `Deserialize` may panic.
+    match catch_unwind(AssertUnwindSafe(|| take(payload, session))) {
+        Ok(Ok(message)) => Ok(message),
+        Ok(Err(error)) => Err(undecodable::<M>(&error.to_string())),
+        Err(_) => Err(undecodable::<M>("decoding it panicked")),
+    }
+}
+
+#[inline]
+fn take<M: WireMessage>(payload: Payload<'_>, session: u64) -> Result<M, CodecError> {
+    arriving(session, || match payload {
         Payload::Passing(bytes) => M::take(bytes),
         Payload::Kept(bytes) => M::take_owned(bytes),
-    };
-    // A hand-written `Deserialize` may panic.
-    match catch_unwind(AssertUnwindSafe(|| arriving(session, take))) {
-        Ok(Ok(message)) => Ok(message),
-        undecodable => {
-            let why = match undecodable {
-                Ok(Err(error)) => error.to_string(),
-                _ => "decoding it panicked".to_owned(),
-            };
-            tracing::debug!(target: "callboard::remote", message = M::NAME, %why, "bad payload");
-            Err(
-                Failure::new(FailureKind::BadPayload, Verdict::NotExecuted).with_detail(format!(
-                    "the payload of {} v{}",
-                    M::NAME,
-                    M::VERSION
-                )),
-            )
-        }
-    }
+    })
+}
+
+/// What serde says names types of this side, so it stays in the log.
+#[cold]
+fn undecodable<M: WireMessage>(why: &str) -> Failure {
+    tracing::debug!(target: "callboard::remote", message = M::NAME, why, "bad payload");
+    let failure = Failure::new(FailureKind::BadPayload, Verdict::NotExecuted);
+    failure.with_detail(format!("the payload of {} v{}", M::NAME, M::VERSION))
+}
+
+/// What came of a message behind its fence.
+enum Handed<M: Message> {
+    Over,
+    Undecodable(CodecError),
+    Refused(Refused<M>),
 }
 
 impl<M: WireMessage> Dispatch for ToRecipient<M> {
@@ -266,20 +275,24 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         payload: Payload<'_>,
         meta: Meta,
         answer: Answer,
-    ) -> Result<Option<Held>, (Answer, Failure)> {
+    ) -> Result<Option<Held>, Failure> {
         let session = answer.answers.session.number;
-        let message = match decode::<M>(payload, session) {
-            Ok(message) => message,
-            Err(failure) => return Err((answer, failure)),
-        };
-        let envelope = Envelope {
-            message,
-            meta,
-            responder: answer.responder(),
-        };
-        Ok(self.deliver(envelope, session, |refused, _| {
+        let sent = self.fenced(|decoded| {
+            let message = match take(payload, session) {
+                Ok(message) => message,
+                Err(error) => return Handed::Undecodable(error),
+            };
+            decoded.set(true);
+            let envelope = Envelope {
+                message,
+                meta,
+                responder: answer.responder(),
+            };
+            self.send(envelope, session)
+        });
+        self.see_to(sent?, |refused, _| {
             refused.envelope.responder.fail(refused.failure);
-        }))
+        })
     }
 
     fn tell(
@@ -288,15 +301,28 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
         meta: Meta,
         session: u64,
     ) -> Result<Option<Held>, Failure> {
-        let message = decode::<M>(payload, session)?;
-        let envelope = Envelope {
-            message,
-            meta,
-            responder: Responder::nowhere(),
-        };
-        Ok(self.deliver(envelope, session, |refused, recipient| {
+        let sent = self.fenced(|decoded| {
+            let mut message = match take(payload, session) {
+                Ok(message) => message,
+                Err(error) => return Handed::Undecodable(error),
+            };
+            decoded.set(true);
+            if meta.is_plain() {
+                message = match handing_over(session, || self.0.route().send_lean(message)) {
+                    Ok(()) => return Handed::Over,
+                    Err(message) => message,
+                };
+            }
+            let envelope = Envelope {
+                message,
+                meta,
+                responder: Responder::nowhere(),
+            };
+            self.send(envelope, session)
+        });
+        self.see_to(sent?, |refused, recipient| {
             bury(recipient.route().system(), &recipient.label(), refused);
-        }))
+        })
     }
 
     fn id(&self) -> ActorId {
@@ -317,45 +343,55 @@ impl<M: WireMessage> Dispatch for ToRecipient<M> {
 }
 
 impl<M: WireMessage> ToRecipient<M> {
-    /// Hands it on; if there is no room, what waits for that (G33).
-    fn deliver(
+    /// Decodes a message and hands it on, behind a fence: both is code of users, and others share this connection
+    /// (G10). If it panics once the message is decoded, what that dropped has answered the ask.
+    #[inline]
+    fn fenced(&self, hand_on: impl FnOnce(&Cell<bool>) -> Handed<M>) -> Result<Handed<M>, Failure> {
+        let decoded = Cell::new(false);
+        match catch_unwind(AssertUnwindSafe(|| hand_on(&decoded))) {
+            Ok(handed) => Ok(handed),
+            Err(_) if decoded.get() => {
+                panicked::<M>();
+                Ok(Handed::Over)
+            }
+            Err(_) => Err(undecodable::<M>("decoding it panicked")),
+        }
+    }
+
+    #[inline]
+    fn send(&self, envelope: Envelope<M>, session: u64) -> Handed<M> {
+        match handing_over(session, || self.0.route().send(envelope)) {
+            Ok(()) => Handed::Over,
+            Err(refused) => Handed::Refused(refused),
+        }
+    }
+
+    /// What is left to do: if there was no room, what waits for that (G33).
+    #[inline]
+    fn see_to(
         &self,
-        envelope: Envelope<M>,
-        session: u64,
+        handed: Handed<M>,
         lost: impl FnOnce(Refused<M>, &Recipient<M>) + Send + 'static,
-    ) -> Option<Held> {
-        let refused = send(&self.0, envelope, session)?;
+    ) -> Result<Option<Held>, Failure> {
+        let refused = match handed {
+            Handed::Over => return Ok(None),
+            Handed::Undecodable(error) => return Err(undecodable::<M>(&error.to_string())),
+            Handed::Refused(refused) => refused,
+        };
         if !refused.may_wait {
             lost(refused, &self.0);
-            return None;
+            return Ok(None);
         }
         let recipient = self.0.clone();
-        Some(Box::pin(async move {
+        Ok(Some(Box::pin(async move {
             let waiting = recipient.route().wait_for_room(refused.envelope);
-            // Behind a fence, as in `send`.
+            // Behind a fence as well.
             match AssertUnwindSafe(waiting).catch_unwind().await {
                 Ok(Ok(())) => {}
                 Ok(Err(refused)) => lost(refused, &recipient),
                 Err(_) => panicked::<M>(),
             }
-        }))
-    }
-}
-
-/// Hands a message on, behind a fence: an admission is user code, and others share this connection (G10).
-/// If it panics, what it dropped has answered the ask.
-fn send<M: WireMessage>(
-    recipient: &Recipient<M>,
-    envelope: Envelope<M>,
-    session: u64,
-) -> Option<Refused<M>> {
-    let hand_over = || handing_over(session, || recipient.route().send(envelope));
-    match catch_unwind(AssertUnwindSafe(hand_over)) {
-        Ok(sent) => sent.err(),
-        Err(_) => {
-            panicked::<M>();
-            None
-        }
+        })))
     }
 }
 

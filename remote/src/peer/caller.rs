@@ -1,6 +1,7 @@
 //! Who asks and tells at one name with one message type: its slot in the session, and the asks that wait (G7).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use callboard::codec::Schema;
@@ -21,6 +22,7 @@ mod tests;
 /// A ticket is the slot (20 bits), how often the place was used before (28), and the place (16).
 const PLACE_BITS: u32 = 16;
 const TURN_BITS: u32 = 28;
+const SLOT_BITS: u32 = 64 - TURN_BITS - PLACE_BITS;
 
 /// See the module.
 pub(crate) struct Caller<M: WireMessage> {
@@ -28,6 +30,8 @@ pub(crate) struct Caller<M: WireMessage> {
     name: Arc<str>,
     /// The shapes of the message and of its reply; 0 where it is unknown.
     schemas: (u64, u64),
+    /// What it is called in its session, for those who need no more; 0 for nothing. Changed under the lock.
+    at: AtomicU64,
     state: Mutex<State<M::Reply>>,
 }
 
@@ -96,6 +100,7 @@ impl<M: WireMessage> Caller<M> {
             core: Weak::clone(core),
             name,
             schemas: schemas::<M>(),
+            at: AtomicU64::new(0),
             state: Mutex::new(State {
                 session: 0,
                 at: Weak::new(),
@@ -110,6 +115,25 @@ impl<M: WireMessage> Caller<M> {
 
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Its slot in that session, if it has one.
+    #[inline]
+    pub(crate) fn slot_now(&self, session: &Session) -> Option<Slot> {
+        let at = self.at.load(Ordering::Acquire);
+        let slot = at >> 1 & ((1 << SLOT_BITS) - 1);
+        (at >> (1 + SLOT_BITS) == session.number && at != 0).then_some(Slot {
+            number: u32::try_from(slot).unwrap_or(u32::MAX),
+            positional: at & 1 != 0,
+        })
+    }
+
+    /// What [`slot_now`](Caller::slot_now) says from now on.
+    fn note(&self, state: &State<M::Reply>) {
+        let session = state.session << (1 + SLOT_BITS);
+        let fits = session >> (1 + SLOT_BITS) == state.session && state.session > 0;
+        let at = session | u64::from(state.slot) << 1 | u64::from(state.positional);
+        self.at.store(if fits { at } else { 0 }, Ordering::Release);
     }
 
     /// Its slot in that session, which it opens if it has none yet. `None` if the session has no more.
@@ -142,6 +166,7 @@ impl<M: WireMessage> Caller<M> {
                     .put(out);
                 })?;
                 state.begin(session, given);
+                self.note(&state);
             }
             return Some(Slot {
                 number: state.slot,
@@ -152,6 +177,27 @@ impl<M: WireMessage> Caller<M> {
 
     /// A place for an ask in that session.
     pub(crate) fn reserve(&self, session: u64) -> Result<Ticket, NoPlace> {
+        self.reserve_with(session, |_| Ask::Out { left: false })
+    }
+
+    /// The same for one that leaves at once: where its answer goes is known when it has its number.
+    pub(crate) fn reserve_told(
+        &self,
+        session: u64,
+        responder: impl FnOnce(Ticket) -> Responder<M::Reply>,
+    ) -> Result<Ticket, NoPlace> {
+        self.reserve_with(session, |ticket| Ask::Waits {
+            responder: responder(ticket),
+            left: true,
+        })
+    }
+
+    #[inline]
+    fn reserve_with(
+        &self,
+        session: u64,
+        ask: impl FnOnce(Ticket) -> Ask<M::Reply>,
+    ) -> Result<Ticket, NoPlace> {
         let mut state = self.state.lock();
         if state.session != session {
             // It ended since its slot was looked up: nobody would end this ask.
@@ -172,8 +218,9 @@ impl<M: WireMessage> Caller<M> {
         let slot = state.slot;
         let entry = state.places.get_mut(usize::from(place));
         let entry = entry.ok_or(NoPlace::Full)?;
-        entry.ask = Ask::Out { left: false };
-        Ok(ticket(slot, entry.turn, place))
+        let ticket = ticket(slot, entry.turn, place);
+        entry.ask = ask(ticket);
+        Ok(ticket)
     }
 
     /// Puts the responder where the answer will look for it. `left` if it counts as sent already.
@@ -235,7 +282,9 @@ impl<M: WireMessage> Rests for Caller<M> {
         if state.free.len() < state.places.len() {
             return false;
         }
-        if std::mem::take(&mut state.session) > 0
+        let session = std::mem::take(&mut state.session);
+        self.note(&state);
+        if session > 0
             && let Some(session) = state.at.upgrade()
         {
             let turns = state.places.iter().map(|place| place.turn);
@@ -425,6 +474,7 @@ impl<M: WireMessage> Waits for Caller<M> {
             return;
         }
         state.session = 0;
+        self.note(&state);
         let failure = |left: bool| {
             let failure = if left {
                 Failure::new(FailureKind::ConnectionLost, Verdict::MaybeExecuted)
@@ -465,6 +515,7 @@ impl<M: WireMessage> Waits for Caller<M> {
         let mut state = self.state.lock();
         if state.session == session {
             state.positional = true;
+            self.note(&state);
         }
     }
 

@@ -199,6 +199,12 @@ impl Core {
         self.session.load_full()
     }
 
+    /// The same for who is done with it soon: it isn't counted.
+    #[inline]
+    pub(crate) fn session_now(&self) -> arc_swap::Guard<Option<Arc<Session>>> {
+        self.session.load()
+    }
+
     pub(crate) fn offered(&self) -> Offer {
         self.offer.read().clone()
     }

@@ -3,12 +3,14 @@
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use callboard::clock::Instant;
 use callboard::{
-    ActorId, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, OnLife, Refused, Responder,
-    Route, System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute, WireMessage,
+    ActorId, AskTerms, Asked, Boundary, Envelope, Failure, FailureKind, Meta, OnEnd, OnLife,
+    Refused, Responder, Route, System, TraceParent, Verdict, Watch, WatchHandle, WeakRoute,
+    WireMessage,
 };
 use futures::future::BoxFuture;
 
@@ -26,7 +28,7 @@ use crate::wire::frame::{HEADER, Kind};
 pub(crate) struct RemoteRoute<M: WireMessage> {
     owner: Arc<Owner>,
     id: ActorId,
-    caller: Handle<M>,
+    pub(super) caller: Handle<M>,
 }
 
 /// Finds the way to an exposed name again without keeping the link open.
@@ -129,7 +131,7 @@ impl<M: WireMessage> RemoteRoute<M> {
         }
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(super) fn core(&self) -> &Arc<Core> {
         &self.owner.core
     }
 
@@ -272,7 +274,8 @@ fn encode<M: WireMessage>(
     let meta = &envelope.meta;
     let request = Request {
         slot: slot.number,
-        remaining: meta.remaining(session.system.clock()),
+        // What it says is written when it leaves.
+        remaining: meta.deadline.map(|_| Duration::ZERO),
         attempt: meta.attempt().max(1),
         key: meta.key(),
         caller_retries: meta.caller_retries(),
@@ -328,6 +331,14 @@ impl<M: WireMessage> Route<M> for RemoteRoute<M> {
 
     fn system(&self) -> &System {
         &self.core().system
+    }
+
+    fn send_lean(&self, message: M) -> Result<(), M> {
+        self.tell_now(message)
+    }
+
+    fn ask_lean(&self, message: M, terms: AskTerms) -> Asked<M> {
+        self.ask_now(message, terms)
     }
 
     fn send(&self, envelope: Envelope<M>) -> Result<(), Refused<M>> {

@@ -1,9 +1,11 @@
 //! Asks of one session between their arrival and their answer.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use callboard::{DropReason, Failure, FailureKind, Outcome, Responder, SharedSink, Verdict, codec};
 use parking_lot::Mutex;
@@ -22,6 +24,9 @@ type OnWithdraw = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(crate) struct InFlight {
     running: Mutex<HashMap<u64, Option<OnWithdraw>, Spread>>,
+    /// How many were withdrawn and have a responder that doesn't know it yet: while there are none, all are wanted.
+    /// Changed under the lock.
+    unwanted: AtomicUsize,
 }
 
 /// Hashes numbers that peers choose: one multiplication, by a number that they don't know.
@@ -81,19 +86,25 @@ pub(crate) enum NotTaken {
 impl InFlight {
     pub(crate) fn begin(&self, ask: u64, most: usize) -> Result<(), NotTaken> {
         let mut running = self.running.lock();
-        if running.contains_key(&ask) {
-            return Err(NotTaken::Repeated);
+        let is_full = running.len() >= most;
+        match running.entry(ask) {
+            Entry::Occupied(_) => Err(NotTaken::Repeated),
+            Entry::Vacant(_) if is_full => Err(NotTaken::Full),
+            Entry::Vacant(place) => {
+                place.insert(None);
+                Ok(())
+            }
         }
-        if running.len() >= most {
-            return Err(NotTaken::Full);
-        }
-        running.insert(ask, None);
-        Ok(())
     }
 
     /// The asker gave up. Answers whether there was such an ask.
     pub(crate) fn withdraw(&self, ask: u64) -> bool {
-        let removed = self.running.lock().remove(&ask);
+        let mut running = self.running.lock();
+        let removed = running.remove(&ask);
+        if removed.is_some() {
+            self.unwanted.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(running);
         match removed {
             Some(hook) => {
                 hook.into_iter().for_each(|hook| hook());
@@ -105,8 +116,11 @@ impl InFlight {
 
     /// The session is over: all askers are gone.
     pub(crate) fn withdraw_all(&self) {
-        let running = std::mem::take(&mut *self.running.lock());
-        running.into_values().flatten().for_each(|hook| hook());
+        let mut running = self.running.lock();
+        let all = std::mem::take(&mut *running);
+        self.unwanted.fetch_add(all.len(), Ordering::Relaxed);
+        drop(running);
+        all.into_values().flatten().for_each(|hook| hook());
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -114,11 +128,19 @@ impl InFlight {
     }
 
     fn is_wanted(&self, ask: u64) -> bool {
-        self.running.lock().contains_key(&ask)
+        self.unwanted.load(Ordering::Relaxed) == 0 || self.running.lock().contains_key(&ask)
     }
 
+    /// Its responder has come to its end. Answers whether the asker still waits.
     fn end(&self, ask: u64) -> bool {
-        let removed = self.running.lock().remove(&ask);
+        let mut running = self.running.lock();
+        let removed = running.remove(&ask);
+        if removed.is_none() {
+            let unwanted = self.unwanted.load(Ordering::Relaxed);
+            let left = unwanted.saturating_sub(1);
+            self.unwanted.store(left, Ordering::Relaxed);
+        }
+        drop(running);
         removed.is_some()
     }
 

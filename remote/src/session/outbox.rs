@@ -9,10 +9,9 @@
 //! bounds answers is that a peer which leaves too many unread loses its session.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use callboard::Failure;
@@ -26,11 +25,16 @@ use crate::wire::body::{EVERYTHING, REMAINING};
 use crate::wire::frame::{HEADER, PIECE, SEQUENCE};
 
 mod large;
+mod small;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub(crate) use large::Lane;
 use large::{Large, Whole};
+pub(crate) use small::Small;
+use waiting::Line;
+pub(crate) use waiting::{PushEvent, PushWaiting};
 
 /// Which ask of whom, as its correlation has it.
 pub(crate) type Ticket = u64;
@@ -154,8 +158,6 @@ struct Flow {
     /// That of all flows to the same receiver: messages of all types stay in order together (G2).
     lane: u64,
 }
-
-type Line = VecDeque<(u64, Waker)>;
 
 /// What the connection takes.
 #[derive(Default)]
@@ -287,11 +289,12 @@ impl Outbox {
         (!inner.large.iter().any(waits)).then_some(inner.tail.last)
     }
 
-    fn has_room(&self, inner: &Inner, letter: &Letter) -> Result<(), NoRoom> {
+    #[inline]
+    fn has_room(&self, inner: &Inner, slot: u32, is_ask: bool) -> Result<(), NoRoom> {
         if inner.closed {
             return Err(NoRoom::Closed);
         }
-        let flow = inner.flows.get(letter.slot as usize);
+        let flow = inner.flows.get(slot as usize);
         if !flow.is_some_and(|flow| flow.credit.is_open()) {
             return Err(NoRoom::Full("its receiver takes no more for now"));
         }
@@ -301,7 +304,7 @@ impl Outbox {
         if inner.waiting_bytes() >= self.most_bytes {
             return Err(NoRoom::Full("the outbox is full"));
         }
-        if letter.asked.is_some() && self.asks.load(Ordering::Acquire) >= self.most_asks {
+        if is_ask && self.asks.load(Ordering::Acquire) >= self.most_asks {
             self.is_crowded.store(true, Ordering::SeqCst);
             // One may have ended before it could see that.
             if self.asks.load(Ordering::SeqCst) >= self.most_asks {
@@ -314,7 +317,7 @@ impl Outbox {
     /// Puts a request in if there is room; its frame is taken out of it then.
     pub(crate) fn push(&self, letter: &mut Letter) -> Result<(), NoRoom> {
         let mut inner = self.inner.lock();
-        self.has_room(&inner, letter)?;
+        self.has_room(&inner, letter.slot, letter.asked.is_some())?;
         // Nobody overtakes those who wait.
         if inner.has_line(letter.slot) {
             return Err(NoRoom::Full("others wait already"));
@@ -329,17 +332,18 @@ impl Outbox {
     ///
     /// Dropping the future gives up the place in the line.
     pub(crate) fn push_waiting<'a>(&'a self, letter: &'a mut Letter) -> PushWaiting<'a> {
-        PushWaiting {
-            outbox: self,
-            letter,
-            place: None,
-        }
+        PushWaiting::new(self, letter)
+    }
+
+    #[inline]
+    fn count_ask(&self) {
+        self.asks.fetch_add(1, Ordering::AcqRel);
     }
 
     fn put_letter(&self, inner: &mut Inner, letter: &mut Letter) -> Option<Waker> {
         let asked = letter.asked.take();
         if asked.is_some() {
-            self.asks.fetch_add(1, Ordering::AcqRel);
+            self.count_ask();
         }
         // With its header: small ones cost more than their bodies.
         let bytes = letter.frame.len() + letter.rest.len();
@@ -432,12 +436,7 @@ impl Outbox {
     /// Puts in an event of that subscription: waits for room, but needs no credit. Answers whether the session is
     /// still there.
     pub(crate) fn push_event<'a>(&'a self, subscription: u64, frame: &'a [u8]) -> PushEvent<'a> {
-        PushEvent {
-            outbox: self,
-            lane: Lane::Subscription(subscription),
-            frame,
-            place: None,
-        }
+        PushEvent::new(self, Lane::Subscription(subscription), frame)
     }
 
     /// Puts in the end of a subscription, behind its events. Answers as [`push_answer`](Outbox::push_answer).
@@ -597,67 +596,6 @@ impl Inner {
         let flow = self.flows.get(slot as usize);
         flow.is_some_and(|flow| !flow.line.is_empty())
     }
-
-    /// Whom to wake when there may be room: the first of each line.
-    fn heads(&mut self) -> Vec<Waker> {
-        if self.waiting == 0 {
-            return Vec::new();
-        }
-        let lines = self.flows.iter().map(|flow| &flow.line);
-        let heads = lines.chain([&self.line]).filter_map(VecDeque::front);
-        heads.map(|(_, waker)| waker.clone()).collect()
-    }
-
-    fn everybody(&mut self) -> Vec<Waker> {
-        self.waiting = 0;
-        let lines = self.flows.iter_mut().map(|flow| &mut flow.line);
-        let all = lines.chain([&mut self.line]).flat_map(std::mem::take);
-        all.map(|(_, waker)| waker)
-            .chain(self.writer.take())
-            .collect()
-    }
-
-    fn line(&mut self, slot: Option<u32>) -> &mut Line {
-        match slot {
-            Some(slot) if (slot as usize) < self.flows.len() => &mut self.flows[slot as usize].line,
-            _ => &mut self.line,
-        }
-    }
-
-    /// Takes or keeps a place in a line: who polls isn't first, or there is no room.
-    fn stand(&mut self, slot: Option<u32>, place: &mut Option<u64>, waker: &Waker) {
-        if let Some(place) = *place {
-            let mine = self
-                .line(slot)
-                .iter_mut()
-                .find(|(other, _)| *other == place);
-            if let Some((_, old)) = mine {
-                old.clone_from(waker);
-            }
-            return;
-        }
-        self.next_place += 1;
-        self.waiting += 1;
-        let number = self.next_place;
-        self.line(slot).push_back((number, waker.clone()));
-        *place = Some(number);
-    }
-
-    fn is_first(&mut self, slot: Option<u32>, place: Option<u64>) -> bool {
-        self.line(slot).front().map(|(first, _)| *first) == place
-    }
-
-    /// Leaves the line; whom to wake in its place.
-    fn leave(&mut self, slot: Option<u32>, place: &mut Option<u64>) -> Option<Waker> {
-        if let Some(place) = place.take() {
-            let line = self.line(slot);
-            let before = line.len();
-            line.retain(|(other, _)| *other != place);
-            let left = before - line.len();
-            self.waiting = self.waiting.saturating_sub(left);
-        }
-        self.line(slot).front().map(|(_, waker)| waker.clone())
-    }
 }
 
 /// An answer, as it waits in the lane of large ones.
@@ -683,92 +621,4 @@ fn number(bytes: &mut [u8], at: usize, number: u64) {
 pub(crate) fn low(number: u64) -> u16 {
     // 1 to 65,535, and again.
     u16::try_from((number - 1) % 65_535 + 1).unwrap_or(u16::MAX)
-}
-
-/// The future of [`Outbox::push_waiting`].
-pub(crate) struct PushWaiting<'a> {
-    outbox: &'a Outbox,
-    letter: &'a mut Letter,
-    place: Option<u64>,
-}
-
-impl Future for PushWaiting<'_> {
-    /// `false` if the session is over.
-    type Output = bool;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        let this = self.get_mut();
-        let slot = Some(this.letter.slot);
-        let mut inner = this.outbox.inner.lock();
-        let room = this.outbox.has_room(&inner, this.letter);
-        if room == Err(NoRoom::Closed) {
-            this.place = None;
-            return Poll::Ready(false);
-        }
-        if room.is_ok() && inner.is_first(slot, this.place) {
-            let writer = this.outbox.put_letter(&mut inner, this.letter);
-            let next = inner.leave(slot, &mut this.place);
-            drop(inner);
-            writer.into_iter().chain(next).for_each(Waker::wake);
-            return Poll::Ready(true);
-        }
-        inner.stand(slot, &mut this.place, cx.waker());
-        Poll::Pending
-    }
-}
-
-impl Drop for PushWaiting<'_> {
-    fn drop(&mut self) {
-        if self.place.is_some() {
-            let slot = Some(self.letter.slot);
-            let next = self.outbox.inner.lock().leave(slot, &mut self.place);
-            next.into_iter().for_each(Waker::wake);
-        }
-    }
-}
-
-/// The future of [`Outbox::push_event`].
-pub(crate) struct PushEvent<'a> {
-    outbox: &'a Outbox,
-    lane: Lane,
-    frame: &'a [u8],
-    place: Option<u64>,
-}
-
-impl Future for PushEvent<'_> {
-    /// `false` if the session is over.
-    type Output = bool;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        let this = self.get_mut();
-        let mut inner = this.outbox.inner.lock();
-        if inner.closed {
-            this.place = None;
-            return Poll::Ready(false);
-        }
-        let room = inner.waiting_bytes() < this.outbox.most_bytes;
-        if room && inner.is_first(None, this.place) {
-            if this.frame.len() > HEADER + PIECE || inner.is_large(this.lane) {
-                inner.put_large(this.lane, unasked(this.frame.to_vec(), Bytes::new()));
-            } else {
-                inner.put(this.frame);
-            }
-            let writer = this.outbox.writer(&mut inner);
-            let next = inner.leave(None, &mut this.place);
-            drop(inner);
-            writer.into_iter().chain(next).for_each(Waker::wake);
-            return Poll::Ready(true);
-        }
-        inner.stand(None, &mut this.place, cx.waker());
-        Poll::Pending
-    }
-}
-
-impl Drop for PushEvent<'_> {
-    fn drop(&mut self) {
-        if self.place.is_some() {
-            let next = self.outbox.inner.lock().leave(None, &mut self.place);
-            next.into_iter().for_each(Waker::wake);
-        }
-    }
 }

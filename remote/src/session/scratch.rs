@@ -39,7 +39,7 @@ pub(crate) fn with<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 }
 
 /// From how many bytes on a raw payload stays where it is, and isn't copied into the frame.
-const UNCOPIED: usize = 16 * 1024;
+pub(crate) const UNCOPIED: usize = 16 * 1024;
 
 /// Writes the header of the frame whose body is complete behind it, but for `more` bytes that follow elsewhere.
 pub(crate) fn finish_frame(frame: &mut [u8], more: usize, kind: Kind, flags: u8, correlation: u64) {

@@ -98,12 +98,12 @@ impl Slot {
         if !session.node().is_some_and(|node| may(node)) {
             return false;
         }
-        let ours = self.find(session).map(|dispatch| dispatch.schemas());
+        let ours = self.find(session).map(|found| found.dispatch.schemas());
         self.positional = ours.is_ok_and(|ours| ours == self.schemas && ours.0 != 0 && ours.1 != 0);
         self.positional
     }
 
-    fn find(&mut self, session: &Session) -> Result<Arc<dyn Dispatch>, Failure> {
+    fn find(&mut self, session: &Session) -> Result<&Found, Failure> {
         let Some(node) = session.node() else {
             let failure = Failure::new(FailureKind::UnknownName, Verdict::NotExecuted);
             return Err(failure.with_detail(&*self.name));
@@ -113,12 +113,17 @@ impl Slot {
         node.gate
             .check(decision, &session.subject, &self.type_name, &self.name)?;
         let generation = node.exposed.generation();
-        if let Some(found) = &self.found
-            && found.generation == generation
-        {
-            return Ok(Arc::clone(&found.dispatch));
+        let is_known = |found: &Found| found.generation == generation;
+        if !self.found.as_ref().is_some_and(is_known) {
+            self.found = None;
+            self.look_up(node, generation)?;
         }
-        self.found = None;
+        let gone = || Failure::new(FailureKind::UnknownName, Verdict::NotExecuted);
+        self.found.as_ref().ok_or_else(gone)
+    }
+
+    #[cold]
+    fn look_up(&mut self, node: &node::Core, generation: u64) -> Result<(), Failure> {
         let (name, dispatch) =
             node.exposed
                 .actors
@@ -137,9 +142,9 @@ impl Slot {
         }
         self.found = Some(Found {
             generation,
-            dispatch: Arc::clone(&dispatch),
+            dispatch,
         });
-        Ok(dispatch)
+        Ok(())
     }
 
     /// Hands a request on: `None` if it has gone its way, else what to wait for.
@@ -159,55 +164,29 @@ impl Slot {
                 node.counters.tells();
             }
         }
-        let meta = meta(session, arrival, request);
-        let found = self.find(session).and_then(|dispatch| {
-            let plain = if arrival.is_packed {
-                Some(session.unpack(&payload)?)
+        let answer = is_ask.then(|| self.answer(session, arrival));
+        let delivered = self.find(session).and_then(|found| {
+            let payload = if arrival.is_packed {
+                Payload::Kept(session.unpack(&payload)?.into())
             } else {
-                None
+                payload.clone()
             };
-            Ok((dispatch, plain))
+            let meta = meta(session, arrival, request);
+            match answer {
+                Some(answer) => found.dispatch.ask(payload, meta, answer),
+                None => found.dispatch.tell(payload, meta, session.number),
+            }
         });
-        let (dispatch, plain) = match found {
-            Ok(found) => found,
+        match delivered {
+            Ok(held) => held,
             Err(failure) => {
                 if is_ask {
                     self.answer(session, arrival).fail(&failure);
                 } else {
-                    self.bury(
-                        session,
-                        node.map(|node| &**node),
-                        request,
-                        &payload,
-                        &failure,
-                    );
+                    let node = node.map(|node| &**node);
+                    self.bury(session, node, request, &payload, &failure);
                 }
-                return None;
-            }
-        };
-        let payload = plain.map_or(payload, |plain| Payload::Kept(plain.into()));
-        if is_ask {
-            let answer = self.answer(session, arrival);
-            match dispatch.ask(payload, meta, answer) {
-                Ok(held) => held,
-                Err((answer, failure)) => {
-                    answer.fail(&failure);
-                    None
-                }
-            }
-        } else {
-            match dispatch.tell(payload.clone(), meta, session.number) {
-                Ok(held) => held,
-                Err(failure) => {
-                    self.bury(
-                        session,
-                        node.map(|node| &**node),
-                        request,
-                        &payload,
-                        &failure,
-                    );
-                    None
-                }
+                None
             }
         }
     }

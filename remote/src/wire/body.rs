@@ -128,6 +128,7 @@ impl Request {
     }
 
     /// Reads it, and the payload behind it.
+    #[inline(always)]
     pub(crate) fn decode(kind: Kind, flags: u8, body: &[u8]) -> Result<(Self, &[u8]), WireError> {
         let mut fields = Fields::new(kind.text(), body);
         if flags & !REQUEST_FLAGS != 0 {

@@ -42,10 +42,12 @@ macro_rules! kinds {
             #[cfg(test)]
             pub(crate) const ALL: &'static [Kind] = &[$(Kind::$name),*];
 
+            #[inline]
             pub(crate) fn number(self) -> u8 {
                 match self { $(Kind::$name => $number,)* }
             }
 
+            #[inline]
             pub(crate) fn of(number: u8) -> Option<Kind> {
                 match number { $($number => Some(Kind::$name),)* _ => None }
             }
@@ -113,6 +115,7 @@ kinds! {
 
 impl Kind {
     /// Whether frames of this kind have a number in their session.
+    #[inline]
     pub(crate) fn is_numbered(self) -> bool {
         !matches!(
             self,
@@ -132,6 +135,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    #[inline]
     pub(crate) fn encode(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..4].copy_from_slice(&self.len.to_be_bytes());
@@ -143,6 +147,7 @@ impl Header {
     }
 
     /// Reads a header. A body longer than `max` is refused here, before any memory is taken for it.
+    #[inline(always)]
     pub(crate) fn decode(bytes: &[u8; HEADER], max: u32) -> Result<Self, WireError> {
         let [l0, l1, l2, l3, kind, flags, s0, s1, correlation @ ..] = *bytes;
         let len = u32::from_be_bytes([l0, l1, l2, l3]);
@@ -224,6 +229,9 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Reads the frame that begins a stretch of bytes, if it is there whole: itself, and how many bytes it takes.
+// In line, here and in what it calls: each value that is written to memory in parts and read again as a whole costs
+// more than reading a header does.
+#[inline(always)]
 pub(crate) fn split_frame(bytes: &[u8], max: u32) -> Result<Option<(Frame<'_>, usize)>, WireError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Ok(None);
@@ -308,6 +316,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if it is here.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, WireError> {
         let waiting = &self.buffer[self.start..self.end];
         Ok(match split_frame(waiting, self.max)? {

@@ -9,10 +9,12 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline]
     pub(crate) fn new(frame: &'static str, body: &'a [u8]) -> Self {
         Fields { frame, rest: body }
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self
             .rest
@@ -22,6 +24,7 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (taken, rest) = self
             .rest
@@ -31,18 +34,22 @@ impl<'a> Fields<'a> {
         Ok(*taken)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8, WireError> {
         self.array().map(u8::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self) -> Result<u16, WireError> {
         self.array().map(u16::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self) -> Result<u32, WireError> {
         self.array().map(u32::from_be_bytes)
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self) -> Result<u64, WireError> {
         self.array().map(u64::from_be_bytes)
     }
@@ -81,6 +88,7 @@ impl<'a> Fields<'a> {
     }
 
     /// All that is left.
+    #[inline]
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }

@@ -333,6 +333,8 @@ impl Desk {
 /// Plays who connects, to a node of this build.
 async fn play_dialler(system: &System, name: &str) {
     let mut config = LinkConfig::default();
+    // As it was when they were written down.
+    config.window = 256 * 1024;
     match name {
         "12-credit" => config.window = 100,
         "17-refused" => config.connections = 0,

@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
