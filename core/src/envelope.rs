@@ -22,8 +22,8 @@ pub struct Meta {
     pub deadline: Option<Instant>,
     attempt: u32,
     caller_retries: bool,
-    /// What few messages have.
-    rest: Option<Box<Rest>>,
+    /// What few messages have. Shared, so that what all messages of one origin have costs them no memory.
+    rest: Option<Arc<Rest>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -105,9 +105,14 @@ impl Meta {
         self.rest.as_ref().and_then(|rest| rest.trace)
     }
 
+    #[inline]
+    fn rest_mut(&mut self) -> &mut Rest {
+        Arc::make_mut(self.rest.get_or_insert_default())
+    }
+
     /// Sets the request key.
     pub fn set_key(&mut self, key: RequestKey) {
-        self.rest.get_or_insert_default().key = Some(key);
+        self.rest_mut().key = Some(key);
     }
 
     /// Sets the attempt.
@@ -117,7 +122,7 @@ impl Meta {
 
     /// Puts down that an attempt has crashed its actor.
     pub(crate) fn add_failed_attempt(&mut self, actor: ActorId, attempt: FailedAttempt) {
-        let rest = self.rest.get_or_insert_default();
+        let rest = self.rest_mut();
         History::add(&mut rest.history, actor, attempt);
     }
 
@@ -128,12 +133,12 @@ impl Meta {
 
     /// Sets the principal. For the layer that proved it.
     pub fn set_principal(&mut self, principal: Principal) {
-        self.rest.get_or_insert_default().principal = Some(principal);
+        self.rest_mut().principal = Some(principal);
     }
 
     /// Sets the trace that it belongs to, and with it all that is sent because of it.
     pub fn set_trace_parent(&mut self, parent: TraceParent) {
-        self.rest.get_or_insert_default().trace = Some(parent);
+        self.rest_mut().trace = Some(parent);
     }
 
     /// The time left until the deadline; `None` without one, zero if it has passed.
@@ -152,7 +157,7 @@ impl Meta {
 
     /// Puts down what was noted of a message when it was sent.
     pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
-        self.rest.get_or_insert_default().stamp = Some(Arc::new(stamp));
+        self.rest_mut().stamp = Some(Arc::new(stamp));
     }
 
     /// Whether something was noted.
@@ -163,11 +168,11 @@ impl Meta {
     /// Takes out what was noted, or is to be known of it all the same. What its handler sends, with this beside it or not, is its own.
     #[inline]
     pub(crate) fn take_stamp(&mut self) -> Option<Arc<Stamp>> {
-        let rest = self.rest.as_mut()?;
-        match rest.stamp.take() {
-            None => Some(Arc::new(Stamp::in_trace(rest.trace?))),
-            stamp => stamp,
+        let rest = self.rest.as_ref()?;
+        if rest.stamp.is_some() {
+            return self.rest_mut().stamp.take();
         }
+        Some(Arc::new(Stamp::in_trace(rest.trace?)))
     }
 
     /// Whether it says nothing: a tell of which that is so may go by [`Route::send_lean`](crate::Route::send_lean).

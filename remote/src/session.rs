@@ -22,9 +22,11 @@
 //! | [`in_flight`] | asks of the other side that aren't answered |
 //! | [`work`] | one task a session: receivers that were full, subscriptions |
 //! | [`connection`] | one byte stream: reads, writes, keeps time |
+//! | [`buffers`] | memory for large payloads |
 //! | [`busy_poll`] | a look-out for what comes next, before a thread sleeps |
 //! | [`shake`] | how one begins |
 
+pub(crate) mod buffers;
 mod busy_poll;
 pub(crate) mod connection;
 mod heartbeat;
@@ -49,7 +51,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callboard::clock::Instant;
-use callboard::{Failure, Incarnation, Placement, Principal, System};
+use callboard::{Failure, Incarnation, Meta, Placement, Principal, System};
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::LinkConfig;
@@ -63,6 +65,7 @@ use crate::wire::body::{PACKED, put_failure};
 use crate::wire::frame::{HEADER, Kind, bare, put_frame};
 use crate::wire::handshake::{Hello, LZ4, SessionHello};
 
+use buffers::Buffers;
 use connection::EndSignal;
 use in_flight::InFlight;
 use inbox::Inbox;
@@ -71,6 +74,7 @@ use log::Log;
 pub(crate) use ours::Given;
 use ours::Ours;
 use outbox::{Outbox, Waits};
+use pack::Worth;
 use work::Work;
 
 /// The other side of a session, as it introduced itself.
@@ -111,6 +115,12 @@ pub(crate) struct Session {
     waiting: Arc<AtomicUsize>,
     pub(crate) in_flight: InFlight,
     pub(crate) work: Work,
+    /// What large payloads lie in.
+    pub(crate) buffers: Arc<Buffers>,
+    /// Whether compressing helps.
+    worth: Worth,
+    /// What all messages that come over it have beside them.
+    origin: Meta,
     /// The slots that this side has opened.
     ours: RwLock<Ours>,
     attached: Mutex<Attached>,
@@ -172,6 +182,9 @@ impl Session {
             inbox: Mutex::new(Inbox::new(&config, Arc::clone(&waiting))),
             waiting,
             work: Work::new(this.clone()),
+            buffers: Arc::default(),
+            worth: Worth::default(),
+            origin: origin_of(&proof),
             theirs: Theirs {
                 node: theirs.node,
                 incarnation: theirs.incarnation,
@@ -267,7 +280,7 @@ impl Session {
 
     /// The same for what stands in a frame from `at` on.
     pub(crate) fn pack_from(&self, frame: &mut Vec<u8>, at: usize) -> u8 {
-        if self.packs(frame.len() - at) && pack::pack(frame, at) {
+        if self.packs(frame.len() - at) && self.worth.attempt(|| pack::pack(frame, at)) {
             PACKED
         } else {
             0
@@ -369,6 +382,15 @@ impl Session {
     pub(crate) fn unacknowledged(&self) -> usize {
         self.log.lock().bytes()
     }
+}
+
+/// On whose behalf messages come.
+fn origin_of(proof: &Proof) -> Meta {
+    let mut origin = Meta::default();
+    if let Some(principal) = Subject::new(proof).principal() {
+        origin.set_principal(principal.clone());
+    }
+    origin
 }
 
 /// The end of what has that number.

@@ -15,48 +15,70 @@ use std::ptr::NonNull;
 
 /// The size of a pooled block in bytes; a cache line or two.
 pub(crate) const BLOCK: usize = 128;
-/// How many blocks a thread keeps.
-const KEPT: usize = 4_096;
+/// That of a larger one: for the replies that are more than a few words.
+const LARGE_BLOCK: usize = 384;
+/// How many blocks of each size a thread keeps.
+const KEPT: [usize; 2] = [4_096, 2_048];
 
-const BLOCK_LAYOUT: Layout = match Layout::from_size_align(BLOCK, 16) {
-    Ok(layout) => layout,
-    Err(_) => panic!("the layout of a block is valid"),
-};
+const LAYOUTS: [Layout; 2] = [layout(BLOCK), layout(LARGE_BLOCK)];
+
+const fn layout(size: usize) -> Layout {
+    match Layout::from_size_align(size, 16) {
+        Ok(layout) => layout,
+        Err(_) => panic!("the layout of a block is valid"),
+    }
+}
 
 struct Pool {
-    free: Vec<NonNull<u8>>,
+    free: [Vec<NonNull<u8>>; 2],
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for block in self.free.drain(..) {
-            // SAFETY: every block in the list was allocated with this layout and is in nobody's use.
-            unsafe { dealloc(block.as_ptr(), BLOCK_LAYOUT) };
+        for (free, layout) in self.free.iter_mut().zip(LAYOUTS) {
+            for block in free.drain(..) {
+                // SAFETY: every block in the list was allocated with this layout and is in nobody's use.
+                unsafe { dealloc(block.as_ptr(), layout) };
+            }
         }
     }
 }
 
 thread_local! {
-    static POOL: UnsafeCell<Pool> = const { UnsafeCell::new(Pool { free: Vec::new() }) };
+    static POOL: UnsafeCell<Pool> = const { UnsafeCell::new(Pool { free: [Vec::new(), Vec::new()] }) };
 }
 
-fn is_pooled(layout: Layout) -> bool {
-    layout.size() <= BLOCK && layout.align() <= 16 && !cfg!(callboard_plain_alloc) && !cfg!(loom)
+/// Which blocks a value of that layout fits into.
+#[inline]
+const fn size_of_block(layout: Layout) -> Option<usize> {
+    if cfg!(callboard_plain_alloc) || cfg!(loom) || layout.align() > 16 {
+        return None;
+    }
+    match layout.size() {
+        0..=BLOCK => Some(0),
+        ..=LARGE_BLOCK => Some(1),
+        _ => None,
+    }
 }
 
 /// A block of [`BLOCK`] bytes, aligned to 16.
 #[inline]
 pub(crate) fn take_block() -> NonNull<u8> {
+    take(0)
+}
+
+#[inline]
+fn take(size: usize) -> NonNull<u8> {
     if cfg!(callboard_plain_alloc) || cfg!(loom) {
-        return allocate(BLOCK_LAYOUT);
+        return allocate(LAYOUTS[size]);
     }
     let kept = POOL.try_with(|pool| {
         // SAFETY: the list is this thread's own, and nothing in between runs other code.
-        unsafe { (*pool.get()).free.pop() }
+        unsafe { (&mut (*pool.get()).free)[size].pop() }
     });
     match kept {
         Ok(Some(block)) => block,
-        _ => allocate(BLOCK_LAYOUT),
+        _ => allocate(LAYOUTS[size]),
     }
 }
 
@@ -66,13 +88,21 @@ pub(crate) fn take_block() -> NonNull<u8> {
 /// It came from [`take_block`], and nobody uses it any more.
 #[inline]
 pub(crate) unsafe fn give_block(block: NonNull<u8>) {
+    // SAFETY: the same.
+    unsafe { give(block, 0) };
+}
+
+/// # Safety
+/// It came from [`take`] with that size, and nobody uses it any more.
+#[inline]
+unsafe fn give(block: NonNull<u8>, size: usize) {
     let kept = POOL.try_with(|pool| {
         if cfg!(callboard_plain_alloc) || cfg!(loom) {
             return false;
         }
-        // SAFETY: as in `take_block`.
-        let free = unsafe { &mut (*pool.get()).free };
-        let room = free.len() < KEPT;
+        // SAFETY: as in `take`.
+        let free = unsafe { &mut (&mut (*pool.get()).free)[size] };
+        let room = free.len() < KEPT[size];
         if room {
             free.push(block);
         }
@@ -80,7 +110,7 @@ pub(crate) unsafe fn give_block(block: NonNull<u8>) {
     });
     if kept != Ok(true) {
         // SAFETY: the block was allocated with this layout, and its user has just given it up.
-        unsafe { dealloc(block.as_ptr(), BLOCK_LAYOUT) };
+        unsafe { dealloc(block.as_ptr(), LAYOUTS[size]) };
     }
 }
 
@@ -102,11 +132,12 @@ impl<T> PoolBox<T> {
     #[inline]
     pub(crate) fn new(make: impl FnOnce() -> T) -> Self {
         let layout = Layout::new::<T>();
-        let memory = if is_pooled(layout) {
-            take_block()
-        } else {
-            debug_assert!(layout.size() > 0);
-            allocate(layout)
+        let memory = match size_of_block(layout) {
+            Some(size) => take(size),
+            None => {
+                debug_assert!(layout.size() > 0);
+                allocate(layout)
+            }
         };
         let memory = memory.cast::<T>();
         // SAFETY: the memory is large enough, aligned, and ours alone. (Should `make` panic, it is lost.)
@@ -136,12 +167,11 @@ impl<T> PoolBox<T> {
         // SAFETY: the value is there (only `free` takes it out, and that happens once).
         unsafe { self.memory.as_ptr().drop_in_place() };
         let layout = Layout::new::<T>();
-        if is_pooled(layout) {
-            // SAFETY: it is a block, and this was its only use.
-            unsafe { give_block(self.memory.cast()) };
-        } else {
+        match size_of_block(layout) {
+            // SAFETY: it is a block of that size, and this was its only use.
+            Some(size) => unsafe { give(self.memory.cast(), size) },
             // SAFETY: it was allocated with this layout.
-            unsafe { dealloc(self.memory.as_ptr().cast(), layout) };
+            None => unsafe { dealloc(self.memory.as_ptr().cast(), layout) },
         }
     }
 }

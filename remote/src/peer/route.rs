@@ -20,9 +20,9 @@ use super::watches::{OnNews, Target};
 use super::{Core, Owner};
 use crate::session::Session;
 use crate::session::outbox::{Letter, NoRoom, Ticket};
-use crate::session::scratch::{self, finish_frame, shape, uncopied};
+use crate::session::scratch::{self, Raw, finish_frame, put_large, shape};
 use crate::wire::WireError;
-use crate::wire::body::Request;
+use crate::wire::body::{PACKED, Request};
 use crate::wire::frame::{HEADER, Kind};
 
 pub(crate) struct RemoteRoute<M: WireMessage> {
@@ -286,8 +286,10 @@ fn encode<M: WireMessage>(
     let payload = frame.len();
     let max = session.theirs.max_message;
     let room = max.saturating_sub(u32::try_from(payload - HEADER).unwrap_or(0));
-    if let Some(rest) = uncopied(envelope.message.as_raw(), session, room) {
-        return Ok((request.flags(), rest));
+    match put_large(envelope.message.as_raw(), session, room, frame) {
+        Some(Raw::Uncopied(rest)) => return Ok((request.flags(), rest)),
+        Some(Raw::Packed) => return Ok((request.flags() | PACKED, Bytes::new())),
+        None => {}
     }
     let put = envelope.message.put(frame, shape(slot.positional));
     put.map_err(|error| {

@@ -217,6 +217,7 @@ impl<'a> Parts<'a> {
         }
         if asks {
             self.decoder.rest();
+            self.session.buffers.rest();
             self.put_ack(true);
             self.control.extend(bare(Kind::Ping, 0));
         }
@@ -452,7 +453,7 @@ impl<'a> Parts<'a> {
         // What was handed on before this may have taken its time.
         let now = session.system.clock().now();
         self.frames_before = taken.batch.last - log.last();
-        log.push(&mut taken.batch, now);
+        log.push(taken.batch, now);
         if session.ended().is_some() {
             // In between, and perhaps it looked here before.
             drop(log);

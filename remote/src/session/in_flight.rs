@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Session;
-use super::scratch::{self, finish_frame, shape, uncopied};
+use super::scratch::{self, Raw, finish_frame, put_large, shape};
 use crate::rights::Decision;
 use crate::wire::WireError;
+use crate::wire::body::PACKED;
 use crate::wire::frame::{HEADER, Kind};
 
 /// What is called when the asker of a request gives up.
@@ -224,10 +225,18 @@ impl Answers {
         let most = session.theirs.max_message;
         let sent = scratch::with(|frame| {
             frame.resize(HEADER, 0);
-            if let Some(bytes) = uncopied(codec::as_raw(reply), session, most) {
-                finish_frame(frame, bytes.len(), Kind::Reply, 0, number);
-                session.answer_with(std::mem::take(frame), bytes);
-                return Ok(());
+            match put_large(codec::as_raw(reply), session, most, frame) {
+                Some(Raw::Uncopied(bytes)) => {
+                    finish_frame(frame, bytes.len(), Kind::Reply, 0, number);
+                    session.answer_with(std::mem::take(frame), bytes);
+                    return Ok(());
+                }
+                Some(Raw::Packed) => {
+                    finish_frame(frame, 0, Kind::Reply, PACKED, number);
+                    session.answer_from(frame);
+                    return Ok(());
+                }
+                None => {}
             }
             // A hand-written `Serialize` may refuse, and may panic: the asker is told, and the actor is none the worse.
             let shape = shape(self.positional);

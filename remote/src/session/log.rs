@@ -81,7 +81,7 @@ pub(crate) struct Log {
     generation: u64,
     /// A connection has taken frames that it has not pushed yet: none behind them may come before them.
     awaits_push: bool,
-    pool: Vec<Vec<u8>>,
+    pool: Vec<Batch>,
 }
 
 /// The other side acknowledged what was never sent.
@@ -89,16 +89,16 @@ pub(crate) struct Log {
 pub(crate) struct NeverSent;
 
 impl Log {
-    /// An empty buffer, used before if possible.
-    pub(crate) fn spare(&mut self) -> Vec<u8> {
+    /// An empty batch, with memory that was used before if possible.
+    pub(crate) fn spare(&mut self) -> Batch {
         self.pool.pop().unwrap_or_default()
     }
 
-    /// Takes frames over, stamped with the time that is left. Leaves an empty buffer.
-    pub(crate) fn push(&mut self, batch: &mut Batch, now: Instant) {
+    /// Takes frames over, stamped with the time that is left.
+    pub(crate) fn push(&mut self, mut batch: Batch, now: Instant) {
         self.awaits_push = false;
         if batch.bytes.is_empty() {
-            return;
+            return self.keep(batch);
         }
         stamp(&mut batch.bytes, &batch.stamps, now);
         self.bytes += batch.len();
@@ -123,21 +123,19 @@ impl Log {
             });
             tail.batch.stamps.extend(moved);
             tail.batch.last = batch.last;
-            return;
+            return self.keep(batch);
         }
-        let mut bytes = self.spare();
-        std::mem::swap(&mut bytes, &mut batch.bytes);
-        let stamps = std::mem::take(&mut batch.stamps);
-        self.segments.push_back(Segment {
-            batch: Batch {
-                bytes,
-                rest: std::mem::take(&mut batch.rest),
-                stamps,
-                last: batch.last,
-                tell: None,
-            },
-            first,
-        });
+        self.segments.push_back(Segment { batch, first });
+    }
+
+    /// Keeps the memory of a batch that has gone its way.
+    fn keep(&mut self, mut batch: Batch) {
+        if self.pool.len() < POOL && batch.bytes.capacity() <= KEEP {
+            batch.bytes.clear();
+            batch.stamps.clear();
+            batch.rest = Bytes::new();
+            self.pool.push(batch);
+        }
     }
 
     /// What is to be written next, in two parts; both empty if everything is written.
@@ -205,15 +203,12 @@ impl Log {
     }
 
     fn drop_front(&mut self) {
-        let Some(Segment { mut batch, .. }) = self.segments.pop_front() else {
+        let Some(Segment { batch, .. }) = self.segments.pop_front() else {
             return;
         };
         self.bytes -= batch.len();
         self.at.0 = self.at.0.saturating_sub(1);
-        if self.pool.len() < POOL && batch.bytes.capacity() <= KEEP {
-            batch.bytes.clear();
-            self.pool.push(batch.bytes);
-        }
+        self.keep(batch);
     }
 
     /// Nobody writes from it any more: drops what it keeps.

@@ -496,7 +496,7 @@ impl Outbox {
 
     /// Takes all that is there, and a piece of what is large. Nothing if there is nothing: the waker is called when
     /// there is.
-    pub(crate) fn take(&self, cx: &Context<'_>, spare: impl FnOnce() -> Vec<u8>) -> Option<Taken> {
+    pub(crate) fn take(&self, cx: &Context<'_>, spare: impl FnOnce() -> Batch) -> Option<Taken> {
         let mut inner = self.inner.lock();
         if inner.tail.bytes.is_empty() && inner.large.is_empty() {
             match &mut inner.writer {
@@ -508,11 +508,7 @@ impl Outbox {
         }
         let mut taken = Taken::default();
         let last = inner.tail.last;
-        let next = Batch {
-            bytes: spare(),
-            last,
-            ..Batch::default()
-        };
+        let next = Batch { last, ..spare() };
         taken.batch = std::mem::replace(&mut inner.tail, next);
         taken.undecided = std::mem::take(&mut inner.undecided);
         inner.take_piece(&mut taken);

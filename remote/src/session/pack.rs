@@ -1,6 +1,10 @@
 //! Compression of payloads: an lz4 block behind its plain length.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use callboard::{Failure, FailureKind, Verdict};
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 #[cfg(test)]
 mod tests;
@@ -8,20 +12,97 @@ mod tests;
 /// What lz4 can at best make of a byte: a length that claims more is a lie.
 const MOST_PLAIN: usize = 255;
 
+/// A buffer that grew past this is given back.
+const KEEP: usize = 512 * 1024;
+/// At most so many payloads in a row go as they are, after some that didn't shrink.
+const MOST_SKIPPED: u32 = 15;
+
+thread_local! {
+    static WORK: RefCell<Work> = RefCell::default();
+}
+
+/// What compressing takes, used again.
+#[derive(Default)]
+struct Work {
+    table: CompressTable,
+    packed: Vec<u8>,
+}
+
+impl Work {
+    /// Compresses `plain`. Nothing if that saves less than a tenth of it.
+    fn pack(&mut self, plain: &[u8]) -> Option<([u8; 4], &[u8])> {
+        let len = u32::try_from(plain.len()).ok()?;
+        let most = get_maximum_output_size(plain.len());
+        if self.packed.len() < most {
+            self.packed.resize(most, 0);
+        }
+        let packed = compress_into_with_table(plain, &mut self.packed, &mut self.table).ok()?;
+        let gains = (packed + 4) * 10 <= plain.len() * 9;
+        gains.then(|| (len.to_be_bytes(), &self.packed[..packed]))
+    }
+}
+
+fn with_work<R>(work: impl FnOnce(&mut Work) -> R) -> R {
+    WORK.with_borrow_mut(|mine| {
+        let result = work(mine);
+        if mine.packed.len() > KEEP {
+            mine.packed = Vec::new();
+        }
+        result
+    })
+}
+
 /// Compresses what stands in `frame` from `at` on, if that saves a tenth of it. Answers whether it did.
 pub(crate) fn pack(frame: &mut Vec<u8>, at: usize) -> bool {
-    let plain = &frame[at..];
-    let Ok(len) = u32::try_from(plain.len()) else {
-        return false;
-    };
-    let packed = lz4_flex::block::compress(plain);
-    if (packed.len() + 4) * 10 > plain.len() * 9 {
-        return false;
+    with_work(|work| {
+        let Some((len, packed)) = work.pack(&frame[at..]) else {
+            return false;
+        };
+        frame.truncate(at);
+        frame.extend_from_slice(&len);
+        frame.extend_from_slice(packed);
+        true
+    })
+}
+
+/// The same for what stands elsewhere: it is appended if that helps, and only then.
+pub(crate) fn append(frame: &mut Vec<u8>, plain: &[u8]) -> bool {
+    with_work(|work| {
+        let Some((len, packed)) = work.pack(plain) else {
+            return false;
+        };
+        frame.extend_from_slice(&len);
+        frame.extend_from_slice(packed);
+        true
+    })
+}
+
+/// Whether it is worth trying: where payloads don't shrink, fewer and fewer are tried, one of 16 at least.
+#[derive(Debug, Default)]
+pub(crate) struct Worth {
+    misses: AtomicU32,
+    skips: AtomicU32,
+}
+
+impl Worth {
+    /// Tries to compress a payload, if that may help.
+    pub(crate) fn attempt(&self, pack: impl FnOnce() -> bool) -> bool {
+        // Others may count at the same time: an attempt more or less doesn't matter.
+        let skips = self.skips.load(Ordering::Relaxed);
+        if skips > 0 {
+            self.skips.store(skips - 1, Ordering::Relaxed);
+            return false;
+        }
+        let packed = pack();
+        let misses = match packed {
+            true => 0,
+            false => self.misses.load(Ordering::Relaxed) * 2 + 1,
+        };
+        let misses = misses.min(MOST_SKIPPED);
+        self.misses.store(misses, Ordering::Relaxed);
+        self.skips.store(misses / 2, Ordering::Relaxed);
+        packed
     }
-    frame.truncate(at);
-    frame.extend(len.to_be_bytes());
-    frame.extend(packed);
-    true
 }
 
 /// The plain bytes, at most `max` of them: checked before any memory is taken (G36).

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use bytes::Bytes;
 use callboard::codec::Shape;
 
-use super::Session;
+use super::{Session, pack};
 use crate::wire::frame::{HEADER, Header, Kind};
 
 /// A buffer that grew past this is given back.
@@ -64,9 +64,25 @@ pub(crate) fn shape(positional: bool) -> Shape {
     }
 }
 
-/// The bytes of a raw payload, if it is better sent from where they are.
-pub(crate) fn uncopied(raw: Option<&Bytes>, session: &Session, most: u32) -> Option<Bytes> {
-    let bytes = raw?;
-    let fits = bytes.len() >= UNCOPIED && bytes.len() <= most as usize;
-    (fits && !session.packs(bytes.len())).then(|| bytes.clone())
+/// How a large raw payload travels.
+pub(crate) enum Raw {
+    /// From where it is.
+    Uncopied(Bytes),
+    /// Compressed, in the frame.
+    Packed,
+}
+
+/// The bytes of a large raw payload, or what they shrink to behind what stands in `frame`. Nothing if there is none,
+/// it is small, or it is more than `most` bytes.
+pub(crate) fn put_large(
+    raw: Option<&Bytes>,
+    session: &Session,
+    most: u32,
+    frame: &mut Vec<u8>,
+) -> Option<Raw> {
+    let bytes = raw.filter(|it| it.len() >= UNCOPIED && it.len() <= most as usize)?;
+    if session.packs(bytes.len()) && session.worth.attempt(|| pack::append(frame, bytes)) {
+        return Some(Raw::Packed);
+    }
+    Some(Raw::Uncopied(bytes.clone()))
 }

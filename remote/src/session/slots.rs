@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::Session;
 use super::in_flight::{Answer, Answers, Standing};
 use super::inbox::{Arrival, Behind};
+use super::scratch::UNCOPIED;
 use crate::node::{self, Dispatch, Held, Payload};
 use crate::rights::{Decision, is_reserved};
 use crate::wire::body::{Open, Request};
@@ -165,11 +166,17 @@ impl Slot {
             }
         }
         let answer = is_ask.then(|| self.answer(session, arrival));
+        let is_raw = self.schemas.0 == Schema::RAW.as_u64();
         let delivered = self.find(session).and_then(|found| {
             let payload = if arrival.is_packed {
                 Payload::Kept(session.unpack(&payload)?.into())
             } else {
-                payload.clone()
+                match payload {
+                    Payload::Passing(bytes) if is_raw && bytes.len() >= UNCOPIED => {
+                        Payload::Kept(session.buffers.copy_of(bytes))
+                    }
+                    _ => payload.clone(),
+                }
             };
             let meta = meta(session, arrival, request);
             match answer {
@@ -255,7 +262,7 @@ impl Slot {
 }
 
 fn meta(session: &Session, arrival: &Arrival, request: &Request) -> Meta {
-    let mut meta = Meta::default();
+    let mut meta = session.origin.clone();
     meta.deadline = request.remaining.map(|span| arrival.at + span);
     if let Some(key) = request.key {
         meta.set_key(key);
@@ -266,9 +273,6 @@ fn meta(session: &Session, arrival: &Arrival, request: &Request) -> Meta {
     }
     if let Some(trace) = request.trace.and_then(TraceParent::from_bytes) {
         meta.set_trace_parent(trace);
-    }
-    if let Some(principal) = session.principal() {
-        meta.set_principal(principal.clone());
     }
     meta
 }

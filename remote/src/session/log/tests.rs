@@ -67,9 +67,9 @@ fn at(nanos: u64) -> Instant {
 #[test]
 fn g32_what_was_not_acknowledged_is_written_again_and_nothing_else() {
     let mut log = Log::default();
-    log.push(&mut batch(1..=3, 100), at(0));
-    log.push(&mut batch(4..=4, GATHER), at(0));
-    log.push(&mut batch(5..=6, 10), at(0));
+    log.push(batch(1..=3, 100), at(0));
+    log.push(batch(4..=4, GATHER), at(0));
+    log.push(batch(5..=6, 10), at(0));
     assert_eq!(rest(&mut log), [1, 2, 3, 4, 5, 6]);
     log.rewind(2, at(0)).unwrap();
     assert_eq!(rest(&mut log), [3, 4, 5, 6]);
@@ -84,7 +84,7 @@ fn g32_what_was_not_acknowledged_is_written_again_and_nothing_else() {
 #[test]
 fn g36_nobody_acknowledges_what_was_never_sent() {
     let mut log = Log::default();
-    log.push(&mut batch(1..=3, 10), at(0));
+    log.push(batch(1..=3, 10), at(0));
     assert_eq!(log.ack(4), Err(NeverSent));
     assert_eq!(log.rewind(4, at(0)), Err(NeverSent));
     log.ack(2).unwrap();
@@ -103,7 +103,7 @@ fn g09_remaining_time_is_written_anew_each_time_it_leaves() {
         at: HEADER + 4,
         deadline: at(5_000_000),
     });
-    log.push(&mut one, at(1_000_000));
+    log.push(one, at(1_000_000));
     let field = |log: &Log| unwritten(log)[HEADER + 4..HEADER + 12].to_vec();
     assert_eq!(field(&log), encode_remaining(Duration::from_millis(4)));
     log.wrote(7);
@@ -130,7 +130,7 @@ fn g06_a_large_tell_is_known_by_its_last_piece() {
     for last in 1..=6 {
         let mut batch = batch(last..=last, 10);
         batch.tell = if last % 3 == 0 { tell(7) } else { None };
-        log.push(&mut batch, at(0));
+        log.push(batch, at(0));
     }
     log.wrote(unwritten(&log).len());
     log.ack(4).unwrap();
@@ -138,7 +138,7 @@ fn g06_a_large_tell_is_known_by_its_last_piece() {
     log.take_unacked(|frame, tell| seen.push((frame.correlation, tell.cloned())));
     assert_eq!(seen, [(5, None), (6, tell(7))]);
     // What comes in the meantime is handed out by the next.
-    log.push(&mut batch(7..=7, 10), at(0));
+    log.push(batch(7..=7, 10), at(0));
     seen.clear();
     log.take_unacked(|frame, tell| seen.push((frame.correlation, tell.cloned())));
     assert_eq!(seen, [(7, None)]);
@@ -175,11 +175,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Push(frames, body) => {
-                    log.push(&mut batch(pushed + 1..=pushed + frames, body), at(0));
+                    log.push(batch(pushed + 1..=pushed + frames, body), at(0));
                     pushed += frames;
                 }
                 Step::PushSplit(frames, body) => {
-                    log.push(&mut split_batch(pushed + 1..=pushed + frames, body), at(0));
+                    log.push(split_batch(pushed + 1..=pushed + frames, body), at(0));
                     pushed += frames;
                 }
                 Step::Write(most) => {

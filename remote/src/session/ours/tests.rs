@@ -54,7 +54,7 @@ fn tell(outbox: &Outbox, slot: u32, body: usize) {
 /// Takes all there is.
 fn take(outbox: &Outbox) {
     let cx = std::task::Context::from_waker(std::task::Waker::noop());
-    while outbox.take(&cx, Vec::new).is_some() {}
+    while outbox.take(&cx, Batch::default).is_some() {}
 }
 
 #[test]

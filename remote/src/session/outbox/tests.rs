@@ -48,7 +48,9 @@ fn now<F: Future>(future: F) -> Option<F::Output> {
 fn drain(outbox: &Outbox) -> Vec<(Kind, u64, u16)> {
     let mut frames = Vec::new();
     let mut last = 0;
-    while let Some(Some(mut taken)) = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new)))) {
+    while let Some(Some(mut taken)) =
+        now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Batch::default))))
+    {
         taken.decide(outbox);
         let whole = [&taken.batch.bytes[..], &taken.batch.rest[..]].concat();
         let mut rest = &whole[..];
@@ -218,7 +220,9 @@ fn g33_what_is_not_copied_arrives_whole_and_in_order() {
         outbox.push(&mut letter(0, 2)).unwrap();
         let mut whole = Vec::new();
         let mut behind = 0;
-        while let Some(Some(taken)) = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new)))) {
+        while let Some(Some(taken)) =
+            now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Batch::default))))
+        {
             let bytes = [&taken.batch.bytes[..], &taken.batch.rest[..]].concat();
             let mut rest = &bytes[..];
             while let Some((frame, taken)) = split_frame(rest, u32::MAX).unwrap() {
@@ -321,7 +325,7 @@ fn g33_credit_that_an_unwanted_ask_gave_back_wakes_who_waits_for_it() {
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Context::from_waker(&waker);
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
-    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new))))
+    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Batch::default))))
         .flatten()
         .unwrap();
     // It looks in between.
@@ -354,7 +358,7 @@ fn g09_an_unwanted_ask_takes_no_remaining_time_from_the_next() {
     let mut timed = sized(0, 8, 20);
     timed.deadline = Some(Instant::FAR);
     outbox.push(&mut timed).unwrap();
-    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Vec::new))))
+    let mut taken = now(poll_fn(|cx| Poll::Ready(outbox.take(cx, Batch::default))))
         .flatten()
         .unwrap();
     taken.decide(&outbox);

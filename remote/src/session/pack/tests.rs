@@ -12,6 +12,29 @@ fn what_gains_less_than_a_tenth_stays_as_it_is() {
 }
 
 #[test]
+fn what_does_not_shrink_is_tried_less_and_less_and_never_given_up() {
+    let worth = Worth::default();
+    let tried = |count: usize, shrinks: bool| -> Vec<usize> {
+        let tried = |_: &usize| {
+            let mut tried = false;
+            let packed = worth.attempt(|| {
+                tried = true;
+                shrinks
+            });
+            assert_eq!(packed, tried && shrinks);
+            tried
+        };
+        (0..count).filter(tried).collect()
+    };
+    // As long as it helps, each.
+    assert_eq!(tried(5, true), [0, 1, 2, 3, 4]);
+    // The first doesn't say much; then one of 2, of 4, of 8.
+    assert_eq!(tried(40, false), [0, 1, 3, 7, 15, 23, 31, 39]);
+    // And all again once one has shrunk.
+    assert_eq!(tried(10, true), [7, 8, 9]);
+}
+
+#[test]
 fn g36_a_length_that_lz4_can_not_reach_takes_no_memory() {
     let mut lie = u32::MAX.to_be_bytes().to_vec();
     lie.extend([0; 10]);

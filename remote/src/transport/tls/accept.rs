@@ -10,6 +10,7 @@ use futures::future::{Either, select};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::ahead::Ahead;
 use super::stream::TlsStream;
 use super::{Tls, TlsFault};
 use crate::transport::hang_up;
@@ -89,10 +90,10 @@ impl Dialled {
             .tls
             .server(clock)
             .map_err(|error| Some(TlsFault::Setup(error.to_string())))?;
-        let accepting = tokio_rustls::TlsAcceptor::from(config).accept(self.stream);
+        let accepting = tokio_rustls::TlsAcceptor::from(config).accept(Ahead::new(self.stream));
         let accepting = pin!(accepting.into_fallible());
         let stream = match select(accepting, clock.sleep(limit)).await {
-            Either::Left((Ok(stream), _)) => TlsStream::new(stream),
+            Either::Left((Ok(stream), _)) => TlsStream::server(stream),
             Either::Left((Err((error, mut stream)), _)) => {
                 let fault = TlsFault::of_handshake(&error);
                 // The alert is on its way.

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 
+use super::ahead::Ahead;
 use super::stream::TlsStream;
 use super::verify::Expected;
 use super::{Expect, Tls, TlsError, TlsFault, Trust, names};
@@ -53,9 +54,9 @@ impl TlsConnector {
             // An address is not sent, and nothing looks at it.
             Expected::Principal(_) => ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
-        let connecting = tokio_rustls::TlsConnector::from(config).connect(name, stream);
+        let connecting = tokio_rustls::TlsConnector::from(config).connect(name, Ahead::new(stream));
         let stream = match connecting.await {
-            Ok(stream) => TlsStream::new(stream),
+            Ok(stream) => TlsStream::client(stream),
             Err(error) => {
                 return Err(match TlsFault::of_handshake(&error) {
                     Some(fault) => fault.into_io(),

@@ -9,13 +9,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::TlsFault;
+use super::ahead::Ahead;
+
+/// How many bytes are encrypted before they are written.
+const AT_ONCE: usize = 256 * 1024;
 
 /// Either side's.
 #[derive(Debug)]
-pub(crate) struct TlsStream(tokio_rustls::TlsStream<TcpStream>);
+pub(crate) struct TlsStream(tokio_rustls::TlsStream<Ahead<TcpStream>>);
 
 impl TlsStream {
-    pub(super) fn new(stream: impl Into<tokio_rustls::TlsStream<TcpStream>>) -> Self {
+    /// Of who has dialled.
+    pub(super) fn client(mut stream: tokio_rustls::client::TlsStream<Ahead<TcpStream>>) -> Self {
+        stream.get_mut().1.set_buffer_limit(Some(AT_ONCE));
+        TlsStream(stream.into())
+    }
+
+    /// Of who was dialled.
+    pub(super) fn server(mut stream: tokio_rustls::server::TlsStream<Ahead<TcpStream>>) -> Self {
+        stream.get_mut().1.set_buffer_limit(Some(AT_ONCE));
         TlsStream(stream.into())
     }
 
