@@ -4,6 +4,7 @@ use callboard::Failure;
 use super::*;
 use crate::config::LinkConfig;
 use crate::session::Session;
+use crate::session::log::Batch;
 use crate::session::outbox::{Leaves, Letter, Ticket};
 use crate::wire::frame::{Kind, PIECE, put_frame};
 
