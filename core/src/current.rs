@@ -372,7 +372,10 @@ mod tests {
             };
             let before = set_request(request);
             let handed = Inherited::of_ask(terms, &clock);
+            // For routes that need it fixed, and with a default of their own.
+            let resolved = terms.resolve(&clock, DEFAULT_LOCAL_DEADLINE);
             set_request(before);
+            prop_assert_eq!(resolved, (deadline, marks.0 || marks.1));
             let writable = own.is_none_or(|own| own <= LATEST);
             prop_assert_eq!(handed.is_some(), writable && deadline > clock.now());
             if let Some(mut handed) = handed {

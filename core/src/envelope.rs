@@ -257,4 +257,16 @@ mod tests {
         assert!(!keyed.is_plain() && !keyed.is_light());
         assert!(size_of::<Meta>() <= 24, "{}", size_of::<Meta>());
     }
+
+    #[test]
+    fn what_is_shared_is_not_changed_for_others() {
+        let mut origin = Meta::default();
+        origin.set_principal(Principal::new("uid:7"));
+        let mut one = origin.clone();
+        one.set_key(RequestKey::new());
+        assert!(one.key().is_some() && one.principal() == origin.principal());
+        assert_eq!(origin.key(), None);
+        // Nothing was noted of it, and nothing is taken out.
+        assert!(origin.clone().take_stamp().is_none());
+    }
 }

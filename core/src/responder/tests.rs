@@ -145,3 +145,25 @@ fn g09_one_who_is_told_of_many_withdrawals_hears_the_ticket_of_each_once() {
     drop(slot);
     assert_eq!(*told.0.lock(), [7, 8]);
 }
+
+#[test]
+fn g08_a_slot_that_was_made_with_who_is_told_is_like_one_that_learnt_it() {
+    let told = Arc::new(Told::default());
+    let make =
+        |ticket| Responder::<u8>::slot_of(Verdict::MaybeExecuted, Arc::clone(&told) as _, ticket);
+    let (responder, mut slot) = make(1);
+    responder.send(7);
+    assert_eq!(slot.take(), Some(Ok(7)));
+    let counters = Arc::new(Counters::default());
+    let (responder, mut slot) = make(2);
+    // How far it has come is known from the beginning.
+    let reached = slot.withdraw(Arc::clone(&counters)).unwrap_err();
+    assert_eq!(reached, Verdict::MaybeExecuted);
+    responder.send(7);
+    assert_eq!(counters.drops(DropReason::LateReply), 1);
+    let (responder, slot) = make(3);
+    drop(responder);
+    let failure = slot.now_or_never().unwrap().unwrap_err();
+    assert_eq!(failure.verdict(), Verdict::MaybeExecuted);
+    assert_eq!(*told.0.lock(), [2]);
+}

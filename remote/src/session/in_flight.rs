@@ -341,4 +341,28 @@ mod tests {
         asks.hook(1, Box::new(move || *mine.lock() += 1));
         assert_eq!(*told.lock(), 1);
     }
+
+    #[test]
+    fn g08_who_is_not_wanted_any_more_is_known_until_its_end() {
+        let asks = InFlight::default();
+        for ask in 1..=4 {
+            asks.begin(ask, 4).unwrap();
+        }
+        assert_eq!(asks.begin(2, 9), Err(NotTaken::Repeated));
+        assert_eq!(asks.begin(5, 4), Err(NotTaken::Full));
+        assert!(asks.withdraw(2));
+        assert!(!asks.withdraw(2) && !asks.withdraw(9));
+        let wanted = |asks: &InFlight| [1, 2, 3, 4].map(|ask| asks.is_wanted(ask));
+        assert_eq!(wanted(&asks), [true, false, true, true]);
+        // Others end as they do.
+        assert!(asks.end(1));
+        assert_eq!(wanted(&asks), [false, false, true, true]);
+        assert!(!asks.end(2));
+        assert_eq!(asks.unwanted.load(Ordering::Relaxed), 0);
+        // All that are left, at once.
+        asks.withdraw_all();
+        assert_eq!(wanted(&asks), [false; 4]);
+        assert!(!asks.end(3) && !asks.end(4));
+        assert_eq!(asks.unwanted.load(Ordering::Relaxed), 0);
+    }
 }

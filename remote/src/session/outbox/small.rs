@@ -6,6 +6,9 @@ use super::{Lane, NoRoom, Outbox, Stamp, low};
 use crate::wire::body::REMAINING;
 use crate::wire::frame::{HEADER, Header, Kind, PIECE};
 
+#[cfg(test)]
+mod tests;
+
 /// Such a request.
 pub(crate) struct Small<'a> {
     pub(crate) slot: u32,
