@@ -236,12 +236,14 @@ impl Node {
     /// several versions: one call for each.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed or reserved, or takes that type in that version already.
+    /// [`NameError`]: the name, or that of the type, is malformed or reserved; or the name takes that type in that
+    /// version already.
     pub fn expose<M: WireMessage>(
         &self,
         name: &str,
         recipient: &Recipient<M>,
     ) -> Result<(), NameError> {
+        check_type::<M>()?;
         self.owner.core.expose(name, recipient)
     }
 
@@ -249,13 +251,15 @@ impl Node {
     /// actors.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed or reserved, or has a topic of that type in that version already.
+    /// [`NameError`]: the name, or that of the type, is malformed or reserved; or the name has a topic of that type in
+    /// that version already.
     pub fn expose_topic<T: WireMessage + Sync>(
         &self,
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
         check_free(name)?;
+        check_type::<T>()?;
         let entry = Arc::new(ToTopic::new(topic));
         let exposed = &self.owner.core.exposed;
         exposed.add(|exposed| exposed.topics.add::<T>(name, entry))?;
@@ -552,7 +556,7 @@ impl Core {
         *self.closed.borrow()
     }
 
-    /// Lets peers send `M` to `recipient` under a name.
+    /// Lets peers send `M` to `recipient` under a name. `M` may be one of the house's own.
     pub(crate) fn expose<M: WireMessage>(
         &self,
         name: &str,
@@ -611,6 +615,15 @@ fn check_free(name: &str) -> Result<(), NameError> {
     check_name(name)?;
     if is_reserved(name) {
         return Err(NameError::Reserved(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// So are the names of its message types: rights, and what a session keeps for them, go by those.
+pub(crate) fn check_type<M: WireMessage>() -> Result<(), NameError> {
+    check_name(M::NAME)?;
+    if is_reserved(M::NAME) {
+        return Err(NameError::ReservedType(M::NAME));
     }
     Ok(())
 }
