@@ -27,6 +27,7 @@ mod administered;
 mod dead;
 mod door;
 mod holders;
+mod page;
 mod route;
 mod wire;
 

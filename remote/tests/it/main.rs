@@ -27,6 +27,7 @@ mod proof;
 mod proxy;
 mod queue_cuts;
 mod queue_model;
+mod queue_pages;
 mod queues;
 mod raw;
 mod reconnects;

@@ -26,7 +26,7 @@ struct NewerJob(u64);
 
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
 #[message(name = "test.text")]
-struct Text(String);
+pub(crate) struct Text(pub(crate) String);
 
 /// Can't be read by anybody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,7 +49,7 @@ impl WireMessage for Unreadable {
 
 const MS: Duration = Duration::from_millis(1);
 
-fn jobs(system: &System) -> QueueBuilder<Job> {
+pub(crate) fn jobs(system: &System) -> QueueBuilder<Job> {
     system.queue("jobs").retry(Duration::ZERO, Duration::ZERO)
 }
 
