@@ -51,7 +51,7 @@ pub use views::{
 };
 
 pub(crate) use create::Making;
-pub(crate) use thing::{MOST_SHOWN, Thing, Things, TopicThing, number};
+pub(crate) use thing::{MOST_SHOWN, Named, Thing, Things, TopicThing, number};
 pub(crate) use wire::{Refused, WireDetails, WireQueue};
 
 use door::Door;

@@ -70,6 +70,7 @@ impl Node {
     ) -> Result<(), NameError> {
         let door = Arc::new(Door::new(kind, leases));
         let core = self.core();
+        let _changing = core.exposed.changing();
         core.expose(name, &Recipient::<LockOp>::new(Entrance::new(&door)))?;
         core.exposed.things.add(name, door);
         Ok(())

@@ -262,6 +262,7 @@ impl Node {
         check_type::<T>()?;
         let entry = Arc::new(ToTopic::new(topic));
         let exposed = &self.owner.core.exposed;
+        let _changing = exposed.changing();
         exposed.add(|exposed| exposed.topics.add::<T>(name, entry))?;
         exposed
             .things

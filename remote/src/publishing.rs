@@ -54,10 +54,12 @@ impl Node {
             id: ActorId::fresh(),
             waiting: Budget::new(self.core().config.session_window),
         });
-        self.core()
-            .expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))?;
-        let things = &self.core().exposed.things;
-        things.add(name, Arc::new(TopicThing(topic.clone())));
+        let core = self.core();
+        let _changing = core.exposed.changing();
+        core.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))?;
+        core.exposed
+            .things
+            .add(name, Arc::new(TopicThing(topic.clone())));
         Ok(())
     }
 }

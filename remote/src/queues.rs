@@ -123,6 +123,7 @@ impl node::Core {
     ) -> Result<(), NameError> {
         check_type::<T>()?;
         let door = Arc::new(Door::new(queue, self.config.session_window));
+        let _changing = self.exposed.changing();
         self.expose(name, &Recipient::<Look>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<OfferOp>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<PollOp>::new(Entrance::new(&door)))?;

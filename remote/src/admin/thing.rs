@@ -71,7 +71,7 @@ pub(crate) fn number(count: usize) -> u64 {
 }
 
 /// What has one name.
-type Named = Vec<Arc<dyn Thing>>;
+pub(crate) type Named = Vec<Arc<dyn Thing>>;
 
 /// The things of a node, by name. Plain actors aren't among them.
 #[derive(Default)]
@@ -92,10 +92,8 @@ impl Things {
         }
     }
 
-    pub(crate) fn remove(&self, name: &str) {
-        let removed = self.names.write().remove(name);
-        // Outside the lock.
-        drop(removed);
+    pub(crate) fn remove(&self, name: &str) -> Option<Named> {
+        self.names.write().remove(name)
     }
 
     /// Whether it is one of those with that name.
