@@ -258,16 +258,19 @@ impl Node {
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
-        check_free(name)?;
-        check_type::<T>()?;
-        let entry = Arc::new(ToTopic::new(topic));
-        let exposed = &self.owner.core.exposed;
-        let _changing = exposed.changing();
-        exposed.add(|exposed| exposed.topics.add::<T>(name, entry))?;
-        exposed
-            .things
-            .add(name, Arc::new(TopicThing(topic.clone())));
-        Ok(())
+        let core = &self.owner.core;
+        let _changing = core.exposed.changing();
+        core.add_topic(name, topic)
+    }
+
+    /// The topic of those messages that is exposed under a name for subscribers: also one that a peer
+    /// [had made](Node::creatable_topics).
+    #[must_use]
+    pub fn exposed_topic<T: WireMessage + Sync>(&self, name: &str) -> Option<Topic<T>> {
+        let topics = &self.owner.core.exposed.topics;
+        let (_, found) = topics.find(name, T::NAME, T::VERSION).ok()?;
+        let topic: Box<Topic<T>> = found.topic().downcast().ok()?;
+        Some(*topic)
     }
 
     /// Takes away what is exposed under a name: nothing new reaches it. Requests that have arrived are still answered.
@@ -567,6 +570,22 @@ impl Core {
         let entry = Arc::new(ToRecipient(recipient.clone()));
         self.exposed
             .add(|exposed| exposed.actors.add::<M>(name, entry))
+    }
+
+    /// Lets peers subscribe to a topic. Called by who [changes](Exposed::changing) what is exposed.
+    pub(crate) fn add_topic<T: WireMessage + Sync>(
+        &self,
+        name: &str,
+        topic: &Topic<T>,
+    ) -> Result<(), NameError> {
+        check_free(name)?;
+        check_type::<T>()?;
+        let entry = Arc::new(ToTopic::new(topic));
+        self.exposed
+            .add(|exposed| exposed.topics.add::<T>(name, entry))?;
+        let thing = Arc::new(TopicThing(topic.clone()));
+        self.exposed.things.add(name, thing);
+        Ok(())
     }
 
     pub(crate) fn state(&self) -> NodeState {

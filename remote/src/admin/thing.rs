@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callboard::queue::OnlyIf;
-use callboard::topic::Topic;
+use callboard::topic::{Topic, TopicOptions};
 use callboard::{ActorId, FailureKind, WireMessage};
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -23,8 +23,13 @@ pub(crate) trait Thing: Send + Sync + 'static {
     /// What it takes or holds.
     fn message(&self) -> Option<MessageType>;
 
-    /// Which queue it is, if it is one.
-    fn queue_id(&self) -> Option<ActorId> {
+    /// Which queue or topic it is, if it is one.
+    fn id(&self) -> Option<ActorId> {
+        None
+    }
+
+    /// What a topic was started with.
+    fn topic_options(&self) -> Option<TopicOptions> {
         None
     }
 
@@ -118,6 +123,14 @@ impl<T: WireMessage + Sync> Thing for TopicThing<T> {
 
     fn message(&self) -> Option<MessageType> {
         Some(MessageType::of::<T>())
+    }
+
+    fn id(&self) -> Option<ActorId> {
+        Some(self.0.id())
+    }
+
+    fn topic_options(&self) -> Option<TopicOptions> {
+        Some(self.0.options())
     }
 
     fn glance(&self) -> Option<Glance> {

@@ -29,7 +29,7 @@ impl<T: WireMessage + Clone> Thing for Door<T> {
         Some(MessageType::of::<T>())
     }
 
-    fn queue_id(&self) -> Option<ActorId> {
+    fn id(&self) -> Option<ActorId> {
         Some(self.queue().id())
     }
 

@@ -6,6 +6,7 @@ extern crate callboard_core as callboard;
 mod actors;
 mod admin;
 mod admin_queues;
+mod admin_topics;
 mod asks;
 mod broken;
 mod claims;
