@@ -58,6 +58,12 @@
 //! A program that never reads its stdin takes no notice. If it is to end with a parent that was killed, let a shell
 //! read for it: `exec 3<&0; (cat <&3 >/dev/null; kill $$) & exec prog </dev/null 3<&-`.
 //!
+//! # Ignored signals
+//! A signal that this process ignores its children ignore too, unless they set it otherwise: that is how Unix starts
+//! programs, and what `nohup` lives on. Started under `nohup`, a proxy that doesn't set SIGHUP itself takes no notice of
+//! it. One that was left ignoring SIGTERM hears of a stop by the end of its stdin, or by SIGKILL after its shutdown
+//! time.
+//!
 //! # No progress
 //! For a process, progress is a byte from its stdout. With a [`heartbeat`](ProcessSpec::heartbeat) the place says
 //! [`NoProgress`](crate::ChildEvent::NoProgress) when none came for too long: the process is stopped (SIGSTOP), hangs,

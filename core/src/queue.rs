@@ -366,12 +366,15 @@ impl<T: Clone + Send + 'static> Queue<T> {
         consume::consume(self, system, workers, handler)
     }
 
-    /// Looks at up to `max` items from that number on, in order, without taking them: also those that are in hand.
+    /// Looks at up to `max` items from that number on, in order, without taking them: also those that are in hand. In
+    /// a queue elsewhere fewer, if an answer hasn't room for them all.
     ///
     /// Copies are made under the queue's lock: their `clone` must not use the queue.
     ///
     /// # Errors
-    /// If the queue has stopped, can't be read, or lives elsewhere and can't be reached or browsed from here.
+    /// If the queue has stopped, can't be read, or lives elsewhere and can't be reached or browsed from here. Of one
+    /// elsewhere also `TooLarge` if the first item doesn't fit in an answer by itself, and `BadPayload` if it can't be
+    /// read here; the text says its number, and looking from the next one on shows what is behind it.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.

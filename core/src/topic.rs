@@ -81,6 +81,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor_ref::{ActorRef, Recipient};
 use crate::clock::Clock;
+use crate::id::ActorId;
 use crate::journal::Journals;
 use crate::message::WireMessage;
 use crate::system::System;
@@ -156,6 +157,18 @@ impl<T: Send + Sync + 'static> Topic<T> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.hub.name
+    }
+
+    /// Which topic it is: another one of that name has another id.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.actor.id()
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn options(&self) -> TopicOptions {
+        self.hub.options()
     }
 
     /// Publishes to all whose pattern matches. Awaited, it answers how many that were, how many of them lost a message

@@ -12,12 +12,13 @@
 //! - Each refusal is counted and told as all are: see [`Rights::refusals`](crate::Rights::refusals).
 //!
 //! # What peers may have made
-//! Queues, of the types of items that the node [allows](Node::creatable), within its bounds: a node makes no queue of
-//! items that it can't read. Creating one again with the same settings is fine, with others it is refused, with the
-//! differences. It is a queue of the node's system by the same name, so that the program finds it with
+//! Queues, of the types of items that the node [allows](Node::creatable), and [topics](Node::creatable_topics), within its
+//! bounds: a node makes nothing for types that it can't read. Creating one again with the same settings is fine, with others it is refused, with the
+//! differences. A queue is one of the node's system by the same name, so that the program finds it with
 //! [`System::queues`](callboard::System::queues); and one that the program has for itself is never exposed by a peer's
-//! wish. A queue outlives who had it made, and the session: it ends when it is removed or stopped, or with the system.
-//! A durable one has its items back when it is created again after a restart.
+//! wish. A topic is found by [`Node::exposed_topic`]. Either outlives who had it made, and the session: it ends when it
+//! is removed or stopped, or with the system. A durable queue has its items back when it is created again after a
+//! restart; a topic that is made from elsewhere keeps nothing on disk.
 //!
 //! # What isn't changed from here
 //! Actors and locks are the program's: they are shown, and never ended. (A lock that ends while it is held, and is made
@@ -26,6 +27,7 @@
 //! Answers are bounded: lists come in pages.
 
 mod create;
+mod create_topic;
 mod door;
 mod error;
 mod handle;
@@ -42,6 +44,7 @@ use crate::node::Node;
 use crate::peer::Peer;
 
 pub use create::Creatable;
+pub use create_topic::CreatableTopics;
 pub use error::AdminError;
 pub use handle::{Admin, List, Remove};
 pub use views::{
@@ -51,7 +54,7 @@ pub use views::{
 };
 
 pub(crate) use create::Making;
-pub(crate) use thing::{MOST_SHOWN, Thing, Things, TopicThing, number};
+pub(crate) use thing::{MOST_SHOWN, Named, Thing, Things, TopicThing, number};
 pub(crate) use wire::{Refused, WireDetails, WireQueue};
 
 use door::Door;
@@ -118,6 +121,48 @@ impl Node {
     /// ```
     pub fn creatable<T: WireMessage + Clone>(&self, creatable: Creatable) {
         self.core().making.allow::<T>(creatable);
+    }
+
+    /// Lets peers with the right have topics of messages `T` made here, to which one can publish and subscribe as far as
+    /// rights go. The last call for a type is the one that counts; topics that are there stay. The program finds one by
+    /// [`exposed_topic`](Node::exposed_topic).
+    ///
+    /// ```
+    /// # extern crate callboard_core as callboard;
+    /// use callboard::topic::TopicOptions;
+    /// use callboard::{Message, System};
+    /// use callboard_remote::{CreatableTopics, Node, Peer, Verbs};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
+    /// #[message(name = "shop.news")]
+    /// struct News(String);
+    ///
+    /// async fn both(system: System) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let node = Node::new(&system, "depot")?;
+    ///     node.creatable_topics::<News>(CreatableTopics::new().history(1_000));
+    ///     node.expose_admin()?;
+    ///     node.rights().grant("anonymous", Verbs::ADMIN, ">")?; // TCP on loopback proves nothing
+    ///     let listener = node.listen_tcp("127.0.0.1:0".parse()?).await?;
+    ///
+    ///     let peer = Peer::tcp(&system, listener.socket_addr().ok_or("no address")?)?;
+    ///     peer.connected().await?;
+    ///     let admin = peer.admin();
+    ///     let options = TopicOptions::new().history(100);
+    ///     assert!(admin.create_topic::<News>("news", &options).await?);
+    ///     let news = News("a parcel has arrived".into());
+    ///     peer.publisher::<News>("news")?.publish("parcels.eu", news).await?;
+    ///     assert_eq!(admin.list(">").await?.entries[0].to_string(), "topic news");
+    ///
+    ///     let topic = node.exposed_topic::<News>("news").ok_or("no topic")?;
+    ///     assert_eq!(topic.state().published, 1);
+    ///     Ok(())
+    /// }
+    ///
+    /// callboard::run(both).unwrap().unwrap();
+    /// ```
+    pub fn creatable_topics<T: WireMessage + Sync>(&self, creatable: CreatableTopics) {
+        self.core().making.allow_topics::<T>(creatable);
     }
 }
 

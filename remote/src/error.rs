@@ -208,6 +208,11 @@ pub enum NameError {
     /// Names that begin with `callboard.` are the house's own.
     #[error("{0:?} is reserved: names that begin with `callboard.` are the house's own")]
     Reserved(String),
+    /// So are the names of message types: what a message of the house needs a right for is read off its name.
+    #[error(
+        "the message type {0:?} is reserved: names that begin with `callboard.` are the house's own"
+    )]
+    ReservedType(&'static str),
     /// Under that name that type in that version is exposed already.
     #[error("{type_name} version {version} is already exposed as {name:?}")]
     Taken {

@@ -86,9 +86,10 @@ mod transport;
 mod wire;
 
 pub use admin::{
-    ADMIN_NAME, ActorDetails, Admin, AdminError, ConsumerDetails, Creatable, Details, ExposedKind,
-    Glance, List, Listed, Listing, MailboxDetails, MessageType, NodeDetails, QueueDetails, Remove,
-    Removed, RulesInForce, SessionDetails, SessionsPage, SubscriptionDetails, TopicDetails,
+    ADMIN_NAME, ActorDetails, Admin, AdminError, ConsumerDetails, Creatable, CreatableTopics,
+    Details, ExposedKind, Glance, List, Listed, Listing, MailboxDetails, MessageType, NodeDetails,
+    QueueDetails, Remove, Removed, RulesInForce, SessionDetails, SessionsPage, SubscriptionDetails,
+    TopicDetails,
 };
 pub use config::LinkConfig;
 pub use error::{LinkError, LinkErrorKind, ListenError, NameError};

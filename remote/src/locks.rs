@@ -69,8 +69,10 @@ impl Node {
         leases: &Arc<dyn Leases>,
     ) -> Result<(), NameError> {
         let door = Arc::new(Door::new(kind, leases));
-        self.expose(name, &Recipient::<LockOp>::new(Entrance::new(&door)))?;
-        self.core().exposed.things.add(name, door);
+        let core = self.core();
+        let _changing = core.exposed.changing();
+        core.expose(name, &Recipient::<LockOp>::new(Entrance::new(&door)))?;
+        core.exposed.things.add(name, door);
         Ok(())
     }
 }

@@ -236,12 +236,14 @@ impl Node {
     /// several versions: one call for each.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed or reserved, or takes that type in that version already.
+    /// [`NameError`]: the name, or that of the type, is malformed or reserved; or the name takes that type in that
+    /// version already.
     pub fn expose<M: WireMessage>(
         &self,
         name: &str,
         recipient: &Recipient<M>,
     ) -> Result<(), NameError> {
+        check_type::<M>()?;
         self.owner.core.expose(name, recipient)
     }
 
@@ -249,20 +251,26 @@ impl Node {
     /// actors.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed or reserved, or has a topic of that type in that version already.
+    /// [`NameError`]: the name, or that of the type, is malformed or reserved; or the name has a topic of that type in
+    /// that version already.
     pub fn expose_topic<T: WireMessage + Sync>(
         &self,
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
-        check_free(name)?;
-        let entry = Arc::new(ToTopic::new(topic));
-        let exposed = &self.owner.core.exposed;
-        exposed.add(|exposed| exposed.topics.add::<T>(name, entry))?;
-        exposed
-            .things
-            .add(name, Arc::new(TopicThing(topic.clone())));
-        Ok(())
+        let core = &self.owner.core;
+        let _changing = core.exposed.changing();
+        core.add_topic(name, topic)
+    }
+
+    /// The topic of those messages that is exposed under a name for subscribers: also one that a peer
+    /// [had made](Node::creatable_topics).
+    #[must_use]
+    pub fn exposed_topic<T: WireMessage + Sync>(&self, name: &str) -> Option<Topic<T>> {
+        let topics = &self.owner.core.exposed.topics;
+        let (_, found) = topics.find(name, T::NAME, T::VERSION).ok()?;
+        let topic: Box<Topic<T>> = found.topic().downcast().ok()?;
+        Some(*topic)
     }
 
     /// Takes away what is exposed under a name: nothing new reaches it. Requests that have arrived are still answered.
@@ -552,7 +560,7 @@ impl Core {
         *self.closed.borrow()
     }
 
-    /// Lets peers send `M` to `recipient` under a name.
+    /// Lets peers send `M` to `recipient` under a name. `M` may be one of the house's own.
     pub(crate) fn expose<M: WireMessage>(
         &self,
         name: &str,
@@ -562,6 +570,22 @@ impl Core {
         let entry = Arc::new(ToRecipient(recipient.clone()));
         self.exposed
             .add(|exposed| exposed.actors.add::<M>(name, entry))
+    }
+
+    /// Lets peers subscribe to a topic. Called by who [changes](Exposed::changing) what is exposed.
+    pub(crate) fn add_topic<T: WireMessage + Sync>(
+        &self,
+        name: &str,
+        topic: &Topic<T>,
+    ) -> Result<(), NameError> {
+        check_free(name)?;
+        check_type::<T>()?;
+        let entry = Arc::new(ToTopic::new(topic));
+        self.exposed
+            .add(|exposed| exposed.topics.add::<T>(name, entry))?;
+        let thing = Arc::new(TopicThing(topic.clone()));
+        self.exposed.things.add(name, thing);
+        Ok(())
     }
 
     pub(crate) fn state(&self) -> NodeState {
@@ -611,6 +635,15 @@ fn check_free(name: &str) -> Result<(), NameError> {
     check_name(name)?;
     if is_reserved(name) {
         return Err(NameError::Reserved(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// So are the names of its message types: rights, and what a session keeps for them, go by those.
+pub(crate) fn check_type<M: WireMessage>() -> Result<(), NameError> {
+    check_name(M::NAME)?;
+    if is_reserved(M::NAME) {
+        return Err(NameError::ReservedType(M::NAME));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::TopicThing;
 use crate::entrance::{Budget, Entrance, REACH, Serve, WireFailure, refuse, run};
 use crate::error::NameError;
-use crate::node::Node;
+use crate::node::{self, Node, check_type};
 use crate::peer::Peer;
 use crate::reference::{arriving, came_by};
 
@@ -41,21 +41,35 @@ impl Node {
     /// [subscribe](Node::expose_topic) can't.
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed, or one can publish under it already.
+    /// [`NameError`]: the name, or that of the type, is malformed or reserved; or one can publish under it already.
     pub fn expose_publishing<T: WireMessage + Sync>(
         &self,
         name: &str,
         topic: &Topic<T>,
     ) -> Result<(), NameError> {
+        let core = self.core();
+        let _changing = core.exposed.changing();
+        core.add_publishing(name, topic)
+    }
+}
+
+impl node::Core {
+    /// Called by who changes what is exposed.
+    pub(crate) fn add_publishing<T: WireMessage + Sync>(
+        &self,
+        name: &str,
+        topic: &Topic<T>,
+    ) -> Result<(), NameError> {
+        check_type::<T>()?;
         let door = Arc::new(Door {
             topic: topic.clone(),
-            system: self.system().clone(),
+            system: self.system.clone(),
             id: ActorId::fresh(),
-            waiting: Budget::new(self.core().config.session_window),
+            waiting: Budget::new(self.config.session_window),
         });
         self.expose(name, &Recipient::<Publish>::new(Entrance::new(&door)))?;
-        let things = &self.core().exposed.things;
-        things.add(name, Arc::new(TopicThing(topic.clone())));
+        let thing = Arc::new(TopicThing(topic.clone()));
+        self.exposed.things.add(name, thing);
         Ok(())
     }
 }

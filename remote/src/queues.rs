@@ -27,6 +27,7 @@ mod administered;
 mod dead;
 mod door;
 mod holders;
+mod page;
 mod route;
 mod wire;
 
@@ -42,7 +43,7 @@ use futures::future::BoxFuture;
 
 use crate::entrance::{Entrance, REACH};
 use crate::error::NameError;
-use crate::node::{self, Node};
+use crate::node::{self, Node, check_type};
 use crate::peer::Peer;
 
 use door::Door;
@@ -104,7 +105,7 @@ impl Node {
     /// and queues for replies have 1,024 bytes at the most (else `TooLarge`).
     ///
     /// # Errors
-    /// [`NameError`]: the name is malformed, or has a queue already.
+    /// [`NameError`]: the name, or that of the items' type, is malformed or reserved; or the name has a queue already.
     pub fn expose_queue<T: WireMessage + Clone>(
         &self,
         name: &str,
@@ -120,7 +121,9 @@ impl node::Core {
         name: &str,
         queue: &Queue<T>,
     ) -> Result<(), NameError> {
+        check_type::<T>()?;
         let door = Arc::new(Door::new(queue, self.config.session_window));
+        let _changing = self.exposed.changing();
         self.expose(name, &Recipient::<Look>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<OfferOp>::new(Entrance::new(&door)))?;
         self.expose(name, &Recipient::<PollOp>::new(Entrance::new(&door)))?;

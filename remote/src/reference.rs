@@ -218,7 +218,7 @@ impl Node {
     /// the session that carries the messages, as long as somebody holds a recipient of it, and a session has 65,536.
     ///
     /// # Errors
-    /// [`NameError`], if the name of the message type is malformed.
+    /// [`NameError`], if the name of the message type is malformed or reserved.
     pub fn lend<M: WireMessage>(&self, recipient: &Recipient<M>) -> Result<Lent<M>, NameError> {
         let name = format!("lent.{}", unguessable(self.system()).simple());
         self.expose(&name, recipient)?;

@@ -552,49 +552,30 @@ impl<'e, 'o> ser::Serializer for &'e mut Encoder<'o> {
     }
 }
 
-impl ser::SerializeSeq for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Stop;
+/// What serde tells apart and MessagePack doesn't: parts in a row.
+macro_rules! parts_in_a_row {
+    ($($row:ident by $each:ident,)*) => {
+        $(impl ser::$row for Parts<'_, '_> {
+            type Ok = ();
+            type Error = Stop;
 
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        self.part(value)
-    }
+            #[inline]
+            fn $each<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+                self.part(value)
+            }
 
-    #[inline]
-    fn end(self) -> Result<(), Stop> {
-        self.finish()
-    }
+            #[inline]
+            fn end(self) -> Result<(), Stop> {
+                self.finish()
+            }
+        })*
+    };
 }
 
-impl ser::SerializeTuple for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Stop;
-
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        self.part(value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), Stop> {
-        self.finish()
-    }
-}
-
-impl ser::SerializeTupleStruct for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Stop;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        self.part(value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), Stop> {
-        self.finish()
-    }
+parts_in_a_row! {
+    SerializeSeq by serialize_element,
+    SerializeTuple by serialize_element,
+    SerializeTupleStruct by serialize_field,
 }
 
 impl ser::SerializeMap for Parts<'_, '_> {

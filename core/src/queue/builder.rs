@@ -226,7 +226,7 @@ impl<T: Send + 'static> QueueBuilder<T> {
     pub fn open(self) -> Result<Queue<T>, OpenError> {
         check_name(Arc::clone(&self.name))?;
         let queues = self.system.queues().clone();
-        queues.find_or(&self.name.clone(), &self.wanted(), || {
+        queues.find_or(&self.name.clone(), &self.wanted(), None, || {
             self.start_without_name()
         })
     }
@@ -340,6 +340,7 @@ impl<T: WireMessage> DurableQueueBuilder<T> {
         if let Some(found) = queues.find(&plain.name, &config)? {
             return Ok(found);
         }
+        queues.check_removals(&plain.name)?;
         let opened = journals.open(&plain.name).await?;
         let mut recovery = Recovery::of(opened, &plain.name)?;
         if let Some(before) = &recovery.config
@@ -382,11 +383,9 @@ impl<T: WireMessage> DurableQueueBuilder<T> {
         // It may have failed before anybody was told.
         local.journal_progressed();
         let (system, placement) = (plain.system, plain.placement);
-        let queue = queues.find_or(&name, &config, || {
+        queues.find_or(&name, &config, Some(journals), || {
             Ok(start(&system, placement, local, dead))
-        })?;
-        queues.keep_journals(&name, journals);
-        Ok(queue)
+        })
     }
 }
 

@@ -14,13 +14,16 @@ use super::config::QueueConfig;
 use super::ending::{NotEnded, OnlyIf};
 use super::{Queue, QueueState};
 use crate::id::ActorId;
-use crate::journal::{JournalError, Journals};
+use crate::journal::{JournalError, JournalErrorKind, Journals};
 use crate::names::WrongType;
 
 /// The queues of a system that have names. Clones share the table.
 #[derive(Clone, Default)]
 pub struct Queues {
     table: Arc<Mutex<BTreeMap<Arc<str>, Row>>>,
+    /// How many remove what lies on disk under a name. Until they have, no durable queue is opened under it: what they
+    /// remove would be that one's.
+    removals: Arc<Mutex<BTreeMap<Arc<str>, usize>>>,
 }
 
 struct Row {
@@ -101,20 +104,29 @@ impl Queues {
 
     /// Ends the queue of that name, and removes what a durable one has on disk. Answers whether there was one.
     ///
+    /// Until that is done no durable queue is opened under the name: whoever tries is told
+    /// [`InUse`](crate::journal::JournalErrorKind::InUse).
+    ///
     /// # Errors
     /// If what is on disk can't be removed.
     ///
     /// # Cancel safety
     /// Dropping it leaves the queue ending, and on disk.
     pub async fn remove(&self, name: &str) -> Result<bool, JournalError> {
-        let Some(row) = self.table.lock().remove(name) else {
+        let found = {
+            let mut table = self.table.lock();
+            table.remove(name).map(|Row { queue, journals }| {
+                let removal = journals.map(|journals| self.removal(name, journals));
+                (queue, removal)
+            })
+        };
+        let Some((queue, removal)) = found else {
             return Ok(false);
         };
-        row.queue.end().await;
-        let Row { queue, journals } = row;
+        queue.end().await;
         drop(queue);
-        if let Some(journals) = journals {
-            journals.remove(name).await?;
+        if let Some(removal) = removal {
+            removal.run().await?;
         }
         Ok(true)
     }
@@ -136,10 +148,14 @@ impl Queues {
         let found = {
             let table = self.table.lock();
             let row = table.get(name).filter(|row| row.queue.id() == id);
-            // Its journals too: when the queue has ended it is no longer here.
-            row.map(|row| (Arc::clone(&row.queue), row.journals.clone()))
+            row.map(|row| {
+                // Its journals too: when the queue has ended it is no longer here.
+                let journals = row.journals.clone();
+                let removal = journals.map(|journals| self.removal(name, journals));
+                (Arc::clone(&row.queue), removal)
+            })
         };
-        let Some((queue, journals)) = found else {
+        let Some((queue, removal)) = found else {
             return Ok(None);
         };
         if let Err(why) = queue.end_if(only) {
@@ -148,8 +164,8 @@ impl Queues {
         queue.end().await;
         drop(queue);
         self.forget_ended(name);
-        if let Some(journals) = journals {
-            journals.remove(name).await?;
+        if let Some(removal) = removal {
+            removal.run().await?;
         }
         Ok(Some(Ok(())))
     }
@@ -166,21 +182,25 @@ impl Queues {
         check(name, &*queue, wanted).map(Some)
     }
 
-    /// The same, or the one that `start` makes.
+    /// The same, or the one that `start` makes; for a durable one with where its journal is, for its removal.
     pub(super) fn find_or<T: Send + 'static>(
         &self,
         name: &Arc<str>,
         wanted: &QueueConfig,
+        journals: Option<Arc<dyn Journals>>,
         start: impl FnOnce() -> Result<Queue<T>, OpenError>,
     ) -> Result<Queue<T>, OpenError> {
         let mut table = self.table.lock();
         if let Some(row) = table.get(name).filter(|row| !row.queue.has_ended()) {
             return check(name, &*row.queue, wanted);
         }
+        if journals.is_some() {
+            self.check_removals(name)?;
+        }
         let queue = start()?;
         let row = Row {
             queue: Arc::new(queue.clone()),
-            journals: None,
+            journals,
         };
         let before = table.insert(Arc::clone(name), row);
         drop(table);
@@ -188,10 +208,27 @@ impl Queues {
         Ok(queue)
     }
 
-    /// Where the queue's journal is, for its removal.
-    pub(super) fn keep_journals(&self, name: &str, journals: Arc<dyn Journals>) {
-        if let Some(row) = self.table.lock().get_mut(name) {
-            row.journals = Some(journals);
+    /// Whether what is on disk under that name stays there.
+    pub(super) fn check_removals(&self, name: &str) -> Result<(), JournalError> {
+        if !self.removals.lock().contains_key(name) {
+            return Ok(());
+        }
+        let text = format!(
+            "queue {name} is being removed with what it has on disk: it can be opened when that is done"
+        );
+        Err(JournalError::new(JournalErrorKind::InUse, text))
+    }
+
+    /// Says that what is on disk under that name is going to be removed.
+    fn removal(&self, name: &str, journals: Arc<dyn Journals>) -> Removal {
+        let name: Arc<str> = name.into();
+        let mut removals = self.removals.lock();
+        *removals.entry(Arc::clone(&name)).or_default() += 1;
+        drop(removals);
+        Removal {
+            removals: Arc::clone(&self.removals),
+            name,
+            journals,
         }
     }
 
@@ -208,6 +245,31 @@ impl Queues {
         let table = self.table.lock();
         let row = table.get(name).filter(|row| !row.queue.has_ended())?;
         Some(Arc::clone(&row.queue))
+    }
+}
+
+/// A removal of what a durable queue has on disk. Over when dropped, whatever came of it.
+struct Removal {
+    removals: Arc<Mutex<BTreeMap<Arc<str>, usize>>>,
+    name: Arc<str>,
+    journals: Arc<dyn Journals>,
+}
+
+impl Removal {
+    async fn run(self) -> Result<(), JournalError> {
+        self.journals.remove(&self.name).await
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        let mut removals = self.removals.lock();
+        if let Some(count) = removals.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                removals.remove(&self.name);
+            }
+        }
     }
 }
 

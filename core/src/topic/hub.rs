@@ -107,6 +107,10 @@ type Replies<T> = Vec<(
 )>;
 
 impl<T> Hub<T> {
+    pub(super) fn options(&self) -> TopicOptions {
+        self.options
+    }
+
     pub(crate) fn new(name: Arc<str>, options: TopicOptions, clock: Option<Clock>) -> Self {
         Hub {
             name,

@@ -59,6 +59,7 @@ mod queues_leases;
 mod queues_model;
 mod queues_offers;
 mod queues_registry;
+mod queues_removals;
 mod queues_routes;
 mod queues_stop_if;
 mod queues_threads;

@@ -1,7 +1,7 @@
 //! Topics: G27 to G30, one file for each of what they promise.
 
 mod common;
-mod disk;
+pub(crate) mod disk;
 mod durable;
 mod endings;
 mod groups;

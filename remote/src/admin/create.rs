@@ -11,11 +11,13 @@ use callboard::{ActorId, System, WireMessage};
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
+use super::create_topic::{CreatableTopics, TopicMaker, TopicMakerOf};
+use super::views::MessageType;
 use super::wire::Refused;
 use crate::entrance::{WireFailure, refuse};
 use crate::error::NameError;
 use crate::node;
-use crate::rights::Place;
+use crate::rights::{Place, PlaceKind};
 
 /// How queues are made that peers wish for, and how large they may be: see
 /// [`Node::creatable`](crate::Node::creatable).
@@ -160,7 +162,7 @@ impl Creatable {
 }
 
 /// The longest span that a setting may have: a hundred years, in which no sum of times overflows.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub(super) const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl fmt::Debug for Creatable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,7 +197,7 @@ pub(crate) trait Maker: Send + Sync {
     fn has(&self, system: &System, name: &str) -> bool;
 }
 
-/// A queue that was made just now.
+/// A queue or topic that was made just now.
 pub(crate) trait Fresh: Send + Sync {
     fn id(&self) -> ActorId;
 
@@ -322,17 +324,19 @@ pub(crate) type Item = (&'static str, u32);
 #[derive(Default)]
 pub(crate) struct Making {
     makers: RwLock<BTreeMap<Item, Arc<dyn Maker>>>,
+    topic_makers: RwLock<BTreeMap<Item, Arc<dyn TopicMaker>>>,
     made: Mutex<HashMap<Arc<str>, Made>>,
     /// Held by who makes or removes: one after the other, so that what is looked at stays as it was.
     pub(crate) turn: futures::lock::Mutex<()>,
 }
 
-/// A queue that a peer had made, and that is still there.
+/// A queue or topic that a peer had made, and that is still there.
 struct Made {
     id: ActorId,
     by: Arc<str>,
+    kind: PlaceKind,
     item: Item,
-    /// Given back when the queue has ended.
+    /// Given back when it has ended.
     _place: Place,
 }
 
@@ -346,39 +350,43 @@ impl Making {
         makers.insert((T::NAME, T::VERSION), Arc::new(maker));
     }
 
+    pub(crate) fn allow_topics<T: WireMessage + Sync>(&self, creatable: CreatableTopics) {
+        let maker = TopicMakerOf::<T>::new(creatable);
+        let mut makers = self.topic_makers.write();
+        makers.insert((T::NAME, T::VERSION), Arc::new(maker));
+    }
+
     /// Who makes queues of such items.
-    pub(crate) fn maker(
+    pub(crate) fn maker(&self, item: &MessageType) -> Result<(Item, Arc<dyn Maker>), Refused> {
+        of(&self.makers.read(), item)
+    }
+
+    /// Who makes topics of such messages.
+    pub(crate) fn topic_maker(
         &self,
-        item: &str,
-        version: u32,
-    ) -> Result<(Item, Arc<dyn Maker>), Refused> {
-        let makers = self.makers.read();
-        let found = makers
-            .iter()
-            .find(|((name, of), _)| *name == item && *of == version);
-        if let Some((key, maker)) = found {
-            return Ok((*key, Arc::clone(maker)));
-        }
-        let versions = makers.keys().filter(|(name, _)| *name == item);
-        Err(Refused::NotCreatable(
-            versions.map(|(_, version)| *version).collect(),
-        ))
+        message: &MessageType,
+    ) -> Result<(Item, Arc<dyn TopicMaker>), Refused> {
+        of(&self.topic_makers.read(), message)
     }
 
     /// How many of these items there are.
-    pub(crate) fn count(&self, item: Item) -> usize {
+    pub(crate) fn count(&self, kind: PlaceKind, item: Item) -> usize {
         let made = self.made.lock();
-        made.values().filter(|made| made.item == item).count()
+        let same = |made: &&Made| made.kind == kind && made.item == item;
+        made.values().filter(same).count()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.made.lock().len()
+    /// How many there are of that kind.
+    pub(crate) fn len(&self, kind: PlaceKind) -> usize {
+        let made = self.made.lock();
+        made.values().filter(|made| made.kind == kind).count()
     }
 
     pub(crate) fn note(&self, name: &str, id: ActorId, by: Arc<str>, item: Item, place: Place) {
         let made = Made {
             id,
             by,
+            kind: place.kind(),
             item,
             _place: place,
         };
@@ -394,10 +402,25 @@ impl Making {
         drop(gone);
     }
 
-    /// Who had that queue made, if a peer did.
+    /// Who had that made, if a peer did.
     pub(crate) fn by(&self, name: &str, id: ActorId) -> Option<String> {
         let made = self.made.lock();
         let made = made.get(name).filter(|made| made.id == id);
         made.map(|made| made.by.to_string())
     }
+}
+
+/// Who makes what is of that type, or the versions of it that are made.
+fn of<M: ?Sized>(
+    makers: &BTreeMap<Item, Arc<M>>,
+    wanted: &MessageType,
+) -> Result<(Item, Arc<M>), Refused> {
+    let is_it = |(name, version): &Item| *name == wanted.name && *version == wanted.version;
+    if let Some((key, maker)) = makers.iter().find(|(key, _)| is_it(key)) {
+        return Ok((*key, Arc::clone(maker)));
+    }
+    let versions = makers.keys().filter(|(name, _)| *name == wanted.name);
+    Err(Refused::NotCreatable(
+        versions.map(|(_, version)| *version).collect(),
+    ))
 }

@@ -9,14 +9,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
 use callboard::queue::{OnlyIf, QueueConfig};
-use callboard::topic::Pattern;
+use callboard::topic::{Pattern, TopicOptions};
 use callboard::{
     ActorId, Failure, FailureKind, Meta, OnLife, Placement, Responder, Verdict, WatchHandle,
 };
 use futures::FutureExt;
 use futures::channel::oneshot;
 
-use super::create::Item;
+use super::create::{Fresh, Item};
+use super::create_topic::differences;
 use super::thing::{MOST_SHOWN, Thing, number, unknown};
 use super::views::{
     ActorDetails, ExposedKind, Listed, Listing, MailboxDetails, MessageType, NodeDetails, Removed,
@@ -27,7 +28,7 @@ use super::{ADMIN_NAME, is_reserved};
 use crate::entrance::{refuse, yield_now};
 use crate::error::{LinkErrorKind, check_name};
 use crate::node::{self, Dispatch, Held, Payload, decode};
-use crate::rights::{Decision, Denied, NoPlace, Place, PlaceKind, Verb, Verbs};
+use crate::rights::{Decision, Denied, Place, PlaceKind, Verb, Verbs};
 use crate::session::Session;
 use crate::session::in_flight;
 
@@ -170,6 +171,15 @@ impl Asked {
             AdminOp::Create { name, item, config } => {
                 self.may(&name)?;
                 Ok(Answer::Created(self.create(&name, &item, *config).await?))
+            }
+            AdminOp::CreateTopic {
+                name,
+                message,
+                options,
+            } => {
+                self.may(&name)?;
+                let created = self.create_topic(&name, &message, options.into());
+                Ok(Answer::Created(created.await?))
             }
             AdminOp::Remove { name, only } => {
                 self.may(&name)?;
@@ -314,7 +324,7 @@ impl Asked {
 
     /// Who had it made, if a peer did.
     fn made_by(&self, name: &str, thing: &dyn Thing) -> Option<String> {
-        self.node.making.by(name, thing.queue_id()?)
+        self.node.making.by(name, thing.id()?)
     }
 
     /// What is sent to that name as it is: not by way of a queue, a topic or a lock.
@@ -382,15 +392,23 @@ impl Asked {
             .into())
     }
 
-    /// The place of one more queue that the asker had made.
-    fn place(&self) -> Result<Place, NoPlace> {
-        match &*self.session.account.lock() {
-            Some(account) => account.take(PlaceKind::Queue),
+    /// The place of one more that the asker had made, of that kind.
+    fn place(&self, kind: PlaceKind, item: Item, most: usize) -> Result<Place, Refused> {
+        if self.node.making.count(kind, item) >= most {
+            let most = number(most);
+            return Err(Refused::TooMany { most });
+        }
+        let place = match &*self.session.account.lock() {
+            Some(account) => account.take(kind),
             None => {
                 let places = self.node.gate.places();
-                places.take(&self.session.subject, PlaceKind::Queue)
+                places.take(&self.session.subject, kind)
             }
-        }
+        };
+        place.map_err(|none| {
+            let most = number(none.most());
+            Refused::TooMany { most }
+        })
     }
 
     /// Answers whether it is new.
@@ -399,7 +417,7 @@ impl Asked {
             return Err(Refused::BadName.into());
         }
         let making = &self.node.making;
-        let (item, maker) = making.maker(&item.name, item.version)?;
+        let (item, maker) = making.maker(item)?;
         let config = maker.check(config.into())?;
         let _turn = making.turn.lock().await;
         self.in_time()?;
@@ -411,16 +429,42 @@ impl Asked {
         if maker.has(system, name) {
             return Err(Refused::Taken.into());
         }
-        let most = maker.most();
-        if making.count(item) >= most {
-            let most = number(most);
-            return Err(Refused::TooMany { most }.into());
-        }
-        let place = self.place().map_err(|none| {
-            let most = number(none.most());
-            Refused::TooMany { most }
-        })?;
+        let place = self.place(PlaceKind::Queue, item, maker.most())?;
         let fresh = maker.make(system, name, config).await?;
+        self.take_in(name, item, fresh, place)
+    }
+
+    /// Answers whether it is new.
+    async fn create_topic(
+        &self,
+        name: &str,
+        message: &MessageType,
+        options: TopicOptions,
+    ) -> Result<bool, No> {
+        if is_reserved(name) {
+            return Err(Refused::BadName.into());
+        }
+        let making = &self.node.making;
+        let (message, maker) = making.topic_maker(message)?;
+        maker.check(&options)?;
+        let _turn = making.turn.lock().await;
+        self.in_time()?;
+        if self.topic_is_there(name, message, &options)? {
+            return Ok(false);
+        }
+        let place = self.place(PlaceKind::Topic, message, maker.most())?;
+        let fresh = maker.make(&self.node.system, name, options);
+        self.take_in(name, message, fresh, place)
+    }
+
+    /// Exposes what was made just now, as long as it lasts.
+    fn take_in(
+        &self,
+        name: &str,
+        item: Item,
+        fresh: Box<dyn Fresh>,
+        place: Place,
+    ) -> Result<bool, No> {
         if fresh.expose(&self.node, name).is_err() {
             // The program was faster: its own thing has the name.
             fresh.stop();
@@ -428,14 +472,14 @@ impl Asked {
         }
         let id = fresh.id();
         let by = self.session.principal().map(ToString::to_string);
+        let making = &self.node.making;
         making.note(name, id, by.unwrap_or_default().into(), item, place);
         let things = self.node.exposed.things.of(name);
-        let exposed = things
-            .into_iter()
-            .find(|thing| thing.queue_id() == Some(id));
+        let exposed = things.into_iter().find(|thing| thing.id() == Some(id));
         let (core, name) = (Arc::downgrade(&self.node), name.to_owned());
+        let system = &self.node.system;
         system.spawn(Placement::Spread, move || async move {
-            // As long as the queue: then its name is free again, and its place.
+            // As long as it lasts: then its name is free again, and its place.
             fresh.ended().await;
             if let Some(core) = core.upgrade() {
                 if let Some(thing) = exposed {
@@ -445,6 +489,40 @@ impl Asked {
             }
         });
         Ok(true)
+    }
+
+    /// Whether just that topic is there, for publishers and subscribers. An error if the name stands for anything else.
+    fn topic_is_there(
+        &self,
+        name: &str,
+        message: Item,
+        options: &TopicOptions,
+    ) -> Result<bool, Refused> {
+        let exposed = &self.node.exposed;
+        let publish = exposed.actors.types(name);
+        let subscribe = exposed.topics.types(name);
+        if publish.is_empty() && subscribe.is_empty() {
+            return Ok(false);
+        }
+        let things = exposed.things.of(name);
+        let [topic] = &things[..] else {
+            return Err(Refused::Taken);
+        };
+        let is = topic.topic_options().ok_or(Refused::Taken)?;
+        if publish.is_empty() || subscribe.is_empty() || !self.messages(name).is_empty() {
+            return Err(Refused::Taken);
+        }
+        let holds = topic.message().ok_or(Refused::Taken)?;
+        if (&*holds.name, holds.version) != message {
+            return Err(Refused::OtherItems(holds));
+        }
+        let differences = differences(&is, options);
+        if differences.is_empty() {
+            return Ok(true);
+        }
+        Err(Refused::Differs(
+            differences.into_iter().map(Into::into).collect(),
+        ))
     }
 
     /// Whether just that queue is there. An error if the name stands for anything else.
@@ -500,7 +578,7 @@ impl Asked {
         };
         let removed = Arc::clone(thing).remove(only).await?;
         self.node.exposed.remove_thing(name, thing);
-        if let Some(id) = thing.queue_id() {
+        if let Some(id) = thing.id() {
             self.node.making.ended(name, id);
         }
         Ok(removed)
@@ -518,7 +596,8 @@ impl Asked {
             listeners: state.listeners,
             connections: number(state.connections.len()),
             sessions: number(state.sessions.len()),
-            made_queues: number(node.making.len()),
+            made_queues: number(node.making.len(PlaceKind::Queue)),
+            made_topics: number(node.making.len(PlaceKind::Topic)),
             bytes: (stats.bytes_in, stats.bytes_out),
             received: (stats.asks, stats.tells),
             failures: stats.failures,

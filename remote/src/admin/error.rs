@@ -31,7 +31,7 @@ pub enum AdminError {
     /// The name is in use over there for something else.
     #[error("{0} is in use for something else")]
     Taken(String),
-    /// There is a queue of that name, and it is another one.
+    /// There is a queue or topic of that name, and it is another one.
     #[error("{name} is there with other settings: {}", list(.differences))]
     Differs {
         /// The name.
@@ -39,7 +39,7 @@ pub enum AdminError {
         /// In what they differ.
         differences: Vec<Difference>,
     },
-    /// There is a queue of that name for other items.
+    /// There is a queue or topic of that name for other items or messages.
     #[error("{name} is there for {is}, not {wanted}")]
     OtherItems {
         /// The name.
@@ -49,22 +49,25 @@ pub enum AdminError {
         /// What was wanted.
         wanted: MessageType,
     },
-    /// The node makes no queues of those items.
-    #[error("{name}: queues of {wanted} aren't made there{}", known(.versions))]
+    /// The node makes no queues of those items, or topics of those messages.
+    #[error("{name}: {kind}s of {wanted} aren't made there{}", known(.versions))]
     NotCreatable {
         /// The name.
         name: String,
-        /// The items.
+        /// What was wanted.
+        kind: ExposedKind,
+        /// The items or messages.
         wanted: MessageType,
-        /// The versions of these items of which it does.
+        /// The versions of these of which it does.
         versions: Vec<u32>,
     },
     /// A setting is out of the bounds of that node.
     #[error("{name}: {setting} is {wanted}, and may be {least} to {most}")]
     OutOfRange {
-        /// The name of the queue.
+        /// The name of the queue or topic.
         name: String,
-        /// The field of [`QueueConfig`](callboard::queue::QueueConfig).
+        /// The field of [`QueueConfig`](callboard::queue::QueueConfig) or
+        /// [`TopicOptions`](callboard::topic::TopicOptions).
         setting: String,
         /// What was wanted.
         wanted: String,
@@ -81,11 +84,13 @@ pub enum AdminError {
         /// What it can't keep.
         setting: String,
     },
-    /// There are as many queues as there may be, of the node or of this principal.
-    #[error("{name}: there are {most} queues already")]
+    /// There are as many queues, or topics, as there may be, of the node or of this principal.
+    #[error("{name}: there are {most} {kind}s already")]
     TooMany {
-        /// The name of the queue.
+        /// The name of the one that was wanted.
         name: String,
+        /// What was wanted.
+        kind: ExposedKind,
         /// How many there may be.
         most: u64,
     },
@@ -125,6 +130,9 @@ pub enum AdminError {
     },
 }
 
+/// What is to be made, for what.
+pub(super) struct Wish(pub(super) ExposedKind, pub(super) MessageType);
+
 impl AdminError {
     /// What is known about the wish.
     #[must_use]
@@ -136,8 +144,11 @@ impl AdminError {
     }
 
     /// The refusal of a wish about that name.
-    pub(super) fn about(name: &str, wanted: Option<MessageType>, refused: Refused) -> Self {
-        let wanted = || wanted.unwrap_or_else(|| MessageType::new("?", 0));
+    pub(super) fn about(name: &str, wanted: Option<Wish>, refused: Refused) -> Self {
+        let Wish(kind, wanted) = wanted.unwrap_or_else(|| {
+            let nothing = MessageType::new("?", 0);
+            Wish(ExposedKind::Queue, nothing)
+        });
         let text = name;
         let name = name.to_owned();
         match refused {
@@ -150,14 +161,11 @@ impl AdminError {
                 name,
                 differences: differences.into_iter().map(Into::into).collect(),
             },
-            Refused::OtherItems(is) => AdminError::OtherItems {
-                name,
-                is,
-                wanted: wanted(),
-            },
+            Refused::OtherItems(is) => AdminError::OtherItems { name, is, wanted },
             Refused::NotCreatable(versions) => AdminError::NotCreatable {
                 name,
-                wanted: wanted(),
+                kind,
+                wanted,
                 versions,
             },
             Refused::OutOfRange {
@@ -173,7 +181,7 @@ impl AdminError {
                 most,
             },
             Refused::NotKept(setting) => AdminError::NotKept { name, setting },
-            Refused::TooMany { most } => AdminError::TooMany { name, most },
+            Refused::TooMany { most } => AdminError::TooMany { name, kind, most },
             Refused::NotEmpty { items } => AdminError::NotEmpty { name, items },
             Refused::InUse {
                 in_hand,

@@ -5,11 +5,12 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use callboard::queue::{OnlyIf, QueueConfig};
+use callboard::topic::TopicOptions;
 use callboard::{Failure, FailureKind, Recipient, Verdict, WireMessage};
 use futures::future::BoxFuture;
 
 use super::ADMIN_NAME;
-use super::error::AdminError;
+use super::error::{AdminError, Wish};
 use super::views::{
     Details, ExposedKind, Listing, MessageType, NodeDetails, QueueDetails, Removed, RulesInForce,
     SessionsPage,
@@ -114,7 +115,34 @@ impl Admin {
             item: item.clone(),
             config: Box::new(config.clone().into()),
         };
-        match self.ask_for(name, Some(item), op).await? {
+        let wish = Wish(ExposedKind::Queue, item);
+        match self.ask_for(name, Some(wish), op).await? {
+            Answer::Created(is_new) => Ok(is_new),
+            _ => Err(nonsense(name)),
+        }
+    }
+
+    /// Has a topic of messages `T` made and exposed under that name, to publish and to subscribe. Answers whether it is
+    /// new; one that is there with the same options is what was wanted.
+    ///
+    /// # Errors
+    /// [`AdminError::Differs`] and [`AdminError::OtherItems`] if there is another topic of that name,
+    /// [`AdminError::Taken`] if there is something else, or a topic that isn't exposed for both;
+    /// [`AdminError::NotCreatable`], [`AdminError::OutOfRange`] and [`AdminError::TooMany`] if the node doesn't make such
+    /// a one.
+    pub async fn create_topic<T: WireMessage>(
+        &self,
+        name: &str,
+        options: &TopicOptions,
+    ) -> Result<bool, AdminError> {
+        let message = MessageType::of::<T>();
+        let op = AdminOp::CreateTopic {
+            name: name.to_owned(),
+            message: message.clone(),
+            options: (*options).into(),
+        };
+        let wish = Wish(ExposedKind::Topic, message);
+        match self.ask_for(name, Some(wish), op).await? {
             Answer::Created(is_new) => Ok(is_new),
             _ => Err(nonsense(name)),
         }
@@ -233,7 +261,7 @@ impl Admin {
     async fn ask_for(
         &self,
         name: &str,
-        wanted: Option<MessageType>,
+        wanted: Option<Wish>,
         op: AdminOp,
     ) -> Result<Answer, AdminError> {
         let answer = self.way.ask(op).deadline(self.deadline).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callboard::queue::OnlyIf;
-use callboard::topic::Topic;
+use callboard::topic::{Topic, TopicOptions};
 use callboard::{ActorId, FailureKind, WireMessage};
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -23,8 +23,13 @@ pub(crate) trait Thing: Send + Sync + 'static {
     /// What it takes or holds.
     fn message(&self) -> Option<MessageType>;
 
-    /// Which queue it is, if it is one.
-    fn queue_id(&self) -> Option<ActorId> {
+    /// Which queue or topic it is, if it is one.
+    fn id(&self) -> Option<ActorId> {
+        None
+    }
+
+    /// What a topic was started with.
+    fn topic_options(&self) -> Option<TopicOptions> {
         None
     }
 
@@ -71,7 +76,7 @@ pub(crate) fn number(count: usize) -> u64 {
 }
 
 /// What has one name.
-type Named = Vec<Arc<dyn Thing>>;
+pub(crate) type Named = Vec<Arc<dyn Thing>>;
 
 /// The things of a node, by name. Plain actors aren't among them.
 #[derive(Default)]
@@ -92,10 +97,8 @@ impl Things {
         }
     }
 
-    pub(crate) fn remove(&self, name: &str) {
-        let removed = self.names.write().remove(name);
-        // Outside the lock.
-        drop(removed);
+    pub(crate) fn remove(&self, name: &str) -> Option<Named> {
+        self.names.write().remove(name)
     }
 
     /// Whether it is one of those with that name.
@@ -120,6 +123,14 @@ impl<T: WireMessage + Sync> Thing for TopicThing<T> {
 
     fn message(&self) -> Option<MessageType> {
         Some(MessageType::of::<T>())
+    }
+
+    fn id(&self) -> Option<ActorId> {
+        Some(self.0.id())
+    }
+
+    fn topic_options(&self) -> Option<TopicOptions> {
+        Some(self.0.options())
     }
 
     fn glance(&self) -> Option<Glance> {

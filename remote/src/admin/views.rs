@@ -310,6 +310,9 @@ pub struct NodeDetails {
     pub sessions: u64,
     /// Queues that peers have had made, and that are still there.
     pub made_queues: u64,
+    /// Topics that peers have had made, and that are still there.
+    #[serde(default)]
+    pub made_topics: u64,
     /// Bytes read since it was made, and bytes written.
     pub bytes: (u64, u64),
     /// Asks and tells received since it was made.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use callboard::Message;
 use callboard::queue::{Difference, OnlyIf, QueueConfig, QueueKind, QueueState};
+use callboard::topic::TopicOptions;
 use serde::{Deserialize, Serialize};
 
 use super::views::{
@@ -36,6 +37,12 @@ pub(crate) enum AdminOp {
         name: String,
         item: MessageType,
         config: Box<Wanted>,
+    },
+    #[serde(rename = "create_topic")]
+    CreateTopic {
+        name: String,
+        message: MessageType,
+        options: WantedTopic,
     },
     #[serde(rename = "remove")]
     Remove { name: String, only: OnlyIf },
@@ -152,11 +159,48 @@ impl From<Difference> for WireDifference {
 
 impl From<WireDifference> for Difference {
     fn from(difference: WireDifference) -> Self {
-        let known = SETTINGS.iter().find(|known| **known == difference.setting);
+        let mut known = SETTINGS.iter().chain(TOPIC_SETTINGS);
+        let known = known.find(|known| **known == difference.setting);
         Difference {
             setting: known.copied().unwrap_or("a setting that is unknown here"),
             is: difference.is,
             wanted: difference.wanted,
+        }
+    }
+}
+
+const TOPIC_SETTINGS: &[&str] = &["history", "history_age", "retained", "durables"];
+
+/// [`TopicOptions`] as they are wished for: read strictly.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedTopic {
+    history: usize,
+    history_age: Option<Duration>,
+    retained: usize,
+    durables: usize,
+}
+
+impl From<TopicOptions> for WantedTopic {
+    fn from(options: TopicOptions) -> Self {
+        WantedTopic {
+            history: options.history,
+            history_age: options.history_age,
+            retained: options.retained,
+            durables: options.durables,
+        }
+    }
+}
+
+impl From<WantedTopic> for TopicOptions {
+    fn from(wanted: WantedTopic) -> Self {
+        let options = TopicOptions::new()
+            .history(wanted.history)
+            .retained(wanted.retained)
+            .durables(wanted.durables);
+        match wanted.history_age {
+            Some(age) => options.history_age(age),
+            None => options,
         }
     }
 }

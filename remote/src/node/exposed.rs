@@ -16,10 +16,10 @@ use callboard::{
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::topics::ServeTopic;
-use crate::admin::{Thing, Things};
+use crate::admin::{Named, Thing, Things};
 use crate::error::{NameError, check_name};
 use crate::reference::{arriving, handing_over};
 use crate::session::in_flight::Answer;
@@ -86,7 +86,16 @@ pub(crate) struct Exposed {
     pub(crate) topics: Table<dyn ServeTopic>,
     /// What of it can be looked into.
     pub(crate) things: Things,
+    /// Held by who changes what one name stands for, which is several entries.
+    changes: Mutex<()>,
 }
+
+/// What stood behind a name. Dropped outside the locks, as it has code of the program in it.
+type Taken = (
+    Option<Types<dyn Dispatch>>,
+    Option<Types<dyn ServeTopic>>,
+    Option<Named>,
+);
 
 impl Exposed {
     /// Changes when what has been found may no longer be what is exposed.
@@ -103,17 +112,35 @@ impl Exposed {
         Ok(())
     }
 
+    /// Until it is dropped, nobody else changes what a name stands for.
+    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock()
+    }
+
     pub(crate) fn remove(&self, name: &str) -> bool {
-        // Both, whatever the first says.
-        let removed = self.actors.remove(name) | self.topics.remove(name);
-        self.things.remove(name);
-        self.generation.fetch_add(1, Ordering::Release);
-        removed
+        let changing = self.changing();
+        let (actors, topics, things) = self.take(name);
+        drop(changing);
+        drop(things);
+        actors.is_some() || topics.is_some()
     }
 
     /// The same, if the name is still that thing's.
-    pub(crate) fn remove_thing(&self, name: &str, thing: &Arc<dyn Thing>) -> bool {
-        self.things.has(name, thing) && self.remove(name)
+    pub(crate) fn remove_thing(&self, name: &str, thing: &Arc<dyn Thing>) {
+        let changing = self.changing();
+        let taken = self.things.has(name, thing).then(|| self.take(name));
+        drop(changing);
+        drop(taken);
+    }
+
+    fn take(&self, name: &str) -> Taken {
+        let taken = (
+            self.actors.remove(name),
+            self.topics.remove(name),
+            self.things.remove(name),
+        );
+        self.generation.fetch_add(1, Ordering::Release);
+        taken
     }
 
     /// Up to `most` names that stand behind that one, in order.
@@ -166,9 +193,8 @@ impl<D: ?Sized> Table<D> {
         Ok(())
     }
 
-    fn remove(&self, name: &str) -> bool {
-        let removed = self.names.write().remove(name);
-        removed.is_some()
+    fn remove(&self, name: &str) -> Option<Types<D>> {
+        self.names.write().remove(name)
     }
 
     fn names_after(&self, after: Option<&str>, most: usize) -> Vec<Arc<str>> {

@@ -1,6 +1,7 @@
 //! Topics for subscribers in other processes: one pump for each subscription, polled by the session's
 //! task.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -26,6 +27,9 @@ pub(crate) trait ServeTopic: Send + Sync {
         pattern: String,
         options: SubscriberOptions,
     ) -> LocalBoxFuture<'static, Result<Encoded, Failure>>;
+
+    /// The topic itself, whose type who asks knows.
+    fn topic(&self) -> Box<dyn Any>;
 }
 
 /// A subscription whose messages are encoded.
@@ -170,6 +174,10 @@ fn body_of<T: WireMessage>(message: &TopicMessage<T>) -> Option<Arc<Body>> {
 }
 
 impl<T: WireMessage + Sync> ServeTopic for ToTopic<T> {
+    fn topic(&self) -> Box<dyn Any> {
+        Box::new(self.topic.clone())
+    }
+
     fn subscribe(
         &self,
         pattern: String,

@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 
 use super::BATCH_ITEMS;
 use super::door::{Door, ITEM_OVERHEAD, wire_browsed};
-use super::wire::{Administered, Item, WireDead, WireDeadInfo};
+use super::page::Page;
+use super::wire::{Administered, WireDead, WireDeadInfo};
 use crate::admin::{
     ConsumerDetails, ExposedKind, Glance, MOST_SHOWN, MessageType, Refused, Removed, Thing,
     WireDetails, WireQueue, number,
@@ -28,7 +29,7 @@ impl<T: WireMessage + Clone> Thing for Door<T> {
         Some(MessageType::of::<T>())
     }
 
-    fn queue_id(&self) -> Option<ActorId> {
+    fn id(&self) -> Option<ActorId> {
         Some(self.queue().id())
     }
 
@@ -138,24 +139,21 @@ impl<T: WireMessage + Clone> Door<T> {
         let max = usize::try_from(max).unwrap_or(BATCH_ITEMS).min(BATCH_ITEMS);
         let found = dead.browse(from, max).await;
         let found = found.map_err(|failure| WireFailure::from(&failure))?;
-        let mut room = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let mut browsed = Vec::with_capacity(found.len());
+        let mut page = Page::new(bytes);
         for found in found {
-            // What can't be encoded can't be shown.
-            let Ok(item) = codec::encode(&found.item.item) else {
-                continue;
-            };
+            let item = codec::encode(&found.item.item);
             let info = WireDeadInfo::from(found.item.info.clone());
-            let group = found.group.as_ref().map_or(0, |group| group.len());
-            let texts = found.item.info.detail.len() + 2 * group;
-            let Some(left) = room.checked_sub(item.len() + texts + 2 * ITEM_OVERHEAD) else {
-                break;
+            // The group stands in it once more.
+            let texts = info.texts() + ITEM_OVERHEAD;
+            let show = |item, found| WireDead {
+                about: wire_browsed(item, found),
+                info,
             };
-            room = left;
-            let about = wire_browsed(Item(item), found);
-            browsed.push(WireDead { about, info });
+            if !page.add(found, item, texts, show) {
+                break;
+            }
         }
-        Ok(Administered::Dead(browsed))
+        Ok(page.answer(Administered::Dead))
     }
 
     /// Offers dead letters again. Answers how many.

@@ -9,6 +9,7 @@ use callboard::queue::{Browsed, Dead, QueueState, Sequence};
 use callboard::{Failure, WireMessage};
 
 use super::OpenQueueError;
+use super::page;
 use super::route::{Ways, decode};
 use super::wire::{Administer, Administered, Contract, WireDead};
 use crate::entrance::REACH;
@@ -47,10 +48,11 @@ impl<T: WireMessage> RemoteDeadLetters<T> {
     }
 
     /// Looks at up to `max` of them from that number on, oldest first, without taking them; fewer if they don't fit in
-    /// one message. The numbers are those of the dead-letter queue.
+    /// one message, and none only if there are none. The numbers are those of the dead-letter queue.
     ///
     /// # Errors
-    /// See the type.
+    /// See the type. `TooLarge` if the first doesn't fit in a message by itself, `BadPayload` if it can't be read; the
+    /// text says its number, and looking from the next one on shows what is behind it.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
@@ -66,7 +68,12 @@ impl<T: WireMessage> RemoteDeadLetters<T> {
             bytes: self.ways.room(),
         };
         match self.ways.admin.ask(op).deadline(REACH).await? {
-            Ok(Administered::Dead(found)) => Ok(found.into_iter().filter_map(seen).collect()),
+            Ok(Administered::Dead(found)) => {
+                page::read(&self.ways.name, found, |found| found.about.sequence, seen)
+            }
+            Ok(Administered::Unfit { sequence, why }) => {
+                Err(page::not_shown(&self.ways.name, sequence, &why))
+            }
             Ok(_) => Err(self.ways.nonsense()),
             Err(failure) => Err(self.ways.about(&failure)),
         }

@@ -14,6 +14,7 @@ use callboard::{
 use futures::future::{Abortable, join_all};
 
 use super::holders::Holders;
+use super::page::Page;
 use super::wire::{
     Administer, Administered, Contract, Item, LeaseOp, Look, OfferAnswer, OfferOp, Otherwise,
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireKeeps, WireLeased, contract, nanos,
@@ -259,21 +260,14 @@ impl<T: WireMessage + Clone> Door<T> {
         let max = usize::try_from(max).unwrap_or(BATCH_ITEMS).min(BATCH_ITEMS);
         let found = self.queue.browse(from, max).await;
         let found = found.map_err(|failure| WireFailure::from(&failure))?;
-        let mut room = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let mut browsed = Vec::with_capacity(found.len());
+        let mut page = Page::new(bytes);
         for found in found {
-            let Ok(item) = codec::encode(&found.item) else {
-                continue;
-            };
-            let takes =
-                item.len() + ITEM_OVERHEAD + found.group.as_ref().map_or(0, |group| group.len());
-            let Some(left) = room.checked_sub(takes) else {
+            let item = codec::encode(&found.item);
+            if !page.add(found, item, 0, wire_browsed) {
                 break;
-            };
-            room = left;
-            browsed.push(wire_browsed(Item(item), found));
+            }
         }
-        Ok(Administered::Browsed(browsed))
+        Ok(page.answer(Administered::Browsed))
     }
 }
 

@@ -20,6 +20,7 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, join, select};
 use parking_lot::Mutex;
 
+use super::page;
 use super::wire::{
     Administer, Administered, Contract, Item, LeaseOp, Look, OfferAnswer, OfferOp, Otherwise,
     PollAnswer, PollOp, Seen, SettleOp, Terms, WireBrowsed, WireLeased,
@@ -736,7 +737,10 @@ impl<T: WireMessage> QueueRoute<T> for RemoteQueue<T> {
             };
             match ways.admin.ask(op).deadline(REACH).await? {
                 Ok(Administered::Browsed(found)) => {
-                    Ok(found.into_iter().filter_map(browsed).collect())
+                    page::read(&ways.name, found, |found| found.sequence, browsed)
+                }
+                Ok(Administered::Unfit { sequence, why }) => {
+                    Err(page::not_shown(&ways.name, sequence, &why))
                 }
                 Ok(_) => Err(ways.nonsense()),
                 Err(failure) => Err(ways.about(&failure)),

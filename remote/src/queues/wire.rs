@@ -17,6 +17,7 @@ use callboard::queue::{DeadInfo, DeadReason, ItemPlace, Keeps, QueueState};
 use callboard::{Message, RequestKey};
 use serde::{Deserialize, Serialize};
 
+use super::page::Unfit;
 use crate::entrance::WireFailure;
 
 /// What an opened handle counts on: the type of the items, and what the queue keeps. A request with another one is
@@ -298,6 +299,9 @@ pub(super) enum Administered {
     Dead(Vec<WireDead>),
     #[serde(rename = "b")]
     Browsed(Vec<WireBrowsed>),
+    /// The first item of a page can't be shown.
+    #[serde(rename = "u")]
+    Unfit { sequence: u64, why: Unfit },
     #[serde(rename = "d")]
     Done,
 }
@@ -336,6 +340,13 @@ pub(super) struct WireDeadInfo {
     died: u64,
     key: Option<RequestKey>,
     group: Option<String>,
+}
+
+impl WireDeadInfo {
+    /// How many bytes its texts have.
+    pub(super) fn texts(&self) -> usize {
+        self.detail.len() + self.group.as_ref().map_or(0, String::len)
+    }
 }
 
 impl From<DeadInfo> for WireDeadInfo {

@@ -38,6 +38,8 @@ pub struct PeerLimits {
     pub subscriptions: usize,
     /// Queues that it has made and that are still there. 64.
     pub queues: usize,
+    /// Topics that it has made and that are still there. 64.
+    pub topics: usize,
     /// Unanswered asks of one session, at least 1, where that is less than [`LinkConfig::in_flight`]. Read when a
     /// session begins. 16,384.
     pub in_flight: usize,
@@ -51,6 +53,7 @@ impl Default for PeerLimits {
             sessions: 256,
             subscriptions: 1_024,
             queues: 64,
+            topics: 64,
             in_flight: 16_384,
             message_bytes: 16 * 1024 * 1024,
         }
@@ -63,6 +66,7 @@ impl PeerLimits {
             PlaceKind::Session => self.sessions,
             PlaceKind::Subscription => self.subscriptions,
             PlaceKind::Queue => self.queues,
+            PlaceKind::Topic => self.topics,
         }
     }
 }
@@ -77,14 +81,17 @@ pub enum PlaceKind {
     Subscription,
     /// A queue that it made.
     Queue,
+    /// A topic that it made.
+    Topic,
 }
 
 impl PlaceKind {
     /// All kinds.
-    pub const ALL: [PlaceKind; 3] = [
+    pub const ALL: [PlaceKind; 4] = [
         PlaceKind::Session,
         PlaceKind::Subscription,
         PlaceKind::Queue,
+        PlaceKind::Topic,
     ];
 }
 
@@ -94,6 +101,7 @@ impl fmt::Display for PlaceKind {
             PlaceKind::Session => "sessions",
             PlaceKind::Subscription => "subscriptions",
             PlaceKind::Queue => "queues",
+            PlaceKind::Topic => "topics",
         })
     }
 }
@@ -359,6 +367,12 @@ impl Drop for Counts {
         if accounts.get(&self.subject).is_some_and(is_over) {
             accounts.remove(&self.subject);
         }
+    }
+}
+
+impl Place {
+    pub(crate) fn kind(&self) -> PlaceKind {
+        self.kind
     }
 }
 

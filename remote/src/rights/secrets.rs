@@ -311,11 +311,11 @@ impl Secrets {
         let shared = &self.owner.shared;
         // Who can't be let in takes nobody's turn.
         if channel != Channel::Encrypted {
-            return self.verify(&login, channel, &origin, shared.events.now());
+            return self.verify(&login, channel, &origin);
         }
         let (given, from) = (login.clone(), origin.clone());
         let done = self.submit(move |shared| {
-            let now = shared.events.now();
+            let now = || shared.events.now();
             shared.verify(&login, channel, &origin, now)
         });
         let verified = match done {
@@ -328,7 +328,8 @@ impl Secrets {
         })
     }
 
-    /// Checks a login on this thread, which takes as long as the slow hash: never on an arbiter.
+    /// Checks a login on this thread, which takes as long as the slow hash: never on an arbiter. How often it may fail
+    /// is counted by the system's clock.
     ///
     /// # Errors
     /// [`LoginRefused`]; it is counted and told.
@@ -337,9 +338,9 @@ impl Secrets {
         login: &Login,
         channel: Channel,
         origin: &Origin,
-        now: Instant,
     ) -> Result<Principal, LoginRefused> {
-        self.owner.shared.verify(login, channel, origin, now)
+        let shared = &self.owner.shared;
+        shared.verify(login, channel, origin, || shared.events.now())
     }
 
     /// The refused logins as they happen; see [`REFUSED_LOGINS`](super::REFUSED_LOGINS). The topic starts with the
@@ -411,7 +412,7 @@ impl Shared {
         login: &Login,
         channel: Channel,
         origin: &Origin,
-        now: Instant,
+        now: impl Fn() -> Instant,
     ) -> Result<Principal, LoginRefused> {
         let verified = self.attempt(login, channel, origin, now);
         match &verified {
@@ -428,16 +429,18 @@ impl Shared {
         login: &Login,
         channel: Channel,
         origin: &Origin,
-        now: Instant,
+        now: impl Fn() -> Instant,
     ) -> Result<Principal, LoginRefused> {
         if channel != Channel::Encrypted {
             return Err(LoginRefused::NotEncrypted);
         }
         let name = login.name();
-        let begun = self.attempts.lock().begin(name, origin, now);
+        let begun = self.attempts.lock().begin(name, origin, now());
         begun.map_err(LoginRefused::Wait)?;
         let right = self.is_right(name, login.secret());
-        self.attempts.lock().end(name, origin, now, right);
+        // Whoever waits does so from when it is refused, and not from before the slow hash.
+        let ended = now();
+        self.attempts.lock().end(name, origin, ended, right);
         if right {
             Ok(Principal::new(format!("secret:{name}")))
         } else {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use callboard::locks::Mutex;
 use callboard::queue::{Queue, QueueConfig};
 use callboard::topic::{SubscriberOptions, Topic};
-use callboard::{FailureKind, Message, Recipient, RequestKey, System, Verdict};
+use callboard::{
+    Actor, Context, FailureKind, Handler, Message, Recipient, RequestKey, System, Verdict,
+};
 use callboard_remote::{
     ADMIN_NAME, AdminError, Creatable, Details, ExposedKind, Glance, NameError, Node, Proof, Rules,
     Verb, Verbs,
@@ -56,7 +58,7 @@ pub(crate) fn everything(system: &System) -> Everything {
     }
 }
 
-fn grant(node: &Node, names: &str) {
+pub(crate) fn grant(node: &Node, names: &str) {
     // Whatever a transport proves.
     for who in ["anonymous", "*"] {
         node.rights().grant(who, Verbs::ALL, names).unwrap();
@@ -362,8 +364,43 @@ async fn g35_administration_is_off_until_it_is_exposed_and_the_names_of_the_hous
     node.expose("callboardroom", &add).unwrap();
 }
 
+#[callboard::test(both)]
+async fn g35_no_message_of_a_program_has_a_name_of_the_house(system: System) {
+    let (node, actor, _probe) = crate::actors::tester(&system, "node");
+    let taker = system.start(Taker);
+    let queue: Queue<Nonsense> = Queue::bounded(&system, "q", 1);
+    let topic: Topic<Nonsense> = Topic::start(&system, "t");
+    let refused = [
+        node.expose("mine", &taker.recipient::<Nonsense, _>()),
+        node.lend(&taker.recipient::<Nonsense, _>()).map(drop),
+        node.expose_queue("mine", &queue),
+        node.expose_topic("mine", &topic),
+        node.expose_publishing("mine", &topic),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert_eq!(error, NameError::ReservedType("callboard.admin.op"));
+        assert_eq!(
+            error.to_string(),
+            "the message type \"callboard.admin.op\" is reserved: \
+             names that begin with `callboard.` are the house's own"
+        );
+    }
+    // Nothing of it is left behind.
+    assert!(!node.conceal("mine"));
+    node.expose("mine", &actor.recipient::<Add, _>()).unwrap();
+}
+
+struct Taker;
+
+impl Actor for Taker {}
+
+impl Handler<Nonsense> for Taker {
+    async fn handle(&mut self, _: Nonsense, _: &mut Context<Self>) {}
+}
+
 /// Has the name of what is asked of a node, and another shape.
-#[derive(Message, Serialize, Deserialize)]
+#[derive(Clone, Message, Serialize, Deserialize)]
 #[message(reply = (), name = "callboard.admin.op")]
 struct Nonsense(Vec<u64>);
 

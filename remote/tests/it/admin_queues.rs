@@ -135,13 +135,14 @@ async fn g36_settings_out_of_bounds_are_refused_and_not_bent(system: System) {
     let fitting = config(|config| {
         (config.capacity, config.dead_capacity, config.key_capacity) = (1_000, 1_000, 500);
     });
+    let refused = async |config: QueueConfig| {
+        let made = admin.create_queue::<Job>("made", &config).await;
+        made.unwrap_err()
+    };
     for (wrong, change) in absurd {
         let mut config = fitting.clone();
         change(&mut config);
-        let error = admin
-            .create_queue::<Job>("made", &config)
-            .await
-            .unwrap_err();
+        let error = refused(config).await;
         let AdminError::OutOfRange { setting, .. } = &error else {
             panic!("{wrong}: {error}");
         };
@@ -150,9 +151,8 @@ async fn g36_settings_out_of_bounds_are_refused_and_not_bent(system: System) {
     }
     let mut large = fitting.clone();
     large.capacity = 1_001;
-    let error = admin.create_queue::<Job>("made", &large).await.unwrap_err();
     assert_eq!(
-        error.to_string(),
+        refused(large).await.to_string(),
         "made: capacity is 1001, and may be 1 to 1000"
     );
     // What can't be kept isn't kept in half.
@@ -165,10 +165,7 @@ async fn g36_settings_out_of_bounds_are_refused_and_not_bent(system: System) {
     for (setting, change) in kept {
         let mut config = fitting.clone();
         change(&mut config);
-        let error = admin
-            .create_queue::<Job>("made", &config)
-            .await
-            .unwrap_err();
+        let error = refused(config).await;
         assert!(error.to_string().ends_with(setting), "{error}");
     }
     // Of other items it makes none.

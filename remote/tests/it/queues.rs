@@ -26,7 +26,7 @@ struct NewerJob(u64);
 
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
 #[message(name = "test.text")]
-struct Text(String);
+pub(crate) struct Text(pub(crate) String);
 
 /// Can't be read by anybody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,7 +49,7 @@ impl WireMessage for Unreadable {
 
 const MS: Duration = Duration::from_millis(1);
 
-fn jobs(system: &System) -> QueueBuilder<Job> {
+pub(crate) fn jobs(system: &System) -> QueueBuilder<Job> {
     system.queue("jobs").retry(Duration::ZERO, Duration::ZERO)
 }
 
@@ -204,6 +204,21 @@ pub(crate) async fn g34_a_queue_that_cannot_be_opened_says_why<W: Wire>(system: 
     assert_eq!(kind(error).0, FailureKind::UnknownName);
 }
 
+/// The other process is started again, with that queue as its jobs.
+async fn start_again<W: Wire>(
+    system: &System,
+    jobs: &Queue<Job>,
+    wire: &mut W,
+    peer: &Peer,
+) -> Node {
+    let (later, config) = (Incarnation(u64::MAX), LinkConfig::default());
+    let node = Node::with(system, "queues", later, config).unwrap();
+    node.expose_queue("jobs", jobs).unwrap();
+    wire.serve(&node).await;
+    peer.connected().await.unwrap();
+    node
+}
+
 /// The other process was started again, with a queue of that name that keeps less, or holds something else.
 pub(crate) async fn g37_a_handle_refuses_a_queue_that_became_another<W: Wire>(system: System) {
     let Far {
@@ -216,16 +231,7 @@ pub(crate) async fn g37_a_handle_refuses_a_queue_that_became_another<W: Wire>(sy
     node.close();
     drop(node);
     let other: Queue<Job> = system.queue("others").open().unwrap();
-    let node = Node::with(
-        &system,
-        "queues",
-        Incarnation(u64::MAX),
-        LinkConfig::default(),
-    )
-    .unwrap();
-    node.expose_queue("jobs", &other).unwrap();
-    wire.serve(&node).await;
-    peer.connected().await.unwrap();
+    let _node = start_again(&system, &other, &mut wire, &peer).await;
     let error = loop {
         match queue.offer(Job(1)).await {
             Err(error) if error.kind() == FailureKind::WrongVersion => break error,
@@ -447,16 +453,7 @@ pub(crate) async fn g22_a_lease_of_a_queue_that_was_started_again_is_stale<W: Wi
     drop(node);
     let near: Queue<Job> = system.queue("jobs again").open().unwrap();
     near.offer(Job(2)).await.unwrap();
-    let node = Node::with(
-        &system,
-        "queues",
-        Incarnation(u64::MAX),
-        LinkConfig::default(),
-    )
-    .unwrap();
-    node.expose_queue("jobs", &near).unwrap();
-    wire.serve(&node).await;
-    peer.connected().await.unwrap();
+    let _node = start_again(&system, &near, &mut wire, &peer).await;
     let new = loop {
         match queue.lease().await {
             Ok(new) => break new.unwrap(),

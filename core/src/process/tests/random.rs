@@ -17,15 +17,16 @@ enum Step {
 
 const FATAL: u8 = 78;
 
+/// What ends a process that doesn't ignore it.
+const DEADLY: &[Signal] = &[Signal::HUP, Signal::USR1, Signal::TERM];
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => Just(Step::Stop),
         1 => Just(Step::Kill),
         3 => Just(Step::Send(Signal::STOP)),
         3 => Just(Step::Send(Signal::CONT)),
-        1 => Just(Step::Send(Signal::TERM)),
-        1 => Just(Step::Send(Signal::HUP)),
-        1 => Just(Step::Send(Signal::USR1)),
+        3 => prop::sample::select(DEADLY).prop_map(Step::Send),
         1 => Just(Step::Send(Signal::KILL)),
         2 => prop::sample::select(vec![0, 1, 3, FATAL, 255]).prop_map(Step::Exit),
     ]
@@ -34,6 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// What is known of a process that runs.
 #[derive(Default)]
 struct Model {
+    /// What it takes no notice of.
+    ignored: Vec<Signal>,
     frozen: bool,
     /// Sent while it was frozen: what it dies of when it goes on. The lowest number comes first.
     pending: Option<Signal>,
@@ -45,9 +48,11 @@ impl Model {
     /// What its owner must hear of that step, if it ends the process.
     fn step(&mut self, step: Step) -> Option<ExitReason> {
         match step {
-            // A frozen one goes on, and finds SIGTERM; a signal of lower number that waits ends it before.
+            // A frozen one goes on, and finds SIGTERM; a signal of lower number that waits ends it before. One that
+            // ignores SIGTERM finds what it was told, or the end of its stdin, which its `read` makes a 1.
             Step::Stop => Some(match self.pending.filter(|first| *first != Signal::TERM) {
                 Some(first) => by_signal(first),
+                None if self.ignored.contains(&Signal::TERM) => by_status(self.told.unwrap_or(1)),
                 None => ExitReason::Stopped,
             }),
             Step::Kill => Some(ExitReason::Killed),
@@ -61,6 +66,7 @@ impl Model {
                 let signal = self.pending.map(by_signal);
                 signal.or_else(|| self.told.map(by_status))
             }
+            Step::Send(signal) if self.ignored.contains(&signal) => None,
             Step::Send(signal) if self.frozen => {
                 let lower = self
                     .pending
@@ -90,11 +96,15 @@ fn by_status(status: u8) -> ExitReason {
     }
 }
 
-fn check(steps: &[Step]) {
-    let script = "sleep 1000 & echo $!; read status; exit $status";
+fn check(ignored: &[Signal], steps: &[Step]) {
+    let traps = ignored.iter();
+    let traps = traps.map(|signal| format!("trap '' {};", signal.number()));
+    let traps: String = traps.collect();
+    let script = format!("{traps} sleep 1000 & echo $!; read status; exit $status");
     let spec = ProcessSpec::new("sh").arg("-c").arg(script);
     let bench = Bench::new(spec.fatal_status(FATAL));
     let process = bench.place.reference();
+    let inherited = ignored_here();
     let mut steps = steps.iter().copied().peekable();
     let mut incarnation = Incarnation::default();
     while steps.peek().is_some() {
@@ -106,7 +116,10 @@ fn check(steps: &[Step]) {
         assert_eq!(process.incarnation(), incarnation);
         let pid = process.pid().unwrap();
         let grandchild: u32 = read_line(&bench).parse().unwrap();
-        let mut model = Model::default();
+        let mut model = Model {
+            ignored: inherited.iter().chain(ignored).copied().collect(),
+            ..Model::default()
+        };
         let expected = loop {
             // What is left at the end is ended as a supervisor does it.
             let step = steps.next().unwrap_or(Step::Kill);
@@ -138,13 +151,24 @@ fn check(steps: &[Step]) {
     }
 }
 
+/// Which of them these tests were started to ignore: SIGHUP under `nohup`, say. What they start ignores it too.
+fn ignored_here() -> Vec<Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+    let is_ignored = |signal: &Signal| mask >> (signal.number() - 1) & 1 == 1;
+    DEADLY.iter().copied().filter(is_ignored).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn g12_every_life_of_a_process_ends_with_the_one_reason_it_ended_for(
+        ignored in prop::sample::subsequence(DEADLY, 0..=1),
         steps in prop::collection::vec(step(), 1..12),
     ) {
-        check(&steps);
+        check(&ignored, &steps);
     }
 }

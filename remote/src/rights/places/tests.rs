@@ -150,13 +150,13 @@ fn g35_threads_that_race_for_places_get_no_more_than_there_are() {
 proptest! {
     #[test]
     fn g35_places_are_counted_as_a_model_counts(
-        steps in proptest::collection::vec((0..2usize, 0..3usize, any::<bool>()), 0..60),
+        steps in proptest::collection::vec((0..2usize, 0..PlaceKind::ALL.len(), any::<bool>()), 0..60),
     ) {
-        let limits = PeerLimits { queues: 1, ..limits(2, 3) };
+        let limits = PeerLimits { queues: 1, topics: 2, ..limits(2, 3) };
         let places = Places::new(limits);
         let subjects = [cert("a"), cert("b")];
         let mut accounts: [Vec<Account>; 2] = Default::default();
-        let mut held: [[Vec<Place>; 3]; 2] = Default::default();
+        let mut held: [[Vec<Place>; PlaceKind::ALL.len()]; 2] = Default::default();
         for (who, kind, gives_back) in steps {
             let kind = PlaceKind::ALL[kind];
             let (accounts, held) = (&mut accounts[who], &mut held[who][kind as usize]);
