@@ -54,10 +54,12 @@ const fn size_of_block(layout: Layout) -> Option<usize> {
     if cfg!(callboard_plain_alloc) || cfg!(loom) || layout.align() > 16 {
         return None;
     }
-    match layout.size() {
-        0..=BLOCK => Some(0),
-        ..=LARGE_BLOCK => Some(1),
-        _ => None,
+    if layout.size() <= BLOCK {
+        Some(0)
+    } else if layout.size() <= LARGE_BLOCK {
+        Some(1)
+    } else {
+        None
     }
 }
 

@@ -364,7 +364,7 @@ impl Inbox {
             None => Payload::Passing(payload),
         };
         let slot = self.table.slot(index).ok_or(bad("slot"))?;
-        match slot.deliver(session, &arrival, &request, payload) {
+        match slot.deliver(session, &arrival, &request, &payload) {
             None => self.moved_on(session, index, bytes),
             Some(room) => {
                 let is_tell = frame.kind == Kind::Tell;
@@ -428,7 +428,7 @@ impl Inbox {
                 self.table.waits_no_more(index);
                 continue;
             }
-            if let Some(room) = slot.deliver(session, &arrival, &request, payload) {
+            if let Some(room) = slot.deliver(session, &arrival, &request, &payload) {
                 let is_tell = waiting.kind == Kind::Tell;
                 self.hold(session, index, bytes, (room, is_tell));
                 return self.table.waits_no_more(index);

@@ -154,7 +154,7 @@ impl Slot {
         session: &Arc<Session>,
         arrival: &Arrival,
         request: &Request,
-        payload: Payload<'_>,
+        payload: &Payload<'_>,
     ) -> Option<Held> {
         let node = session.node();
         let is_ask = arrival.kind == Kind::Ask;
@@ -169,7 +169,7 @@ impl Slot {
         let is_raw = self.schemas.0 == Schema::RAW.as_u64();
         let delivered = self.find(session).and_then(|found| {
             let payload = if arrival.is_packed {
-                Payload::Kept(session.unpack(&payload)?.into())
+                Payload::Kept(session.unpack(payload)?.into())
             } else {
                 match payload {
                     Payload::Passing(bytes) if is_raw && bytes.len() >= UNCOPIED => {
@@ -191,7 +191,7 @@ impl Slot {
                     self.answer(session, arrival).fail(&failure);
                 } else {
                     let node = node.map(|node| &**node);
-                    self.bury(session, node, request, &payload, &failure);
+                    self.bury(session, node, request, payload, &failure);
                 }
                 None
             }
