@@ -159,5 +159,9 @@ mod bench_policy {}
 mod bench_queue {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/bench-remote.md")]
+mod bench_remote {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/bench-supervision.md")]
 mod bench_supervision {}
