@@ -46,7 +46,7 @@ pub struct LinkConfig {
     /// How many bytes are kept until the peer acknowledges them; then writing waits. At least 128 KiB. 8 MiB.
     pub unacknowledged: usize,
     /// Above how many bytes payloads are compressed (lz4), where they leave this host and it saves a tenth; `None`
-    /// for never. Where it didn't help, up to 15 payloads in a row aren't tried. 4 KiB.
+    /// for never. Where it didn't help, up to 7 payloads in a row aren't tried. 4 KiB.
     pub compress_above: Option<usize>,
     /// How many bytes wait for a connection before senders wait. One message may overshoot it. 1 MiB.
     pub outbox: usize,

@@ -54,6 +54,7 @@ pub(super) fn whole<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Sto
     let mut decoder = Decoder {
         rest: bytes,
         depth: 0,
+        wrapped: (0, usize::MAX),
     };
     let value = T::deserialize(&mut decoder)?;
     if decoder.rest.is_empty() {
@@ -67,6 +68,9 @@ struct Decoder<'de> {
     rest: &'de [u8],
     /// How many lists, maps and variants are open around the next value.
     depth: usize,
+    /// How many options and wrappers have begun one behind the other without a byte of their own, and how much was left
+    /// then: a type that contains itself like that has no end.
+    wrapped: (usize, usize),
 }
 
 impl<'de> Decoder<'de> {
@@ -141,6 +145,21 @@ impl<'de> Decoder<'de> {
         let value = decode(self)?;
         self.depth -= 1;
         Ok(value)
+    }
+
+    /// A value begins that takes no byte of its own.
+    #[inline]
+    fn wrap(&mut self) -> Result<(), Stop> {
+        let (count, left) = self.wrapped;
+        if left != self.rest.len() {
+            self.wrapped = (0, self.rest.len());
+            return Ok(());
+        }
+        if count == MAX_DEPTH {
+            return Err(Stop::new("a type that contains itself, and nothing else"));
+        }
+        self.wrapped.0 += 1;
+        Ok(())
     }
 
     #[inline]
@@ -354,6 +373,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
             self.byte()?;
             return visitor.visit_none();
         }
+        self.wrap()?;
         visitor.visit_some(self)
     }
 
@@ -379,6 +399,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         if name == rmp_serde::MSGPACK_EXT_STRUCT_NAME {
             return Err(Stop::extension());
         }
+        self.wrap()?;
         visitor.visit_newtype_struct(self)
     }
 

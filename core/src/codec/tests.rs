@@ -370,6 +370,23 @@ proptest! {
     }
 }
 
+/// A type that contains itself, and nothing else: no bytes say where it ends.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Endless(Option<Box<Endless>>);
+
+#[test]
+fn g36_a_type_without_an_end_is_refused() {
+    let error = decode::<Endless>(&[1]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a type that contains itself, and nothing else"
+    );
+    assert_eq!(decode(&[0xC0]), Ok(Endless(None)));
+    // Wrappers beside each other are none of that.
+    let many: Vec<Option<Wrapped>> = (0..1_000).map(|n| Some(Wrapped(n))).collect();
+    assert_eq!(decode(&encode(&many).unwrap()), Ok(many));
+}
+
 /// A type that contains itself without a list between.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {

@@ -30,20 +30,23 @@ impl<M: WireMessage> RemoteRoute<M> {
             return Err(message);
         };
         let number = slot.number.to_be_bytes();
-        let push = |payload: &[u8]| {
+        let push = |payload: &[u8], flags| {
             let tell = Small {
                 slot: slot.number,
                 body: [&number, payload],
                 kind: Kind::Tell,
-                flags: 0,
+                flags,
                 number: 0,
                 deadline: None,
             };
             session.outbox.push_small(&tell).is_ok()
         };
         let is_in = match message.as_raw() {
-            Some(bytes) => fits(bytes, session) && push(bytes),
-            None => scratch::with(|payload| put(&message, slot, session, payload) && push(payload)),
+            Some(bytes) => fits(bytes, session) && push(bytes, 0),
+            None => scratch::with(|payload| {
+                let flags = put(&message, slot, session, payload);
+                flags.is_some_and(|flags| push(payload, flags))
+            }),
         };
         if !is_in {
             return Err(message);
@@ -76,7 +79,7 @@ impl<M: WireMessage> RemoteRoute<M> {
         // What is left of its time is written when it leaves.
         let mut beside = [0; REMAINING.end];
         beside[..REMAINING.start].copy_from_slice(&slot.number.to_be_bytes());
-        let push = |payload: &[u8]| {
+        let push = |payload: &[u8], flags| {
             let mut waits = None;
             let reserved = self.caller.reserve_told(session.number, |ticket| {
                 let told = Arc::clone(&self.caller) as _;
@@ -89,22 +92,25 @@ impl<M: WireMessage> RemoteRoute<M> {
                 slot: slot.number,
                 body: [&beside, payload],
                 kind: Kind::Ask,
-                flags: TIMED | if retries { CALLER_RETRIES } else { 0 },
+                flags: flags | TIMED | if retries { CALLER_RETRIES } else { 0 },
                 number: ticket,
                 deadline: Some(deadline),
             };
             if session.outbox.push_small(&small).is_err() {
                 // Nothing of it has left: it begins again.
-                drop(self.caller.take_back(ticket));
+                if self.caller.take_back(ticket).is_none() {
+                    // Somebody ended it, who counted it as ended.
+                    session.outbox.never_asked();
+                }
                 return None;
             }
             waits
         };
         let waits = match message.as_raw() {
-            Some(bytes) => fits(bytes, session).then(|| push(bytes)).flatten(),
+            Some(bytes) => fits(bytes, session).then(|| push(bytes, 0)).flatten(),
             None => scratch::with(|payload| {
-                let is_put = put(&message, slot, session, payload);
-                is_put.then(|| push(payload)).flatten()
+                let flags = put(&message, slot, session, payload);
+                flags.and_then(|flags| push(payload, flags))
             }),
         };
         let Some(slot_of_reply) = waits else {
@@ -120,11 +126,16 @@ fn fits(bytes: &Bytes, session: &Session) -> bool {
     bytes.len() < UNCOPIED && !session.packs(bytes.len()) && has_room(bytes.len(), session)
 }
 
-/// Appends what travels of a message; `false` if it is one for the long way.
-fn put<M: WireMessage>(message: &M, slot: Slot, session: &Session, payload: &mut Vec<u8>) -> bool {
-    let put = message.put(payload, shape(slot.positional));
-    let len = payload.len();
-    put.is_ok() && !session.packs(len) && has_room(len, session)
+/// Appends what travels of a message, compressed if that helps: the flags that say so. Nothing if it is one for the
+/// long way.
+fn put<M: WireMessage>(
+    message: &M,
+    slot: Slot,
+    session: &Session,
+    payload: &mut Vec<u8>,
+) -> Option<u8> {
+    message.put(payload, shape(slot.positional)).ok()?;
+    has_room(payload.len(), session).then(|| session.pack_from(payload, 0))
 }
 
 fn has_room(len: usize, session: &Session) -> bool {

@@ -14,11 +14,11 @@ const MOST_PLAIN: usize = 255;
 
 /// A buffer that grew past this is given back.
 const KEEP: usize = 512 * 1024;
-/// At most so many payloads in a row go as they are, after some that didn't shrink.
-const MOST_SKIPPED: u32 = 15;
+/// Twice as many, and one, as payloads go as they are in a row, after some that didn't shrink.
+const MOST_MISSES: u32 = 15;
 
 thread_local! {
-    static WORK: RefCell<Work> = RefCell::default();
+    static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
 /// What compressing takes, used again.
@@ -42,42 +42,44 @@ impl Work {
     }
 }
 
-fn with_work<R>(work: impl FnOnce(&mut Work) -> R) -> R {
-    WORK.with_borrow_mut(|mine| {
+/// Nothing where the thread is ending.
+fn with_work<R>(work: impl FnOnce(&mut Work) -> Option<R>) -> Option<R> {
+    let worked = WORK.try_with(|mine| {
+        let mut mine = mine.try_borrow_mut().ok()?;
+        let mine = mine.get_or_insert_default();
         let result = work(mine);
         if mine.packed.len() > KEEP {
             mine.packed = Vec::new();
         }
         result
-    })
+    });
+    worked.ok().flatten()
 }
 
 /// Compresses what stands in `frame` from `at` on, if that saves a tenth of it. Answers whether it did.
 pub(crate) fn pack(frame: &mut Vec<u8>, at: usize) -> bool {
-    with_work(|work| {
-        let Some((len, packed)) = work.pack(&frame[at..]) else {
-            return false;
-        };
+    let packed = with_work(|work| {
+        let (len, packed) = work.pack(&frame[at..])?;
         frame.truncate(at);
         frame.extend_from_slice(&len);
         frame.extend_from_slice(packed);
-        true
-    })
+        Some(())
+    });
+    packed.is_some()
 }
 
 /// The same for what stands elsewhere: it is appended if that helps, and only then.
 pub(crate) fn append(frame: &mut Vec<u8>, plain: &[u8]) -> bool {
-    with_work(|work| {
-        let Some((len, packed)) = work.pack(plain) else {
-            return false;
-        };
+    let packed = with_work(|work| {
+        let (len, packed) = work.pack(plain)?;
         frame.extend_from_slice(&len);
         frame.extend_from_slice(packed);
-        true
-    })
+        Some(())
+    });
+    packed.is_some()
 }
 
-/// Whether it is worth trying: where payloads don't shrink, fewer and fewer are tried, one of 16 at least.
+/// Whether it is worth trying: where payloads don't shrink, fewer and fewer are tried, one of 8 at least.
 #[derive(Debug, Default)]
 pub(crate) struct Worth {
     misses: AtomicU32,
@@ -98,8 +100,9 @@ impl Worth {
             true => 0,
             false => self.misses.load(Ordering::Relaxed) * 2 + 1,
         };
-        let misses = misses.min(MOST_SKIPPED);
+        let misses = misses.min(MOST_MISSES);
         self.misses.store(misses, Ordering::Relaxed);
+        // None after the first, then one, three, and so on.
         self.skips.store(misses / 2, Ordering::Relaxed);
         packed
     }

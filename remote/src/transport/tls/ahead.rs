@@ -46,6 +46,10 @@ impl<S> Ahead<S> {
     fn fit(&mut self) {
         let (came, len) = (self.end, self.buffer.len());
         (self.start, self.end) = (0, 0);
+        if came == 0 && len > 0 {
+            // Nothing came since: that says nothing about what will.
+            return;
+        }
         if came == len && len < LARGE {
             // All that there was room for, or nothing was read yet.
             self.buffer = vec![0; (len * 4).clamp(SMALL, LARGE)];

@@ -76,3 +76,43 @@ fn g33_where_little_comes_little_is_kept() {
     let (_, kept) = read(&bytes[..4_096 * 21 + 100], usize::MAX, 4_096);
     assert_eq!(kept, SMALL);
 }
+
+/// Has nothing at every other look.
+struct Bursts(bool, usize);
+
+impl AsyncRead for Bursts {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0 = !self.0;
+        if self.0 {
+            return Poll::Pending;
+        }
+        let count = self.1.min(buf.remaining());
+        buf.put_slice(&vec![7; count]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn what_has_grown_stays_between_bursts() {
+    let mut ahead = Ahead::new(Bursts(false, usize::MAX));
+    let mut some = vec![0; LARGE];
+    let mut read = |ahead: &mut Ahead<Bursts>| ahead.read(&mut some).now_or_never();
+    while ahead.buffer.len() < LARGE {
+        let _ = read(&mut ahead);
+    }
+    let at = ahead.buffer.as_ptr();
+    for _ in 0..10 {
+        let _ = read(&mut ahead);
+        assert_eq!((ahead.buffer.len(), ahead.buffer.as_ptr()), (LARGE, at));
+    }
+    // Until what comes is little, such as a heartbeat.
+    ahead.stream.1 = 20;
+    for _ in 0..4 {
+        let _ = read(&mut ahead);
+    }
+    assert_eq!(ahead.buffer.len(), SMALL);
+}
