@@ -16,7 +16,7 @@ fn letter(slot: u32, number: u64) -> Letter {
     sized(slot, number, FRAME)
 }
 
-fn sized(slot: u32, number: u64, body: usize) -> Letter {
+pub(super) fn sized(slot: u32, number: u64, body: usize) -> Letter {
     let mut frame = Vec::new();
     put_frame(&mut frame, Kind::Tell, 0, number, u32::MAX, |out| {
         out.extend(vec![0; body]);

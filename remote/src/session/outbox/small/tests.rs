@@ -2,14 +2,13 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use bytes::Bytes;
 use futures::FutureExt;
 
 use super::*;
 use crate::config::LinkConfig;
 use crate::session::log::Batch;
-use crate::session::outbox::Letter;
-use crate::wire::frame::{put_frame, split_frame};
+use crate::session::outbox::tests::sized;
+use crate::wire::frame::split_frame;
 
 const WINDOW: u64 = 100;
 
@@ -33,22 +32,6 @@ fn small<'a>(slot: u32, number: u64, body: [&'a [u8]; 2]) -> Small<'a> {
     }
 }
 
-fn letter(slot: u32, number: u64, body: usize) -> Letter {
-    let mut frame = Vec::new();
-    put_frame(&mut frame, Kind::Tell, 0, number, u32::MAX, |out| {
-        out.extend(vec![0; body]);
-    })
-    .unwrap();
-    Letter {
-        slot,
-        frame,
-        rest: Bytes::new(),
-        deadline: None,
-        asked: None,
-        is_told: false,
-    }
-}
-
 fn take(outbox: &Outbox) -> Option<Batch> {
     let taken = poll_fn(|cx| Poll::Ready(outbox.take(cx, Batch::default)));
     pin!(taken)
@@ -60,9 +43,9 @@ fn take(outbox: &Outbox) -> Option<Batch> {
 #[test]
 fn g02_it_stands_in_line_with_all_others_and_looks_like_them() {
     let outbox = outbox();
-    outbox.push(&mut letter(0, 1, 4)).unwrap();
+    outbox.push(&mut sized(0, 1, 4)).unwrap();
     outbox.push_small(&small(0, 2, [&[0, 0], &[0, 0]])).unwrap();
-    outbox.push(&mut letter(0, 3, 4)).unwrap();
+    outbox.push(&mut sized(0, 3, 4)).unwrap();
     let batch = take(&outbox).unwrap();
     assert_eq!(batch.last, 3);
     let mut rest = &batch.bytes[..];
@@ -89,7 +72,7 @@ fn g33_it_takes_credit_like_all_others_and_waits_behind_them() {
     assert_eq!(outbox.push_small(&small(0, 1, [&[], &[]])), full);
     assert_eq!(outbox.push_small(&small(2, 1, [&body, &[]])), Ok(()));
     // Somebody waits: who comes later, with room or without, doesn't pass.
-    let mut waits = letter(0, 9, 4);
+    let mut waits = sized(0, 9, 4);
     let mut waiting = pin!(outbox.push_waiting(&mut waits));
     assert!(waiting.as_mut().now_or_never().is_none());
     outbox.credit(0, 1_000);
@@ -105,7 +88,7 @@ fn g33_it_takes_credit_like_all_others_and_waits_behind_them() {
 #[test]
 fn g02_it_does_not_pass_a_large_one_to_the_same_receiver() {
     let outbox = outbox();
-    outbox.push(&mut letter(0, 1, PIECE + 1)).unwrap();
+    outbox.push(&mut sized(0, 1, PIECE + 1)).unwrap();
     // By whatever slot.
     let behind = Err(NoRoom::Full("others wait already"));
     assert_eq!(outbox.push_small(&small(1, 2, [&[1], &[]])), behind);
