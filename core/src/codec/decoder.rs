@@ -162,34 +162,34 @@ impl<'de> Decoder<'de> {
         Ok(())
     }
 
+    /// What lies in a list or a map of that length: all of it, and one level deeper if there is any.
     #[inline]
-    fn list<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
+    fn parts<T>(
+        &mut self,
+        len: usize,
+        visit: impl FnOnce(&mut Parts<'_, 'de>) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
         if len == 0 {
-            return visitor.visit_seq(Parts { of: self, left: 0 });
+            return visit(&mut Parts { of: self, left: 0 });
         }
         self.deeper(|decoder| {
             let mut parts = Parts {
                 of: decoder,
                 left: len,
             };
-            let value = visitor.visit_seq(&mut parts)?;
+            let value = visit(&mut parts)?;
             parts.end(value)
         })
     }
 
     #[inline]
+    fn list<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
+        self.parts(len, |parts| visitor.visit_seq(parts))
+    }
+
+    #[inline]
     fn map<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
-        if len == 0 {
-            return visitor.visit_map(Parts { of: self, left: 0 });
-        }
-        self.deeper(|decoder| {
-            let mut parts = Parts {
-                of: decoder,
-                left: len,
-            };
-            let value = visitor.visit_map(&mut parts)?;
-            parts.end(value)
-        })
+        self.parts(len, |parts| visitor.visit_map(parts))
     }
 
     /// A number, in whatever width it is, or what else is there.

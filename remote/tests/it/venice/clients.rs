@@ -39,7 +39,7 @@ impl Actor for Mirror {}
 
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = Text, name = "test.text")]
-struct Text(String);
+pub(super) struct Text(pub(super) String);
 
 #[derive(Message, Serialize, Deserialize)]
 #[message(reply = Blob, name = "test.bytes", raw)]

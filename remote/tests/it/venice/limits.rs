@@ -9,7 +9,7 @@ use callboard_remote::{
 };
 use futures::StreamExt;
 
-use super::clients::{Bytes, mirror};
+use super::clients::{Bytes, Text, mirror};
 use crate::actors::{Add, Hold, Viewed};
 use crate::rights::Way;
 use crate::tls::TlsWire;
@@ -185,5 +185,27 @@ async fn what_is_compressed_takes_less_and_arrives_as_it_was(system: System) {
     ] {
         let sent = sent_by(proof.clone(), above, payload).await;
         assert!(sent > 20_000, "{proof:?} {above:?}: {sent}");
+    }
+}
+
+/// The same for what is encoded; the first ask of a peer and those that follow take different ways to the wire.
+#[callboard::test(both)]
+async fn what_is_encoded_is_compressed_by_the_first_ask_and_by_the_next(system: System) {
+    let (node, _mirror) = mirror(&system, LinkConfig::default());
+    node.rights()
+        .grant("anonymous", callboard_remote::Verbs::ALL, ">")
+        .unwrap();
+    let way = Way::with(&node, Proof::encrypted(None));
+    let peer: Peer = way.peer_with(LinkConfig::default());
+    peer.connected().await.unwrap();
+    let texts: Recipient<Text> = peer.recipient("mirror").unwrap();
+    let text = "a".repeat(20_000);
+    for _ in 0..5 {
+        let before = peer.state().stats;
+        let answer = texts.ask(Text(text.clone())).await.unwrap();
+        assert!(answer.0 == text);
+        let after = peer.state().stats;
+        assert!(after.bytes_out - before.bytes_out < 2_000, "{after:?}");
+        assert!(after.bytes_in - before.bytes_in < 2_000, "{after:?}");
     }
 }
